@@ -1,0 +1,91 @@
+"""What an engine is: the small protocol between measuring and an implementation of RWKV-4.
+
+Arrays are numpy, so that measuring and language need no torch. Shapes: B batch, T tokens, V
+vocabulary. Everything is batched from the start; one question is B = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+State = Any  # an engine's own; a value: feeding tokens never changes one that a caller holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """Which weights to open: a file, or the shape of random ones."""
+
+    weights: Path | str  # a checkpoint, or "random:169m"
+    seed: int = 0  # of random weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """Where one slot lies and what runs it, as read back from what was loaded."""
+
+    slot: int
+    device: str
+    dtype: str
+    weight_dtype: str
+    streamed: bool
+    bytes: int
+    kernels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a session can be asked for."""
+
+    n_vocab: int
+    batch: bool = True
+    score: bool = True
+
+
+class Session(Protocol):
+    """One loaded model."""
+
+    capabilities: Capabilities
+
+    def prefill(self, ids: Ids, state: State | None) -> tuple[Logits, State]:
+        """Feed ids [B, T]; return the logits [B, V] after the last token, and the new state."""
+
+    def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
+        """Feed one token per row, ids [B]; return logits [B, V] and the new state."""
+
+    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Log-probabilities [B, T - 1] in nats of ids[:, 1:], each given all before it."""
+
+    def synchronize(self) -> None:
+        """Wait until all that was asked for is computed."""
+
+    def device_peak_bytes(self) -> dict[str, int]:
+        """The allocator's peak per accelerator; empty on the CPU."""
+
+    def effective_plan(self) -> tuple[Slot, ...]:
+        """Where each slot really lies."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of how the model was opened."""
+
+    def close(self) -> None:
+        """Free what the session holds."""
+
+
+class Engine(Protocol):
+    """Opens models. `name` is the word used in studies."""
+
+    name: str
+
+    def open(self, model: ModelSource, strategy: str, *, threads: int) -> Session:
+        """Load `model` under `strategy`; raise `Unsupported` where this engine cannot."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries that compute, for the record."""

@@ -1,0 +1,34 @@
+"""A cell: one thing to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """Model × engine × strategy × threads × workload, by the names the study gives them."""
+
+    model: str
+    engine: str
+    strategy: str
+    workload: str  # "speed" or "answers"
+    threads: int
+
+    @property
+    def id(self) -> str:
+        """Unique within a run and stable across runs, for people and for files."""
+        return f"{self.model}/{self.engine}/{self.strategy}/{self.threads}t/{self.workload}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCell:
+    """A cell with what can be said of it before it runs."""
+
+    cell: Cell
+    trials: int
+    skip_reason: str | None = None  # None: it will run
+    # Bytes of weights that will lie on each device, as written in the strategy; host memory is
+    # "cpu". Empty when the weights cannot be seen.
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

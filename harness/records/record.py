@@ -1,0 +1,128 @@
+"""Schema 1 of a record: what one trial left behind, one JSON line.
+
+The names here are a promise: an old file stays readable. Raw samples are kept; whatever can be
+derived (medians, intervals) is derived by the reader, except the two headline speeds. A field that
+was not measured is None or empty, never 0; `missing` gives the reason where there is one.
+
+Units are in the names: `_s` seconds, `_bytes` bytes, `_per_s` per second.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+SCHEMA = 1
+
+OutcomeKind = Literal[
+    "ok",
+    "out_of_memory_host",
+    "out_of_memory_device",
+    "timeout",
+    "crashed",
+    "unsupported",
+    "not_a_number",
+    "wrong_answers",
+    "wrong_strategy",
+    "noisy",
+    "skipped",
+    "interrupted",
+]
+
+# A trial with one of these outcomes is tried again, as another attempt, when the run goes on.
+RETRIED: frozenset[str] = frozenset({"skipped", "interrupted", "noisy"})
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """What makes two records comparable: hashes of content, never of paths."""
+
+    computation: str  # weights, resolved plan, engine, threads, batch, lengths: joins speed
+    presentation: str | None = None  # prompt, sampling, questions: joins answers
+
+
+class CellRef(Struct, frozen=True, kw_only=True):
+    """The cell this trial belongs to (see `harness.plan.cell.Cell`)."""
+
+    id: str
+    model: str
+    engine: str
+    strategy: str
+    workload: str
+    threads: int
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How the trial ended; `reason` is one line for the tables, `detail` may be a traceback."""
+
+    kind: OutcomeKind
+    reason: str | None = None
+    detail: str | None = None
+
+
+class Prefill(Struct, frozen=True, kw_only=True):
+    """One timed prefill of `tokens` tokens in each row of the batch, taking `s` seconds."""
+
+    tokens: int
+    s: float
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """Memory of the worker process; `missing` says why a figure is None."""
+
+    peak_rss_bytes: int | None = None  # high-water mark of the whole trial
+    import_rss_bytes: int | None = None  # high-water mark before the model was opened
+    load_rss_bytes: int | None = None  # high-water mark after loading
+    device_peak_bytes: dict[str, int] = field(default_factory=dict)  # allocator's peak per device
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """One answered question."""
+
+    id: str
+    text: str
+    token_ids: list[int]
+    right: bool | None = None  # None: the question has no pattern of a right answer
+    category: str | None = None
+    question: str | None = None
+    stop: str | None = None  # "stop_string", "stop_token" or "max_tokens"
+    prompt_tokens: int | None = None
+    prefill_s: float | None = None
+    decode_s: list[float] = field(default_factory=list)
+
+
+class SlotRecord(Struct, frozen=True, kw_only=True):
+    """Where one slot really lay and what ran it, read back from the loaded tensors."""
+
+    slot: int
+    device: str
+    dtype: str
+    weight_dtype: str
+    streamed: bool
+    bytes: int
+    kernels: dict[str, str] = field(default_factory=dict)  # operation -> implementation
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One trial of one cell."""
+
+    schema: int = SCHEMA
+    key: Key
+    cell: CellRef
+    trial: int  # 0, 1, … within the cell
+    attempt: int  # 0, 1, … within the trial; only a retried outcome is followed by another
+    outcome: Outcome
+    started_at: str  # UTC, ISO 8601
+    load_s: float | None = None
+    prefill: list[Prefill] = field(default_factory=list)
+    decode_s: list[list[float]] = field(default_factory=list)  # per pass, per token
+    prefill_tok_per_s: float | None = None  # median over passes at the longest length, × batch
+    decode_tok_per_s: float | None = None  # 1 / median token time over all passes, × batch
+    memory: Memory = field(default_factory=Memory)
+    answers: list[Answer] = field(default_factory=list)
+    plan: list[SlotRecord] = field(default_factory=list)
+    batch: int = 1
+    # Each fact is a plain JSON value, or {"unavailable": "why"}.
+    facts: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
