@@ -1,0 +1,220 @@
+"""The strategy language: `cuda fp16i8 *20 -> cpu fp32` and where it puts each slot.
+
+    STRATEGY := STAGE ('->' STAGE)*          STAGE := DEVICE ' ' DTYPE [' *' COUNT ['+']]
+    DEVICE   := cuda | cuda:N | mps | cpu    DTYPE := fp32 | fp16 | bf16, with i8 for int8 weights
+
+A model of n_layer blocks has n_layer + 1 slots; the last one is `ln_out` and the head. Semantics
+are those of the official `rwkv` package, except that what it gets wrong in silence is refused
+(`i4`, `i3`, which it does not quantise) or repaired (`*0` takes no slot), and that a plan which
+drops or stretches a stage comes with a warning.
+
+Knows nothing of torch or of the machine: every device parses and plans everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.errors import StrategyError
+
+DTYPES = ("fp32", "fp16", "bf16")
+UINT8 = "uint8"
+_STAGE = re.compile(
+    r"(?P<device>cuda(?::[0-9]+)?|mps|cpu) (?P<dtype>fp32|fp16|bf16)(?P<int8>i8)?"
+    r"(?: \*(?P<count>[0-9]+)(?P<stream>\+)?)?"
+)
+_ALLOWED = (
+    "A stage is DEVICE DTYPE [*COUNT[+]] with single spaces: device cuda, cuda:N, mps or cpu; "
+    "dtype fp32, fp16 or bf16, with i8 appended for int8 weights; e.g. "
+    "'cuda fp16i8 *20 -> cpu fp32'."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One part of a strategy, as written."""
+
+    device: str
+    dtype: str  # of activations: fp32, fp16 or bf16
+    weight_dtype: str  # the same, or uint8
+    count: int | None  # slots asked for; None shares what is left
+    streamed: bool  # takes what is left, streamed, after its own `count` slots
+
+    def __str__(self) -> str:
+        int8 = "i8" if self.weight_dtype == UINT8 else ""
+        count = "" if self.count is None else f" *{self.count}{'+' if self.streamed else ''}"
+        return f"{self.device} {self.dtype}{int8}{count}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerPlan:
+    """Where one slot goes and what it computes in."""
+
+    device: str  # as written: cuda, cuda:0, mps, cpu
+    dtype: str  # activations: fp32, fp16, bf16
+    weight_dtype: str  # matrices: fp32, fp16, bf16, uint8
+    streamed: bool = False  # matrices stay in host memory and are copied over when used
+
+
+def parse(strategy: str) -> tuple[Stage, ...]:
+    """The stages of `strategy`; raises `StrategyError` naming what is wrong with which stage."""
+    return tuple(_parse_stage(part.strip(" "), strategy) for part in strategy.split("->"))
+
+
+def canonical(strategy: str) -> str:
+    """The one spelling of a strategy: stages joined by ` -> `."""
+    return " -> ".join(str(stage) for stage in parse(strategy))
+
+
+def resolve(strategy: str, n_layer: int) -> tuple[LayerPlan, ...]:
+    """One plan per slot: n_layer blocks, then `ln_out` + head.
+
+    Raises `StrategyError` for a string outside the grammar, or one that leaves slots without any
+    stage to take them.
+    """
+    stages = parse(strategy)
+    stored, streaming, n_streamed = _allot(stages, n_layer + 1, strategy)
+    plans: list[LayerPlan] = []
+    for index, stage in enumerate(stages):
+        streamed = n_streamed if index == streaming else 0
+        for slot in range(stored[index] + streamed):
+            plans.append(
+                LayerPlan(
+                    device=stage.device,
+                    dtype=stage.dtype,
+                    weight_dtype=stage.weight_dtype,
+                    streamed=slot >= stored[index],
+                )
+            )
+    return tuple(plans)
+
+
+def warnings(strategy: str, n_layer: int) -> tuple[str, ...]:
+    """What a user may not expect of the plan: stages cut, dropped or stretched."""
+    stages = parse(strategy)
+    n_slots = n_layer + 1
+    stored, streaming, n_streamed = _allot(stages, n_slots, strategy)
+    found = []
+    for index, stage in enumerate(stages):
+        got = stored[index] + (n_streamed if index == streaming else 0)
+        if got == 0 and stage.count != 0 and not (index == streaming and stage.count == 0):
+            found.append(f"stage '{stage}' gets no slot")
+        elif stage.count is not None and (
+            got < stage.count or (index != streaming and got > stage.count)
+        ):
+            found.append(f"stage '{stage}' gets {got} {_slots(got)}")
+    if not found:
+        return ()
+    return (f"{'; '.join(found)}: {n_slots} slots run as {describe(strategy, n_layer)}",)
+
+
+def describe(strategy: str, n_layer: int) -> str:
+    """The resolved plan in one line: `slots 0-19 cuda fp16i8, 20-32 cpu fp32`."""
+    plans = resolve(strategy, n_layer)
+    runs: list[tuple[int, int, LayerPlan]] = []
+    for slot, plan in enumerate(plans):
+        if runs and runs[-1][2] == plan:
+            runs[-1] = (runs[-1][0], slot, plan)
+        else:
+            runs.append((slot, slot, plan))
+    return "slots " + ", ".join(
+        f"{first if first == last else f'{first}-{last}'} {_describe_plan(plan)}"
+        for first, last, plan in runs
+    )
+
+
+def rescale_layer(strategy: str) -> int:
+    """Blocks between two halvings of the activations: 6 if any stage is fp16, else 0 (none).
+
+    One fp16 stage rescales every layer, those of other stages included, as in the official
+    package; `ln_out` makes it neutral but for rounding.
+    """
+    return 6 if any(stage.dtype == "fp16" for stage in parse(strategy)) else 0
+
+
+def _describe_plan(plan: LayerPlan) -> str:
+    int8 = "i8" if plan.weight_dtype == UINT8 else ""
+    return f"{plan.device} {plan.dtype}{int8}{' streamed' if plan.streamed else ''}"
+
+
+def _slots(n: int) -> str:
+    return "slot" if n == 1 else "slots"
+
+
+def _allot(
+    stages: tuple[Stage, ...], n_slots: int, strategy: str
+) -> tuple[list[int], int | None, int]:
+    """Stored slots per stage, the index of the streaming stage, and how many slots it streams."""
+    stored = [0] * len(stages)
+    free = []
+    streaming = None
+    left = n_slots
+    for index, stage in enumerate(stages):
+        if stage.count is None:
+            free.append(index)
+            continue
+        stored[index] = min(stage.count, left)
+        left -= stored[index]
+        if stage.streamed:
+            streaming = index  # of several, the last one wins
+        if left == 0:
+            # Later stages are dropped, and so are free ones: nothing is left to share.
+            return stored, streaming, 0
+    if streaming is not None:
+        return stored, streaming, left
+    for position, index in enumerate(free):
+        stored[index] = left // (len(free) - position)
+        left -= stored[index]
+    if left:
+        taking = [index for index, stage in enumerate(stages) if stage.count != 0]
+        if not taking:
+            raise StrategyError(
+                f"strategy '{strategy}' leaves all {n_slots} slots without a stage: '*0' takes "
+                "none. Leave the count out, or write '*0+' to stream."
+            )
+        stored[taking[-1]] += left
+    return stored, None, 0
+
+
+def _parse_stage(text: str, strategy: str) -> Stage:
+    match = _STAGE.fullmatch(text)
+    if match is None:
+        raise StrategyError(
+            f"invalid strategy '{strategy}': {_what_is_wrong(text)} {_ALLOWED}"
+        )
+    return Stage(
+        device=match["device"],
+        dtype=match["dtype"],
+        weight_dtype=UINT8 if match["int8"] else match["dtype"],
+        count=None if match["count"] is None else int(match["count"]),
+        streamed=match["stream"] is not None,
+    )
+
+
+def _what_is_wrong(stage: str) -> str:
+    """The likeliest slip in a stage that does not parse, with what to write instead."""
+    if not stage:
+        return "a stage is empty."
+    if re.search(r"i[34]\b", stage):
+        better = re.sub(r"i[34]\b", "i8", stage)
+        return (
+            f"stage '{stage}' asks for 4-bit or 3-bit weights, which do not exist (the official "
+            f"package takes the word and does not quantise). Write '{better}' for int8."
+        )
+    for candidate in _repairs(stage):
+        if _STAGE.fullmatch(candidate):
+            return f"stage '{stage}' is not valid. Did you mean '{candidate}'?"
+    device = stage.split(" ")[0]
+    if not re.fullmatch(r"cuda(:[0-9]+)?|mps|cpu", device):
+        return f"stage '{stage}' has the unknown device '{device}'."
+    return f"stage '{stage}' is not valid."
+
+
+def _repairs(stage: str) -> tuple[str, ...]:
+    tidy = re.sub(r"\s*\*\s*", " *", re.sub(r"\s+", " ", stage.strip().lower()))
+    no_index = re.sub(r"^(cpu|mps):\d+", r"\1", tidy)
+    spelled = re.sub(r"\b(float|f)(16|32)", r"fp\2", no_index)
+    renamed = re.sub(r"^(gpu|nvidia)\b", "cuda", spelled)
+    renamed = re.sub(r"\b(fp16|fp32|bf16)[ _-]?(int8|i8|8bit)", r"\1i8", renamed)
+    return (tidy, no_index, spelled, renamed, re.sub(r"\bbfloat16", "bf16", renamed))

@@ -1,0 +1,82 @@
+"""Check that the tensors of a file are those of an RWKV-4 model, and read its shape off them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+from harness.errors import CheckpointError
+from harness.runtime.shape import ModelShape, original_tensors
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def validate_rwkv4(path: Path, shapes: Shapes) -> ModelShape:
+    """The shape of the RWKV-4 model whose tensors have `shapes`.
+
+    Raises `CheckpointError` saying what the file is, or which tensor is missing or misshapen.
+    """
+    other = _other_model(shapes)
+    if other:
+        raise CheckpointError(f"{path}: {other}; this harness runs RWKV-4.")
+    shape = _read_shape(path, shapes)
+    expected = original_tensors(shape)
+    missing = [name for name in expected if name not in shapes]
+    if missing:
+        raise CheckpointError(
+            f"{path}: {len(missing)} tensors of an RWKV-4 model with {shape.n_layer} blocks are "
+            f"missing, the first is '{missing[0]}'. A LoRA or a part of a model?"
+        )
+    for name, size in expected.items():
+        if _squeezed(shapes[name]) != _squeezed(size):
+            raise CheckpointError(
+                f"{path}: '{name}' has shape {list(shapes[name])}, but {list(size)} fits the rest"
+            )
+    return shape
+
+
+def _read_shape(path: Path, shapes: Shapes) -> ModelShape:
+    blocks = [int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in shapes) if m]
+    for name in ("emb.weight", "blocks.0.ffn.key.weight"):
+        if len(shapes.get(name, ())) != 2 or 0 in shapes[name]:
+            raise CheckpointError(
+                f"{path}: not an RWKV model: it has no matrix '{name}' "
+                f"({len(shapes)} tensors, such as {', '.join(sorted(shapes)[:3])})"
+            )
+    if "blocks.0.ln0.weight" not in shapes:
+        raise CheckpointError(
+            f"{path}: 'blocks.0.ln0.weight' is missing. A model converted by the official "
+            "package? This release reads original checkpoints."
+        )
+    n_vocab, n_embd = shapes["emb.weight"]
+    return ModelShape(
+        n_layer=max(blocks) + 1,
+        n_embd=n_embd,
+        n_vocab=n_vocab,
+        dim_ffn=shapes["blocks.0.ffn.key.weight"][0],
+    )
+
+
+def _other_model(shapes: Shapes) -> str | None:
+    """What the file holds if its tensors give away another architecture."""
+    names = " ".join(shapes)
+    if "att.r_k" in names or "att.k_k" in names:
+        return "an RWKV-7 model"
+    if "time_maa" in names:
+        return "an RWKV-6 model"
+    if "att.gate.weight" in names:
+        return "an RWKV-5.1 or later model"
+    if "ln_x" in names:
+        return "an RWKV-5 model"
+    if "model.layers.0." in names:
+        return "a transformer in the Hugging Face layout (Llama or a relative)"
+    if "rwkv.blocks.0." in names:
+        return "an RWKV model in the layout of transformers, not the original one"
+    return None
+
+
+def _squeezed(size: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without its ones: time_mix is [1, 1, D] in most files and [D] in some."""
+    return tuple(n for n in size if n != 1) if prod(size) != 1 else (1,)
