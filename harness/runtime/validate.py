@@ -29,6 +29,13 @@ def validate_rwkv4(path: Path, shapes: Shapes) -> ModelShape:
             f"{path}: {len(missing)} tensors of an RWKV-4 model with {shape.n_layer} blocks are "
             f"missing, the first is '{missing[0]}'. A LoRA or a part of a model?"
         )
+    unknown = [name for name in shapes if name not in expected]
+    if unknown:
+        raise CheckpointError(
+            f"{path}: {len(unknown)} tensors do not belong to RWKV-4, the first is "
+            f"'{unknown[0]}'. A training variant (tiny attention, ffnPre, …)? Running without "
+            "them would give wrong answers."
+        )
     for name, size in expected.items():
         if _squeezed(shapes[name]) != _squeezed(size):
             raise CheckpointError(

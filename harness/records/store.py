@@ -1,0 +1,158 @@
+"""A run's folder: what is kept, appended and read again.
+
+    results/<machine>/<run>/{study.yaml, facts.json, plan.json, records.jsonl, …}
+
+Records are appended one JSON line at a time, each flushed and synced before the next trial begins,
+so that a run that is killed keeps all it measured. A torn last line is dropped with a note; a line
+that is damaged elsewhere is an error, because it means that somebody edited the file.
+Knows neither measuring nor showing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.config.study import Study
+from harness.errors import RecordsError
+from harness.records.record import RETRIED, SCHEMA, Record
+
+STUDY_NAME = "study.yaml"  # the study's own text, for people
+RESOLVED_NAME = "study.json"  # the study as it was understood: extended, with every default
+FACTS_NAME = "facts.json"
+PLAN_NAME = "plan.json"
+RECORDS_NAME = "records.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder, read."""
+
+    path: Path
+    records: tuple[Record, ...]
+    study: Study
+    facts: dict[str, Any]
+    plan: list[dict[str, Any]]
+    notes: tuple[str, ...] = ()
+
+
+class RecordStore:
+    """Appends to one run's `records.jsonl`, and knows which trials are finished."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / RECORDS_NAME
+        records, self.notes, intact = _read_records(self.path)
+        if self.path.exists() and intact < self.path.stat().st_size:
+            os.truncate(self.path, intact)
+        self.records = list(records)
+        self._seen = {(r.cell.id, r.trial, r.attempt) for r in records}
+
+    def append(self, record: Record) -> None:
+        """Write one record and sync it to the disk.
+
+        Raises `RecordsError` when this attempt of this trial is already there.
+        """
+        key = (record.cell.id, record.trial, record.attempt)
+        if key in self._seen:
+            raise RecordsError(f"{self.path}: {key} is already recorded")
+        with self.path.open("ab") as file:
+            file.write(msgspec.json.encode(record) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._seen.add(key)
+        self.records.append(record)
+
+    def is_finished(self, cell_id: str, trial: int) -> bool:
+        """Whether this trial has an outcome that is final."""
+        latest = self._latest(cell_id, trial)
+        return latest is not None and latest.outcome.kind not in RETRIED
+
+    def next_attempt(self, cell_id: str, trial: int) -> int:
+        """The number of the attempt that would come next."""
+        latest = self._latest(cell_id, trial)
+        return 0 if latest is None else latest.attempt + 1
+
+    def latest_outcome(self, cell_id: str, trial: int) -> str | None:
+        """The outcome of the last attempt, or None before the first."""
+        latest = self._latest(cell_id, trial)
+        return None if latest is None else latest.outcome.kind
+
+    def _latest(self, cell_id: str, trial: int) -> Record | None:
+        attempts = [r for r in self.records if r.cell.id == cell_id and r.trial == trial]
+        return max(attempts, key=lambda record: record.attempt, default=None)
+
+
+def create_run_folder(
+    path: Path,
+    *,
+    study_text: str,
+    study: Study,
+    facts: Mapping[str, Any],
+    plan: Iterable[Mapping[str, Any]],
+) -> None:
+    """Make a new run's folder with all that is known before the first trial."""
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise RecordsError(f"{path}: cannot be made ({error.strerror or error})") from error
+    (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
+    (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
+    _write_json(path / FACTS_NAME, facts)
+    _write_json(path / PLAN_NAME, list(plan))
+    (path / RECORDS_NAME).touch()
+
+
+def read_run(path: str | Path) -> Run:
+    """Read a run folder; raises `RecordsError` where it is not one, or is damaged."""
+    path = Path(path)
+    if not (path / RECORDS_NAME).is_file():
+        raise RecordsError(
+            f"{path}: not a run folder: it has no {RECORDS_NAME}. A run's folder is "
+            "results/<machine>/<run>, as 'run' prints it at the end."
+        )
+    records, notes, _ = _read_records(path / RECORDS_NAME)
+    try:
+        study = msgspec.json.decode((path / RESOLVED_NAME).read_bytes(), type=Study)
+        facts = json.loads((path / FACTS_NAME).read_text(encoding="utf-8"))
+        plan = json.loads((path / PLAN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, msgspec.ValidationError) as error:
+        raise RecordsError(f"{path}: the run folder is damaged: {error}") from error
+    return Run(path=path, records=records, study=study, facts=facts, plan=plan, notes=notes)
+
+
+def _read_records(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...], int]:
+    """The records of a file, notes, and how many of its bytes are whole lines."""
+    if not path.exists():
+        return (), (), 0
+    data = path.read_bytes()
+    whole, newline, torn = data.rpartition(b"\n")
+    notes = ()
+    if torn:
+        notes = (f"the last line of {path.name} was cut off in writing, and is left out",)
+    lines = whole.split(b"\n") if newline else []
+    records = tuple(_decode(line, number, path) for number, line in enumerate(lines, start=1))
+    return records, notes, len(data) - len(torn)
+
+
+def _decode(line: bytes, number: int, path: Path) -> Record:
+    try:
+        record = msgspec.json.decode(line, type=Record)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordsError(f"{path}:{number}: not a record: {error}") from error
+    if record.schema > SCHEMA:
+        raise RecordsError(
+            f"{path}:{number}: schema {record.schema} is newer than this harness knows "
+            f"({SCHEMA}). Update rwkv-harness to read it."
+        )
+    return record
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
