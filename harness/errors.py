@@ -8,6 +8,7 @@
     │   └── TokenizerError    a tokenizer file
     ├── Unsupported       an engine or machine cannot do what was asked
     │   └── MissingExtra      … because an optional dependency is not installed
+    ├── NotANumber        a model gave NaN or infinite logits
     └── RecordsError      a results folder that cannot be read or written
 
 A message names the value, what is allowed, and what to do next. Only `harness.cli` prints it.
@@ -57,6 +58,10 @@ class MissingExtra(Unsupported):
         super().__init__(
             f"{module} is not installed. Install it with: pip install 'rwkv-harness[{extra}]'"
         )
+
+
+class NotANumber(HarnessError):
+    """A model gave NaN or infinite logits; the trial's outcome is `not_a_number`."""
 
 
 class RecordsError(HarnessError):
