@@ -1,0 +1,190 @@
+"""A weight matrix that can be applied to activations: dense, or int8 (mm8).
+
+This is where int8 is applied. Knows nothing of blocks or checkpoints. Matrices lie as [out, in], as
+in the checkpoint, so that loading transposes nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+import torch
+
+from harness.runtime import ops
+from harness.runtime.dtypes import NAMES
+from harness.runtime.quantise import Mm8
+
+_TILE_ITEMS = 2**18  # int8 weights cast at a time: 1 MiB as float32, which a core's cache holds
+_PACKED_ROWS = 4  # up to here torch's packed int8 kernel beats casting tiles
+
+
+class Matrix(Protocol):
+    """A linear map without bias."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out], in the dtype of x."""
+
+    def on(self, device: torch.device) -> Matrix:
+        """The same matrix on `device`; itself where it is there already."""
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The stored numbers [out, in]."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that is stored."""
+
+    @property
+    def weight_dtype(self) -> str:
+        """fp32, fp16, bf16 or uint8, read from the stored numbers."""
+
+    def kernel(self, x_dtype: torch.dtype) -> str:
+        """The implementation that a one-token product runs, for the record."""
+
+
+class DenseMatrix:
+    """Weights in a floating-point format."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.weight = weight
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        return ops.linear(x, self.weight)
+
+    def on(self, device: torch.device) -> DenseMatrix:
+        """The same matrix on `device`."""
+        if self.weight.device == device:
+            return self
+        return DenseMatrix(self.weight.to(device, non_blocking=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes stored."""
+        return self.weight.numel() * self.weight.element_size()
+
+    @property
+    def weight_dtype(self) -> str:
+        """The format's name."""
+        return NAMES[self.weight.dtype]
+
+    def kernel(self, x_dtype: torch.dtype) -> str:
+        """The dense product."""
+        return f"linear, {ops.arithmetic(x_dtype, self.weight.device)}"
+
+
+class Int8Matrix:
+    """mm8 weights, applied without ever making the whole matrix.
+
+    y = ((x·ry) Q)·rx + 128.5·Σ(x·ry)·rx + x·my + Σx·mx, with Q = q - 128 held as int8: centred, so
+    that in 16-bit formats the main product is not rounded at the size of the offset. The three
+    rank-one terms are one product with [in, 3] and one with [3, out], in float32.
+    """
+
+    def __init__(self, mm8: Mm8) -> None:
+        # uint8 - 128, as a change of the top bit
+        self.weight = (mm8.q ^ 0x80).view(torch.int8)
+        self.mx, self.rx, self.my, self.ry = mm8.mx, mm8.rx, mm8.my, mm8.ry
+        self._derive()
+
+    def _derive(self) -> None:
+        ry, rx = self.ry.float(), self.rx.float()
+        ones = torch.ones_like(ry)
+        self._rank_in = torch.stack((128.5 * ry, self.my.float(), ones), dim=1)  # [in, 3]
+        ones = torch.ones_like(rx)
+        self._rank_out = torch.stack((rx, ones, self.mx.float()))  # [3, out]
+        self._rx32 = rx
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., in] -> [..., out]."""
+        rows = x.reshape(-1, x.shape[-1])
+        scaled = rows * self.ry
+        if rows.shape[0] <= _PACKED_ROWS and self._is_packed(x.dtype):
+            main = _packed_product(scaled, self.weight)
+        else:
+            main = _tiled_product(scaled, self.weight)
+        offset = (rows.float() @ self._rank_in) @ self._rank_out
+        y = torch.addcmul(offset, main.float(), self._rx32).to(x.dtype)
+        return y.reshape(*x.shape[:-1], -1)
+
+    def mm8(self) -> Mm8:
+        """The five tensors of the scheme."""
+        return Mm8(self.weight.view(torch.uint8) ^ 0x80, self.mx, self.rx, self.my, self.ry)
+
+    def on(self, device: torch.device) -> Int8Matrix:
+        """The same matrix on `device`."""
+        if self.weight.device == device:
+            return self
+        moved = object.__new__(Int8Matrix)
+        moved.weight = self.weight.to(device, non_blocking=True)
+        for name in ("mx", "rx", "my", "ry"):
+            setattr(moved, name, getattr(self, name).to(device, non_blocking=True))
+        moved._derive()
+        return moved
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights and the four vectors."""
+        stored = (self.weight, self.mx, self.rx, self.my, self.ry)
+        return sum(t.numel() * t.element_size() for t in stored)
+
+    @property
+    def weight_dtype(self) -> str:
+        """The scheme's format."""
+        return NAMES[self.weight.dtype]
+
+    def kernel(self, x_dtype: torch.dtype) -> str:
+        """The int8 product."""
+        if self._is_packed(x_dtype):
+            return "mm8, torch packed int8"
+        return f"mm8, int8 tiles cast to {NAMES[_tile_dtype(x_dtype, self.weight.device)]}"
+
+    def _is_packed(self, x_dtype: torch.dtype) -> bool:
+        """torch's fused kernel is fast for bf16 only; its other formats run in scalar code."""
+        return (
+            x_dtype == torch.bfloat16 and self.weight.device.type == "cpu" and _has_packed_int8()
+        )
+
+
+def _tiled_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x [rows, in] times int8 weight [out, in] transposed, casting a tile at a time."""
+    n_out, n_in = weight.shape
+    dtype = _tile_dtype(x.dtype, x.device)
+    x = x.to(dtype)
+    step = max(1, _TILE_ITEMS // n_in)
+    if step >= n_out:
+        return x @ weight.to(dtype).t()
+    y = torch.empty(x.shape[0], n_out, dtype=dtype, device=x.device)
+    tile = torch.empty(step, n_in, dtype=dtype, device=x.device)
+    for start in range(0, n_out, step):
+        part = tile[: n_out - start]
+        part.copy_(weight[start : start + step])
+        y[:, start : start + step] = x @ part.t()
+    return y
+
+
+def _packed_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The same by torch's kernel that reads int8 weights directly."""
+    ones = torch.ones(weight.shape[0], dtype=x.dtype, device=x.device)
+    return torch._weight_int8pack_mm(x, weight, ones)  # noqa: SLF001 - no public name yet
+
+
+def _tile_dtype(x_dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """Half on a CPU is cast to float32: no faster in half, and old torch cannot."""
+    return torch.float32 if x_dtype == torch.float16 and device.type == "cpu" else x_dtype
+
+
+@functools.cache
+def _has_packed_int8() -> bool:
+    """Whether this torch has the kernel, and it computes what we take it for."""
+    if not hasattr(torch, "_weight_int8pack_mm"):
+        return False
+    x = torch.arange(32, dtype=torch.bfloat16).reshape(1, 32) - 16
+    weight = (torch.arange(64 * 32) % 7 - 3).to(torch.int8).reshape(64, 32)
+    try:
+        got = _packed_product(x, weight)
+    except RuntimeError:
+        return False
+    return bool(torch.allclose(got.float(), x.float() @ weight.float().t(), rtol=1e-2, atol=1))

@@ -1,0 +1,80 @@
+"""Random weights of a given shape: every tensor live, deterministic from a seed and its name.
+
+For speed, where only shapes count, and for tests, where every part must matter. The scales keep
+activations near 1, so that no format over- or underflows. Knows nothing of trained models.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import torch
+
+from harness.errors import BadInput
+from harness.runtime.shape import RANDOM_SHAPES, ModelShape, original_tensors
+
+PREFIX = "random:"
+
+
+def parse_random(weights: str) -> ModelShape | None:
+    """The shape that `random:SIZE` names; None for anything else.
+
+    Raises `BadInput` for an unknown size.
+    """
+    if not weights.startswith(PREFIX):
+        return None
+    size = weights[len(PREFIX) :]
+    if size not in RANDOM_SHAPES:
+        raise BadInput(
+            f"'{weights}' names no size; allowed are {', '.join(PREFIX + s for s in RANDOM_SHAPES)}"
+        )
+    return RANDOM_SHAPES[size]
+
+
+class RandomSource:
+    """A `TensorSource` of random tensors, made when they are asked for."""
+
+    def __init__(
+        self, shape: ModelShape, seed: int = 0, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
+        self.shape = shape
+        self._sizes = original_tensors(shape)
+        self._seed = seed
+        self._dtype = dtype
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor; the same for the same seed, whatever was read before."""
+        size = self._sizes[name]
+        generator = torch.Generator().manual_seed(self._seed * 2**32 + zlib.crc32(name.encode()))
+        noise = torch.empty(size).uniform_(-1, 1, generator=generator)
+        return _scaled(name, noise).to(self._dtype)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def save_random(
+    path: Path, shape: ModelShape, *, seed: int = 0, dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Write random weights as an original `.pth` (all of them in memory at once)."""
+    source = RandomSource(shape, seed, dtype)
+    torch.save({name: source.read(name) for name in original_tensors(shape)}, path)
+
+
+def _scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
+    """Uniform noise in (-1, 1) -> plausible values for the tensor of this name."""
+    if name.endswith("time_decay"):
+        return noise * 3 - 1  # decays per token from exp(-0.02) to exp(-7.4)
+    if name.endswith("time_first"):
+        return noise
+    if "time_mix" in name:
+        return noise * 0.5 + 0.5
+    if name.endswith("bias"):
+        return noise * 0.1
+    if noise.dim() == 1:
+        return noise * 0.3 + 1
+    if name == "emb.weight":
+        return noise
+    # variance 1/in for unit variance out; doubled for a signal that survives many blocks
+    return noise * (6 / noise.shape[1]) ** 0.5
