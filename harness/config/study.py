@@ -1,8 +1,9 @@
 """The types of a study: what one YAML file in `configs/` says.
 
 Knows the shape of a study and its defaults; knows nothing of YAML, files or cells. The JSON Schema
-that editors use is generated from these types (`schema.py`), so a field's documentation is the
-`description` beside it.
+that editors and `validate.py` use is generated from these types (`schema.py`), so a field's
+documentation is the `description` beside it. `extends` is not a field: it is gone once a study is
+loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
-Positive = Annotated[int, Meta(ge=1)]
+# The upper bounds only keep slips out (a pasted token id, a missing space).
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -21,65 +24,93 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weights: Annotated[
         Text,
         Meta(
-            description="A path (relative to the study), `builtin:quickstart`, or `random:SIZE` "
+            description="A path (relative to this file), `builtin:quickstart`, or `random:SIZE` "
             "(169m, 430m, 1b5, 3b, 7b, 14b): random weights of that shape, for `speed` only."
         ),
     ]
     tokenizer: Annotated[
-        str | None, Meta(description="A `tokenizers` JSON file; not needed for `random:`.")
+        Text | None,
+        Meta(
+            description="A `tokenizers` JSON file (a path relative to this file, or "
+            "`builtin:quickstart`); needed for `answers`. `weights: builtin:quickstart` brings "
+            "its own."
+        ),
     ] = None
     prompt: Annotated[
         Text, Meta(description="The prompt template; `{question}` stands for the question.")
     ] = "Bob: {question}\n\nAlice:"
     source: Annotated[
-        str | None, Meta(description="Where the weights can be downloaded, for people.")
+        Text | None, Meta(description="The URL of the weights, shown when they are missing.")
     ] = None
     tokenizer_source: Annotated[
-        str | None, Meta(description="Where the tokenizer can be downloaded, for people.")
+        Text | None, Meta(description="The URL of the tokenizer, shown when it is missing.")
     ] = None
-    seed: Annotated[int, Meta(ge=0, description="Seed of `random:` weights.")] = 0
+    seed: Annotated[Seed, Meta(description="Seed of `random:` weights.")] = 0
 
 
 class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the next token is drawn. Temperature 0 or top_p 0 is greedy, lowest id on ties."""
+    """How the next token is drawn."""
 
-    temperature: Annotated[float, Meta(ge=0)] = 0.0
-    top_p: Annotated[float, Meta(ge=0, le=1)] = 1.0
-    top_k: Annotated[int, Meta(ge=0, description="0 keeps all.")] = 0
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    seed: Annotated[int, Meta(ge=0)] = 0
+    temperature: Annotated[
+        float, Meta(ge=0, description="0 is greedy: the likeliest token, the lowest id on ties.")
+    ] = 0.0
+    top_p: Annotated[
+        float, Meta(ge=0, le=1, description="Mass of the tokens that are kept: 1 all, 0 greedy.")
+    ] = 1.0
+    top_k: Annotated[int, Meta(ge=0, description="How many tokens are kept; 0 keeps all.")] = 0
+    presence_penalty: Annotated[
+        float, Meta(description="Taken from the logit of every token the answer already has.")
+    ] = 0.0
+    frequency_penalty: Annotated[
+        float, Meta(description="Taken once more for every time the answer has that token.")
+    ] = 0.0
+    seed: Annotated[Seed, Meta(description="Seed of the draws.")] = 0
 
 
 class Speed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `speed` workload: prefill and decode of given lengths, without a question."""
 
     prompt_tokens: Annotated[
-        Positive | list[Positive], Meta(description="Prefill lengths; decoding follows the last.")
+        Count | Annotated[list[Count], Meta(min_length=1)],
+        Meta(description="Prefill length, or several; decoding follows the last one."),
     ] = 128
-    generate_tokens: Positive = 64
-    batch: Positive = 1
+    generate_tokens: Annotated[Count, Meta(description="Tokens decoded per pass.")] = 64
+    batch: Annotated[Count, Meta(description="Rows that are run at once.")] = 1
     passes: Annotated[
-        int, Meta(ge=1, description="Measured passes over one loaded model, per trial.")
+        Count, Meta(description="Measured passes over one loaded model, per trial.")
     ] = 3
-    warmup_passes: Annotated[int, Meta(ge=0)] = 1
-    trials: Annotated[int, Meta(ge=1, description="Fresh processes per cell.")] = 3
+    warmup_passes: Annotated[
+        int, Meta(ge=0, le=1000, description="Passes before the measured ones.")
+    ] = 1
+    trials: Annotated[Count, Meta(description="Trials per cell, each a fresh process.")] = 3
+
+    @property
+    def prompt_lengths(self) -> tuple[int, ...]:
+        """`prompt_tokens` as a tuple, in the order of the study."""
+        return _as_tuple(self.prompt_tokens)
 
 
 class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The `answers` workload: the question set, each question from a fresh state."""
 
     questions: Annotated[
-        Text, Meta(description="A question file (YAML or .txt), or `builtin:quickstart`.")
+        Text,
+        Meta(
+            description="A question file (.yaml or .txt; a path relative to this file), or "
+            "`builtin:quickstart`."
+        ),
     ]
-    max_tokens: Positive = 200
-    stop: Annotated[list[Text], Meta(description="An answer ends before any of these.")] = field(
-        default_factory=lambda: ["\n\n"]
+    max_tokens: Annotated[Count, Meta(description="Longest answer, in tokens.")] = 200
+    stop: Annotated[list[Text], Meta(description="An answer ends before any of these texts.")] = (
+        field(default_factory=lambda: ["\n\n"])
     )
-    stop_tokens: Annotated[list[Annotated[int, Meta(ge=0)]], Meta(description="Token ids.")] = (
-        field(default_factory=lambda: [0])
+    stop_tokens: Annotated[
+        list[Annotated[int, Meta(ge=0)]],
+        Meta(description="An answer ends before any of these token ids."),
+    ] = field(default_factory=lambda: [0])
+    sampling: Annotated[Sampling, Meta(description="Greedy unless it says otherwise.")] = field(
+        default_factory=Sampling
     )
-    sampling: Sampling = field(default_factory=Sampling)
 
 
 class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,15 +119,23 @@ class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     speed: Speed | None = None
     answers: Answers | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The workloads that are run, `speed` first."""
+        return tuple(name for name in WORKLOADS if getattr(self, name) is not None)
+
+
+WORKLOADS = tuple(Workloads.__struct_fields__)
+
 
 class Selector(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A part of the matrix; what is left out matches everything."""
 
-    model: str | None = None
-    engine: str | None = None
-    strategy: str | None = None
-    workload: str | None = None
-    threads: Positive | None = None
+    model: Text | None = None
+    engine: Text | None = None
+    strategy: Text | None = None
+    workload: Text | None = None
+    threads: Count | None = None
 
 
 class Addition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,8 +144,8 @@ class Addition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Text
     strategy: Text
     workload: Text
-    engine: str | None = None
-    threads: Positive | None = None
+    engine: Text | None = None
+    threads: Count | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,24 +157,53 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One study: models × engines × strategies × threads × workloads."""
 
-    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")]
-    description: str = ""
-    models: Annotated[dict[str, Model], Meta(min_length=1)]
-    strategies: Annotated[list[Text], Meta(min_length=1)]
-    engines: Annotated[list[Text], Meta(min_length=1)] = field(default_factory=lambda: ["torch"])
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9._-]*$(?!\n)",
+            max_length=60,
+            description="A name of lower-case letters, digits, `.`, `_` and `-`, at most 60; "
+            "the run's folder bears it.",
+        ),
+    ]
+    description: Annotated[str, Meta(description="What the study asks, for people.")] = ""
+    models: Annotated[
+        dict[str, Model], Meta(min_length=1, description="The models, each under a name.")
+    ]
+    strategies: Annotated[
+        list[Text],
+        Meta(min_length=1, description="For example `cuda fp16i8 *20 -> cpu fp32`."),
+    ]
+    engines: Annotated[
+        list[Text], Meta(min_length=1, description="torch (the default), rwkv or fake.")
+    ] = field(default_factory=lambda: ["torch"])
     threads: Annotated[
-        Positive | list[Positive],
-        Meta(description="CPU threads; a list is an axis of the matrix. Never the machine's own."),
+        Count | Annotated[list[Count], Meta(min_length=1)],
+        Meta(
+            description="CPU threads, the same on every machine; a list is an axis of the matrix."
+        ),
     ] = 1
-    workloads: Workloads
+    workloads: Annotated[Workloads, Meta(description="`speed`, `answers` or both.")]
     reference: Annotated[
-        str | None, Meta(description="The strategy that others are compared with.")
+        Text | None,
+        Meta(description="The strategy others are compared with; by default the first."),
     ] = None
-    include: Annotated[list[Addition], Meta(description="Cells beside the matrix.")] = field(
+    include: Annotated[
+        list[Addition], Meta(description="Cells beside the matrix; `exclude` spares them.")
+    ] = field(default_factory=list)
+    exclude: Annotated[list[Selector], Meta(description="Parts of the matrix left out.")] = field(
         default_factory=list
     )
-    exclude: Annotated[list[Selector], Meta(description="Cells left out.")] = field(
-        default_factory=list
+    seed: Annotated[Seed, Meta(description="Seed of the order of trials.")] = 0
+    limits: Annotated[Limits, Meta(description="When a trial is given up.")] = field(
+        default_factory=Limits
     )
-    seed: Annotated[int, Meta(ge=0, description="Seed of the order of trials.")] = 0
-    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """`threads` as a tuple, in the order of the study."""
+        return _as_tuple(self.threads)
+
+
+def _as_tuple(value: int | list[int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)

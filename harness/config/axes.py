@@ -1,0 +1,95 @@
+"""Read the axes and the cells out of a study's tree, as far as they are in order.
+
+The tree may still have problems; what cannot be read is left out, because the schema or a check
+says so elsewhere.
+"""
+
+from __future__ import annotations
+
+from harness.config.document import Key, Node
+from harness.config.matrix import Axes, Combination, combinations
+from harness.config.study import WORKLOADS
+from harness.errors import StrategyError
+from harness.runtime.strategy import canonical
+
+DEFAULT_ENGINE = "torch"
+DEFAULT_THREADS = 1
+# The keys of a selector or an addition, and the axis each belongs to, in the order of a cell.
+AXIS_OF = {
+    "model": "models",
+    "engine": "engines",
+    "strategy": "strategies",
+    "threads": "threads",
+    "workload": "workloads",
+}
+
+
+def read_axes(root: Node) -> Axes:
+    """The values of each axis, each once."""
+    workloads = root.get("workloads")
+    engines = (node.text for _, node in axis_nodes(root, "engines", DEFAULT_ENGINE))
+    strategies = (spell(node) for node in root.get("strategies").items)
+    threads = (node.value for _, node in axis_nodes(root, "threads", DEFAULT_THREADS))
+    return Axes(
+        models=tuple(root.get("models").entries),
+        engines=tuple(dict.fromkeys(name for name in engines if name is not None)),
+        strategies=tuple(dict.fromkeys(name for name in strategies if name is not None)),
+        threads=tuple(dict.fromkeys(count for count in threads if isinstance(count, int))),
+        workloads=tuple(name for name in WORKLOADS if workloads.get(name).value is not None),
+    )
+
+
+def axis_nodes(root: Node, name: str, default: str | int) -> list[tuple[Key, Node]]:
+    """The values of an axis that may be one value, a list or left out, with their keys."""
+    node = root.entries.get(name)
+    if node is None:
+        return [((name,), Node(default, root.source, root.line))]
+    if isinstance(node.value, list):
+        return [((name, index), item) for index, item in enumerate(node.value)]
+    return [((name,), node)]
+
+
+def spell(node: Node) -> str | None:
+    """The canonical spelling of a strategy, or None where it is none."""
+    try:
+        return None if node.text is None else canonical(node.text)
+    except StrategyError:
+        return None
+
+
+def read_cells(root: Node, axes: Axes) -> tuple[Combination, ...]:
+    """The matrix without what is excluded, and then what is included."""
+    included = (read_addition(entry, axes) for entry in root.get("include").items)
+    return (*read_matrix(root, axes), *(cell for cell in included if cell is not None))
+
+
+def read_matrix(root: Node, axes: Axes) -> tuple[Combination, ...]:
+    """The matrix without what is excluded; a selector that says nothing is refused elsewhere."""
+    selectors = (read_selector(entry) for entry in root.get("exclude").items)
+    return combinations(axes, [selector for selector in selectors if selector])
+
+
+def read_selector(entry: Node) -> dict[str, str | int]:
+    """What a selector (or an addition) says, with its strategy in canonical spelling."""
+    said: dict[str, str | int] = {}
+    for name, node in entry.entries.items():
+        if name in AXIS_OF and isinstance(node.value, (str, int)):
+            said[name] = (spell(node) or node.value) if name == "strategy" else node.value
+    return said
+
+
+def read_addition(entry: Node, axes: Axes) -> Combination | None:
+    """The cell that an entry of `include` names; None where it does not name a whole one."""
+    said: dict[str, str | int] = {}
+    if axes.engines and axes.threads:
+        said = {"engine": axes.engines[0], "threads": axes.threads[0]}
+    said.update(read_selector(entry))
+    if set(said) != set(AXIS_OF):
+        return None
+    return Combination(
+        model=str(said["model"]),
+        engine=str(said["engine"]),
+        strategy=str(said["strategy"]),
+        threads=int(said["threads"]),
+        workload=str(said["workload"]),
+    )

@@ -1,0 +1,145 @@
+"""What a study must mean, beyond its schema: names that exist, strategies that parse, real cells.
+
+Reads the tree and not the typed study, so that every problem is found even where there are others,
+and each knows its line. Models are checked in `model_checks.py`, question files in `load.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.config.axes import (
+    AXIS_OF,
+    DEFAULT_ENGINE,
+    DEFAULT_THREADS,
+    axis_nodes,
+    read_addition,
+    read_axes,
+    read_cells,
+    read_matrix,
+    read_selector,
+    spell,
+)
+from harness.config.document import Key, Node
+from harness.config.engines import wrong_engine
+from harness.config.matrix import Axes
+from harness.config.model_checks import answering_problems, model_problems
+from harness.config.problem import Problem, listed, nearest
+from harness.config.study import WORKLOADS
+from harness.errors import StrategyError
+from harness.runtime.strategy import canonical
+
+
+def meaning_problems(root: Node) -> list[Problem]:
+    """Every problem that the schema cannot see, question files apart."""
+    axes = read_axes(root)
+    return [
+        *model_problems(root),
+        *_strategy_problems(root),
+        *_reference_problems(root, axes),
+        *_engine_problems(root),
+        *_repeated(root, "engines", DEFAULT_ENGINE),
+        *_repeated(root, "threads", DEFAULT_THREADS),
+        *_workload_problems(root),
+        *_include_problems(root, axes),
+        *_exclude_problems(root, axes),
+        *answering_problems(root, read_cells(root, axes)),
+    ]
+
+
+def _strategy_problems(root: Node) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, node in enumerate(root.get("strategies").items):
+        key: Key = ("strategies", index)
+        yield from _unparsable(root, key, node)
+        name = spell(node)
+        if name is not None and first.setdefault(name, index) != index:
+            yield root.problem(key, f"'{name}' is the same as strategies[{first[name]}].")
+
+
+def _reference_problems(root: Node, axes: Axes) -> Iterator[Problem]:
+    node = root.get("reference")
+    yield from _unparsable(root, ("reference",), node)
+    name = spell(node)
+    if name is not None and name not in axes.strategies:
+        yield root.problem(("reference",), _not_among("strategies", name, axes.strategies))
+
+
+def _unparsable(root: Node, key: Key, node: Node) -> Iterator[Problem]:
+    if node.text is None:
+        return
+    try:
+        canonical(node.text)
+    except StrategyError as error:
+        yield root.problem(key, str(error))
+
+
+def _engine_problems(root: Node) -> Iterator[Problem]:
+    for key, node in axis_nodes(root, "engines", DEFAULT_ENGINE):
+        wrong = None if node.text is None else wrong_engine(node.text)
+        if wrong:
+            yield root.problem(key, wrong)
+
+
+def _repeated(root: Node, name: str, default: str | int) -> Iterator[Problem]:
+    seen = set()
+    for key, node in axis_nodes(root, name, default):
+        if not isinstance(node.value, (str, int)):
+            continue
+        if node.value in seen:
+            yield root.problem(key, f"'{node.value}' is given twice.")
+        seen.add(node.value)
+
+
+def _workload_problems(root: Node) -> Iterator[Problem]:
+    workloads = root.get("workloads")
+    if workloads.value == {}:
+        text = f"names no workload; allowed: {listed(WORKLOADS)}, or both."
+        yield root.problem(("workloads",), text)
+    for name in WORKLOADS:
+        if name in workloads.entries and workloads.entries[name].value is None:
+            text = f"is empty. Write '{name}: {{}}' for its defaults, or leave the line out."
+            yield root.problem(("workloads", name), text)
+
+
+def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
+    seen = set(read_matrix(root, axes))
+    for index, entry in enumerate(root.get("include").items):
+        for field in ("model", "workload"):
+            name, allowed = entry.get(field).text, getattr(axes, AXIS_OF[field])
+            if name is not None and name not in allowed:
+                text = _not_among(AXIS_OF[field], name, allowed)
+                yield root.problem(("include", index, field), text)
+        yield from _unparsable(root, ("include", index, "strategy"), entry.get("strategy"))
+        engine = entry.get("engine").text
+        wrong = None if engine is None else wrong_engine(engine)
+        if wrong:
+            yield root.problem(("include", index, "engine"), wrong)
+        cell = read_addition(entry, axes)
+        if cell is not None and cell in seen:
+            yield root.problem(("include", index), "this cell is in the study already.")
+        elif cell is not None:
+            seen.add(cell)
+
+
+def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
+    wrong = False
+    for index, entry in enumerate(root.get("exclude").items):
+        if entry.value == {}:
+            wrong = True
+            text = f"would leave out everything. Name one of: {listed(AXIS_OF)}."
+            yield root.problem(("exclude", index), text)
+        for field, value in read_selector(entry).items():
+            allowed = getattr(axes, AXIS_OF[field])
+            if value not in allowed:
+                wrong = True
+                text = _not_among(AXIS_OF[field], str(value), [str(name) for name in allowed])
+                yield root.problem(("exclude", index, field), text)
+    if "exclude" in root.entries and not wrong and all(axes) and not read_cells(root, axes):
+        yield root.problem(("exclude",), "leaves out every cell of the study.")
+
+
+def _not_among(what: str, name: str, allowed: Iterable[str]) -> str:
+    names = list(allowed)
+    known = f"Allowed: {listed(names)}." if names else "There are none."
+    return f"'{name}' is not among the {what} of this study.{nearest(name, names)} {known}"

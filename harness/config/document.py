@@ -1,0 +1,250 @@
+"""A YAML file as a tree of values that know their lines.
+
+Knows YAML (the plain JSON-like part of it) and nothing of studies. Everything that would be lost or
+guessed in silence is a problem: a key given twice, a key that is not text, a tag, a tab.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from harness.config.problem import Problem
+from harness.errors import StudyError
+
+Scalar: TypeAlias = str | int | float | bool | None
+Key: TypeAlias = tuple[str | int, ...]
+
+_MAX_NODES = 100_000  # aliases can make a small file huge
+_YAML = "tag:yaml.org,2002:"
+_WORDS = (f"{_YAML}str", f"{_YAML}timestamp")  # a date is text to us
+_MERGE = f"{_YAML}merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file, and the name by which messages call it."""
+
+    path: Path
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value, and where it (or its key) stands."""
+
+    value: Scalar | list[Node] | dict[str, Node]
+    source: Source
+    line: int
+
+    @property
+    def entries(self) -> dict[str, Node]:
+        """The entries of a mapping; none for anything else."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def items(self) -> list[Node]:
+        """The items of a list; none for anything else."""
+        return self.value if isinstance(self.value, list) else []
+
+    @property
+    def text(self) -> str | None:
+        """The value where it is a text that is not empty."""
+        return self.value if isinstance(self.value, str) and self.value else None
+
+    def get(self, name: str) -> Node:
+        """The entry `name` of a mapping; without one, a node that holds nothing."""
+        return self.entries.get(name) or Node(None, self.source, self.line)
+
+    def find(self, key: Key) -> Node:
+        """The node at `key`, or the nearest one above it that exists."""
+        node = self
+        for part in key:
+            if isinstance(part, int) and part < len(node.items):
+                node = node.items[part]
+            elif isinstance(part, str) and part in node.entries:
+                node = node.entries[part]
+            else:
+                break
+        return node
+
+    def problem(self, key: Key, text: str) -> Problem:
+        """A problem of this tree at `key`, with the line of the nearest node."""
+        place = self.find(key)
+        return Problem(place.source.shown, place.line, key_text(key), text)
+
+
+def plain(node: Node) -> Any:
+    """The tree as JSON-like Python values."""
+    if isinstance(node.value, dict):
+        return {name: plain(entry) for name, entry in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(item) for item in node.value]
+    return node.value
+
+
+def key_text(key: Key) -> str:
+    """`models.raven.weights`, `include[0].model`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text
+
+
+def read_text(source: Source) -> str:
+    """The text of a file; raises `StudyError` with one line that says why it cannot be read."""
+    path = source.path
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise StudyError([f"{source.shown}: no such file.{_similar_file(path)}"]) from None
+    except IsADirectoryError:
+        raise StudyError([f"{source.shown}: is a folder. Name a file in it."]) from None
+    except OSError as error:
+        raise StudyError([f"{source.shown}: cannot be read: {error.strerror}."]) from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{data[error.start]:02x} is not UTF-8. Save the file as UTF-8."
+        raise StudyError([f"{source.shown}:{line}: {what}"]) from None
+
+
+def parse_yaml(text: str, source: Source, problems: list[Problem]) -> Node | None:
+    """The mapping in `text`; adds what is wrong to `problems`, and returns None without one."""
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        reader = _Reader(loader, source, problems)
+        node = None if root is None else reader.read(root, root.start_mark.line + 1, ())
+    except yaml.YAMLError as error:
+        problems.append(_yaml_problem(error, text, source))
+        return None
+    except RecursionError:
+        problems.append(Problem(source.shown, None, "", "is nested too deeply."))
+        return None
+    if node is None or node.value is None:
+        problems.append(Problem(source.shown, 1, "", "the file is empty."))
+        return None
+    if not isinstance(node.value, dict):
+        what = "a list" if isinstance(node.value, list) else "a single value"
+        text = f"holds {what}, not a mapping of keys such as 'name: …'."
+        problems.append(Problem(source.shown, node.line, "", text))
+        return None
+    return node
+
+
+class _Reader:
+    """Turns composed YAML nodes into ours, and collects problems on the way."""
+
+    def __init__(self, loader: yaml.SafeLoader, source: Source, problems: list[Problem]) -> None:
+        self._loader = loader
+        self._source = source
+        self._problems = problems
+        self._open: set[int] = set()  # nodes being read: an alias to one is a circle
+        self._count = 0
+
+    def read(self, node: yaml.Node, line: int, key: Key) -> Node:
+        self._count += 1
+        if id(node) in self._open or self._count > _MAX_NODES:
+            what = "an alias refers to itself" if id(node) in self._open else "aliases multiply"
+            mark = node.start_mark
+            raise yaml.composer.ComposerError(problem=f"{what}.", problem_mark=mark)
+        self._open.add(id(node))
+        value: Scalar | list[Node] | dict[str, Node]
+        if isinstance(node, yaml.MappingNode):
+            value = self._mapping(node, key)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [
+                self.read(item, item.start_mark.line + 1, (*key, index))
+                for index, item in enumerate(node.value)
+            ]
+        else:
+            value = self._scalar(node, line, key)
+        self._open.discard(id(node))
+        return Node(value, self._source, line)
+
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Node]:
+        own: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        for name_node, value_node in node.value:
+            line = name_node.start_mark.line + 1
+            if name_node.tag == _MERGE:
+                parts = (
+                    value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+                )
+                for part in parts:
+                    if not isinstance(part, yaml.MappingNode):
+                        self._add(line, (*key, "<<"), "only a mapping can be merged.")
+                        continue
+                    for name, entry in self.read(part, line, key).entries.items():
+                        merged.setdefault(name, entry)
+                continue
+            if not isinstance(name_node, yaml.ScalarNode) or name_node.tag not in _WORDS:
+                word = getattr(name_node, "value", "")
+                name = word if isinstance(word, str) else "?"
+                self._add(line, (*key, name), f"'{name}' is not read as text. Put it in quotes.")
+                continue
+            name = name_node.value
+            if name in own:
+                first = own[name].line
+                self._add(line, (*key, name), f"is given twice, first in line {first}.")
+                continue
+            own[name] = self.read(value_node, line, (*key, name))
+        return {**merged, **own}
+
+    def _scalar(self, node: yaml.ScalarNode, line: int, key: Key) -> Scalar:
+        if node.tag in _WORDS:
+            return str(node.value)
+        makers = {
+            "null": self._loader.construct_yaml_null,
+            "bool": self._loader.construct_yaml_bool,
+            "int": self._loader.construct_yaml_int,
+            "float": self._loader.construct_yaml_float,
+        }
+        make = makers.get(node.tag.removeprefix(_YAML))
+        if make is None:
+            self._add(line, key, f"the tag {node.tag} is not known here. Leave it out.")
+            return str(node.value)
+        try:
+            value: bool | int | float | None = make(node)
+        except (ValueError, KeyError, OverflowError):
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            self._add(line, key, f"{node.value} is not a number that can be used.")
+            return None
+        return value
+
+    def _add(self, line: int, key: Key, text: str) -> None:
+        self._problems.append(Problem(self._source.shown, line, key_text(key), text))
+
+
+def _yaml_problem(error: yaml.YAMLError, text: str, source: Source) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    line = mark.line + 1 if mark else None
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        what = f"the character U+{error.character:04X} is not allowed in YAML"
+    elif "'\\t'" in what:
+        what = "a tab. YAML is indented with spaces"
+    elif "mapping values are not allowed" in what:
+        what = "not valid YAML: a ':' where no key can stand. Put the text in quotes"
+    elif mark:
+        context = getattr(error, "context", None)
+        what = f"not valid YAML: {f'{context}, ' if context else ''}{what}"
+    return Problem(source.shown, line, "", f"{what.rstrip('.')}.")
+
+
+def _similar_file(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f" Did you mean '{path.with_name(close[0])}'?" if close else ""

@@ -1,0 +1,171 @@
+"""Load a study: YAML in, a checked `Study` with its files and questions out.
+
+All problems of a study are found and raised together. Knows nothing of machines or torch, and does
+not ask whether weights exist: that is the plan's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from harness.config.axes import spell
+from harness.config.checks import meaning_problems
+from harness.config.document import Node, Source, plain, read_text
+from harness.config.extends import located, read_tree, study_source
+from harness.config.model_checks import RANDOM
+from harness.config.problem import Problem
+from harness.config.questions import Question, question_source, read_questions
+from harness.config.study import Study
+from harness.config.validate import schema_problems
+from harness.errors import StudyError
+from harness.quickstart import files
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFiles:
+    """Where a model's files lie; they may be missing."""
+
+    weights: Path | str  # a path, or `random:SIZE`
+    tokenizer: Path | None
+    prompt: str  # a template with `{question}`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedStudy:
+    """A study without problems, and all it refers to."""
+
+    study: Study  # strategies in canonical spelling, `reference` filled in
+    path: Path  # the study's file
+    text: str  # its YAML; what `extends` brings is written in
+    sha256: str  # identity: what is asked, wherever files lie and however the YAML is written
+    files: Mapping[str, ModelFiles]  # by model name
+    questions: tuple[Question, ...]  # none without the workload `answers`
+    questions_sha256: str | None  # of their content; None without questions
+
+
+def load_study(path: Path | str) -> LoadedStudy:
+    """Load the study at `path`, or `builtin:quickstart`.
+
+    Raises `StudyError` with every problem of the study, of what it extends and of its questions.
+    """
+    source = study_source(path)
+    problems: list[Problem] = []
+    root = read_tree(source, problems)
+    questions: tuple[Question, ...] = ()
+    if root is not None:
+        problems += schema_problems(root, Study)
+        problems += meaning_problems(root)
+        questions = _questions(root, problems)
+    if root is None or problems:
+        raise StudyError(_lines(problems, source))
+    study = _study(root)
+    questions_sha256 = _sha256(msgspec.to_builtins(questions)) if questions else None
+    return LoadedStudy(
+        study=study,
+        path=source.path,
+        text=_whole_text(source, root),
+        sha256=_identity(study, questions_sha256),
+        files={
+            name: _files(node, study, name) for name, node in root.get("models").entries.items()
+        },
+        questions=questions,
+        questions_sha256=questions_sha256,
+    )
+
+
+def _lines(problems: list[Problem], source: Source) -> list[str]:
+    """One line per problem in the order of the files, one problem per key."""
+    first: dict[tuple[str, int | None, str], Problem] = {}
+    for problem in problems:
+        first.setdefault((problem.file, problem.line, problem.key), problem)
+    ordered = sorted(
+        first.values(), key=lambda problem: (problem.file != source.shown, problem.line or 0)
+    )
+    return [str(problem) for problem in ordered]
+
+
+def _questions(root: Node, problems: list[Problem]) -> tuple[Question, ...]:
+    node = root.get("workloads").get("answers").get("questions")
+    if node.text is None:
+        return ()
+    key = ("workloads", "answers", "questions")
+    if node.text.startswith("builtin:") and node.text != files.BUILTIN:
+        text = f"'{node.text}' does not exist. Allowed: {files.BUILTIN}, or a path."
+        problems.append(root.problem(key, text))
+        return ()
+    try:
+        source = question_source(node.text if node.text == files.BUILTIN else located(node))
+        return read_questions(source, problems)
+    except StudyError as error:
+        problems.append(root.problem(key, str(error)))
+        return ()
+
+
+def _study(root: Node) -> Study:
+    """The typed study of a tree without problems."""
+    value = plain(root)
+    value["strategies"] = [spell(node) for node in root.get("strategies").items]
+    value["reference"] = spell(root.get("reference")) or value["strategies"][0]
+    for name in ("include", "exclude"):
+        for entry, node in zip(value.get(name, []), root.get(name).items, strict=True):
+            if entry.get("strategy") is not None:
+                entry["strategy"] = spell(node.get("strategy"))
+    return msgspec.json.decode(json.dumps(value).encode(), type=Study)
+
+
+def _files(node: Node, study: Study, name: str) -> ModelFiles:
+    weights, tokenizer = node.get("weights"), node.get("tokenizer")
+    where: Path | str = located(weights)
+    if weights.text == files.BUILTIN:
+        where = files.WEIGHTS
+    elif weights.text is not None and weights.text.startswith(RANDOM):
+        where = weights.text
+    reads: Path | None = None
+    if files.BUILTIN in (tokenizer.text, weights.text if tokenizer.text is None else None):
+        reads = files.TOKENIZER
+    elif tokenizer.text is not None:
+        reads = located(tokenizer)
+    return ModelFiles(weights=where, tokenizer=reads, prompt=study.models[name].prompt)
+
+
+def _whole_text(source: Source, root: Node) -> str:
+    if not _borrows(root, source):
+        return read_text(source)
+    whole = yaml.safe_dump(plain(root), sort_keys=False, allow_unicode=True, width=100)
+    return (
+        f"# {source.shown}, with what it extends written in; paths as each file has them\n{whole}"
+    )
+
+
+def _borrows(node: Node, source: Source) -> bool:
+    return node.source != source or any(_borrows(entry, source) for entry in node.entries.values())
+
+
+def _identity(study: Study, questions_sha256: str | None) -> str:
+    """Equal for two studies that ask the same, wherever the weights, tokenizer and questions lie.
+
+    The content of weights and tokenizer belongs to each record's key.
+    """
+    asked: dict[str, Any] = msgspec.to_builtins(study)
+    del asked["description"]
+    for model in asked["models"].values():
+        if not model["weights"].startswith(RANDOM):
+            model["weights"] = "file"
+        for name in ("tokenizer", "source", "tokenizer_source"):
+            del model[name]
+    if asked["workloads"]["answers"] is not None:
+        asked["workloads"]["answers"]["questions"] = questions_sha256
+    return _sha256(asked)
+
+
+def _sha256(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

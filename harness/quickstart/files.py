@@ -1,0 +1,17 @@
+"""Where the files of the shipped model, its study and its questions lie.
+
+The one place that knows them; `builtin:quickstart` stands for each of them where a study or a
+command asks for weights, a tokenizer, questions or a study. Whether they exist is not asked here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BUILTIN = "builtin:quickstart"
+
+FOLDER = Path(__file__).parent
+WEIGHTS = FOLDER / "model.pth"
+TOKENIZER = FOLDER / "tokenizer.json"
+STUDY = FOLDER / "study.yaml"
+QUESTIONS = FOLDER / "questions.yaml"
