@@ -1,0 +1,63 @@
+"""Resident memory of this process, now and at its highest.
+
+On Linux the peak is VmHWM, which begins anew with each exec; `getrusage` there would count what the
+parent held when it forked.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.machine.facts import NotKnown, read
+from harness.machine.linux import parse_kib
+from harness.machine.switch import probes_are_off
+
+_OFF = "probes are switched off"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryReading:
+    """A figure in bytes, or the reason why there is none: exactly one of the two."""
+
+    bytes: int | None = None
+    missing: str | None = None
+
+
+def rss_bytes(root: Path = Path("/"), platform: str = sys.platform) -> MemoryReading:
+    """Memory that is resident now."""
+    if probes_are_off():
+        return MemoryReading(missing=_OFF)
+    if platform == "linux":
+        return _from_status(root, "VmRSS")
+    import psutil
+
+    try:
+        return MemoryReading(bytes=int(psutil.Process().memory_info().rss))
+    except psutil.Error as error:
+        return MemoryReading(missing=f"psutil: {error}")
+
+
+def peak_rss_bytes(root: Path = Path("/"), platform: str = sys.platform) -> MemoryReading:
+    """The most memory that was resident at once since this program began."""
+    if probes_are_off():
+        return MemoryReading(missing=_OFF)
+    if platform == "linux":
+        return _from_status(root, "VmHWM")
+    return MemoryReading(
+        bytes=maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, platform)
+    )
+
+
+def maxrss_bytes(ru_maxrss: int, platform: str) -> int:
+    """`getrusage`'s figure in bytes: macOS counts bytes, the others KiB."""
+    return ru_maxrss if platform == "darwin" else ru_maxrss * 1024
+
+
+def _from_status(root: Path, name: str) -> MemoryReading:
+    try:
+        return MemoryReading(bytes=parse_kib(read(root, "proc/self/status"), name))
+    except NotKnown as error:
+        return MemoryReading(missing=str(error))

@@ -1,0 +1,189 @@
+"""NVIDIA GPUs: through NVML where its bindings are installed, else what the driver leaves in /proc.
+
+Starts no program and no CUDA context. Where no driver is loaded the bindings are not even imported.
+`cuda_devices` keeps those that this process may use, in CUDA's numbering.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.machine.facts import Facts, NotKnown, read, unavailable
+from harness.machine.machine import Accelerator
+
+_PROC = "proc/driver/nvidia"
+_WSL = "dev/dxg"  # the GPU inside WSL, which has no /proc/driver/nvidia
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One GPU of the machine, whether or not this process may use it."""
+
+    name: str
+    uuid: str
+    memory_bytes: int | None = None
+    usable: bool = True  # its device file is there: a container may hide it
+    facts: Facts  # what else is known, for the record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nvidia:
+    """What is known of the machine's NVIDIA GPUs."""
+
+    gpus: tuple[Gpu, ...]
+    facts: Facts
+
+
+def load_nvml() -> Any:
+    """The NVML bindings; raises ImportError where the `cuda` extra is not installed."""
+    return importlib.import_module("pynvml")
+
+
+def probe_nvidia(root: Path, load: Callable[[], Any] = load_nvml) -> Nvidia:
+    """Look for GPUs; `load` gives the NVML bindings."""
+    if not ((root / _PROC).exists() or (root / _WSL).exists()):
+        return _without("no NVIDIA driver is loaded")
+    try:
+        nvml = load()
+    except ImportError:
+        return _from_proc(root, "NVML's bindings are not installed (extra: cuda)")
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        return _from_proc(root, f"NVML: {error}")
+    try:
+        return _from_nvml(nvml)
+    except nvml.NVMLError as error:
+        return _from_proc(root, f"NVML: {error}")
+    finally:
+        nvml.nvmlShutdown()
+
+
+def cuda_devices(gpus: Sequence[Gpu], visible: str | None) -> tuple[Accelerator, ...]:
+    """The GPUs that CUDA shows to a process whose CUDA_VISIBLE_DEVICES is `visible`.
+
+    As CUDA does, the list ends at the first entry that is no GPU. Numbers follow the PCI bus, as
+    CUDA's do with CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+    usable = [gpu for gpu in gpus if gpu.usable]
+    chosen = usable if visible is None else _chosen(usable, visible)
+    return tuple(
+        Accelerator(device=f"cuda:{i}", name=gpu.name, memory_bytes=gpu.memory_bytes)
+        for i, gpu in enumerate(chosen)
+    )
+
+
+def parse_driver_version(text: str) -> str:
+    """The release in /proc/driver/nvidia/version, such as 535.104.05."""
+    match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text, re.MULTILINE)
+    if match is None:
+        raise NotKnown(f"/{_PROC}/version is not understood")
+    return match[1]
+
+
+def parse_gpu_information(text: str) -> dict[str, str]:
+    """The lines `Model: …`, `GPU UUID: …` of a GPU's `information` file."""
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _without(reason: str) -> Nvidia:
+    names = ("gpus", "gpu_driver", "gpu_cuda")
+    return Nvidia(gpus=(), facts={name: unavailable(reason) for name in names})
+
+
+def _from_proc(root: Path, why_not_nvml: str) -> Nvidia:
+    gpus = []
+    for path in sorted((root / _PROC / "gpus").glob("*/information")):
+        info = parse_gpu_information(read(root, str(path.relative_to(root))))
+        name = info.get("Model", "unknown NVIDIA GPU")
+        minor = info.get("Device Minor")
+        gpus.append(
+            Gpu(
+                name=name,
+                uuid=info.get("GPU UUID", ""),
+                usable=minor is None or (root / f"dev/nvidia{minor}").exists(),
+                facts={"name": name, "details": unavailable(why_not_nvml)},
+            )
+        )
+    try:
+        driver: Any = parse_driver_version(read(root, f"{_PROC}/version"))
+    except NotKnown as error:
+        driver = unavailable(str(error))
+    listed = [gpu.facts for gpu in gpus]
+    return Nvidia(
+        gpus=tuple(gpus),
+        facts={
+            "gpus": listed or unavailable(why_not_nvml),
+            "gpu_driver": driver,
+            "gpu_cuda": unavailable(why_not_nvml),
+        },
+    )
+
+
+def _from_nvml(nvml: Any) -> Nvidia:
+    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    gpus = tuple(_gpu_from_nvml(nvml, handle) for handle in handles)
+    cuda = nvml.nvmlSystemGetCudaDriverVersion()
+    return Nvidia(
+        gpus=gpus,
+        facts={
+            "gpus": [gpu.facts for gpu in gpus],
+            "gpu_driver": _text(nvml.nvmlSystemGetDriverVersion()),
+            "gpu_cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+        },
+    )
+
+
+def _gpu_from_nvml(nvml: Any, handle: Any) -> Gpu:
+    def ask(question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except nvml.NVMLError as error:  # "Not Supported" on many a consumer GPU
+            return unavailable(str(error))
+
+    name = _text(nvml.nvmlDeviceGetName(handle))
+    memory_bytes = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    return Gpu(
+        name=name,
+        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+        memory_bytes=memory_bytes,
+        facts={
+            "name": name,
+            "memory_bytes": memory_bytes,
+            "compute_capability": ask(
+                lambda: "{}.{}".format(*nvml.nvmlDeviceGetCudaComputeCapability(handle))
+            ),
+            "power_limit_w": ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
+            "max_sm_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            "max_memory_mhz": ask(
+                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)
+            ),
+            "persistence": ask(lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle))),
+            "ecc": ask(lambda: bool(nvml.nvmlDeviceGetCurrentEccMode(handle))),
+            "mig": ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0])),
+        },
+    )
+
+
+def _chosen(gpus: Sequence[Gpu], visible: str) -> list[Gpu]:
+    chosen: list[Gpu] = []
+    for entry in (part.strip() for part in visible.split(",")):
+        if entry.isdecimal():
+            found = list(gpus[int(entry) : int(entry) + 1])
+        else:
+            found = [gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)]
+        if not found:
+            break
+        chosen.append(found[0])
+    return chosen
+
+
+def _text(value: str | bytes) -> str:
+    """Bindings before version 11.510 return bytes."""
+    return value.decode() if isinstance(value, bytes) else value
