@@ -64,7 +64,7 @@ class Generated:
     decode_s: tuple[float, ...]
 
 
-def generate(
+def generate(  # noqa: PLR0913 - one loop, told everything by its caller
     session: Generates,
     prompt_ids: Sequence[int],
     tokenizer: Decodes,

@@ -43,14 +43,14 @@ class SamplingSettings:
     compat: Literal["rwkv"] | None = None
 
     def __post_init__(self) -> None:
-        _require(0 <= self.temperature < math.inf, "temperature", self.temperature, "0 or more")
-        _require(0 <= self.top_p <= 1, "top_p", self.top_p, "from 0 to 1")
-        _require(self.top_k >= 0, "top_k", self.top_k, "0 (keep all) or more")
+        _check("temperature", self.temperature, "0 or more", ok=0 <= self.temperature < math.inf)
+        _check("top_p", self.top_p, "from 0 to 1", ok=0 <= self.top_p <= 1)
+        _check("top_k", self.top_k, "0 (keep all) or more", ok=self.top_k >= 0)
         for name in ("presence_penalty", "frequency_penalty"):
             value = getattr(self, name)
-            _require(math.isfinite(value), name, value, "a finite number")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
-        _require(self.compat in (None, "rwkv"), "compat", self.compat, "'rwkv', or left out")
+            _check(name, value, "a finite number", ok=math.isfinite(value))
+        _check("seed", self.seed, "0 or more", ok=self.seed >= 0)
+        _check("compat", self.compat, "'rwkv', or left out", ok=self.compat in (None, "rwkv"))
 
     @property
     def greedy(self) -> bool:
@@ -165,6 +165,6 @@ def _largest(scores: Floats, ids: Ids, k: int) -> Ids:
     return np.sort(np.concatenate([above, level]))
 
 
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
+def _check(name: str, value: object, allowed: str, *, ok: bool) -> None:
+    if not ok:
         raise BadInput(f"{name} is {value!r}; it must be {allowed}.")

@@ -1,4 +1,4 @@
-"""Prompt templates: `Bob: {question}\\n\\nAlice:`.
+r"""Prompt templates: `Bob: {question}\n\nAlice:`.
 
 Knows text only. `{question}` is replaced; every other brace is the template's own.
 """
@@ -30,7 +30,7 @@ def fill_template(template: str, question: str) -> str:
 
 
 def clean_question(question: str) -> str:
-    """The question as one turn: `\\n` line ends, no blank line inside, none at the ends.
+    r"""The question as one turn: `\n` line ends, no blank line inside, none at the ends.
 
     A blank line ends a turn, so one inside a question would end it in the middle. Indentation is
     kept.
