@@ -87,5 +87,8 @@ class Engine(Protocol):
     def open(self, model: ModelSource, strategy: str, *, threads: int) -> Session:
         """Load `model` under `strategy`; raise `Unsupported` where this engine cannot."""
 
+    def clock(self) -> float:
+        """Seconds, of which differences count: real time, but for the fake engine."""
+
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that compute, for the record."""

@@ -56,6 +56,26 @@ def maxrss_bytes(ru_maxrss: int, platform: str) -> int:
     return ru_maxrss if platform == "darwin" else ru_maxrss * 1024
 
 
+def oom_kills(root: Path = Path("/")) -> int:
+    """How often the system's out-of-memory killer has struck since boot; 0 where none says so.
+
+    Only differences count: a kill between two readings is evidence, of whichever process.
+    """
+    try:
+        return parse_oom_kills(read(root, "proc/vmstat"))
+    except NotKnown:
+        return 0
+
+
+def parse_oom_kills(vmstat: str) -> int:
+    """The `oom_kill` line of /proc/vmstat (Linux 4.13 and later)."""
+    for line in vmstat.splitlines():
+        name, _, value = line.partition(" ")
+        if name == "oom_kill" and value.isdigit():
+            return int(value)
+    return 0
+
+
 def _from_status(root: Path, name: str) -> MemoryReading:
     try:
         return MemoryReading(bytes=parse_kib(read(root, "proc/self/status"), name))

@@ -1,0 +1,126 @@
+"""The `rwkv` engine: the official package, as a peer to compare with.
+
+Runs it as its users do (TorchScript on, no CUDA extension), one row at a time, because that is all
+it offers. Its object prints while it loads; that goes to the trial's log.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.engines.base import Capabilities, Ids, Logits, ModelSource, Slot
+from harness.errors import MissingExtra, Unsupported
+from harness.runtime.checkpoint import read_header
+from harness.runtime.dtypes import NAMES
+
+
+class RwkvEngine:
+    """Opens models with the `rwkv` package."""
+
+    name = "rwkv"
+
+    def open(self, model: ModelSource, strategy: str, *, threads: int) -> RwkvSession:
+        """Load an original `.pth` under `strategy`."""
+        if str(model.weights).startswith("random:"):
+            raise Unsupported("the rwkv engine reads files; random weights are for engine torch")
+        import torch
+
+        torch.set_num_threads(threads)
+        os.environ.setdefault("RWKV_JIT_ON", "1")
+        os.environ.setdefault("RWKV_CUDA_ON", "0")
+        try:
+            from rwkv.model import RWKV
+        except ImportError as error:
+            raise MissingExtra("rwkv", "peers") from error
+        shape = read_header(model.weights).shape
+        path = str(model.weights).removesuffix(".pth")
+        return RwkvSession(RWKV(model=path, strategy=strategy), shape.n_vocab, shape.n_layer)
+
+    def clock(self) -> float:
+        """Seconds of real time."""
+        return time.perf_counter()
+
+    def versions(self) -> dict[str, str]:
+        """The package's version and torch's."""
+        from importlib.metadata import version
+
+        return {"rwkv": version("rwkv"), "torch": version("torch")}
+
+
+class RwkvSession:
+    """One model of the official package."""
+
+    def __init__(self, model: Any, n_vocab: int, n_layer: int) -> None:
+        self._model = model
+        self._n_layer = n_layer
+        self.capabilities = Capabilities(n_vocab=n_vocab, batch=False)
+
+    def prefill(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """Feed ids [1, T] -> logits [1, V]."""
+        if ids.shape[0] != 1:
+            raise Unsupported(f"the rwkv package runs one row at a time, not {ids.shape[0]}")
+        # It writes into the list of tensors it is given; ours is a value.
+        logits, state = self._model.forward(ids[0].tolist(), copy.deepcopy(state))
+        return logits.float().cpu().numpy()[None], state
+
+    def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
+        """Feed ids [1] -> logits [1, V]."""
+        # On the CPU it puts new tensors into the list, so a copy of the list protects the old ones.
+        logits, state = self._model.forward([int(ids[0])], list(state))
+        return logits.float().cpu().numpy()[None], state
+
+    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Log-probabilities [1, T - 1] of ids[:, 1:]."""
+        import torch
+
+        if ids.shape[0] != 1:
+            raise Unsupported(f"the rwkv package runs one row at a time, not {ids.shape[0]}")
+        logits, _ = self._model.forward(ids[0, :-1].tolist(), None, full_output=True)
+        log_p = torch.log_softmax(logits.float().reshape(-1, logits.shape[-1]), dim=-1).cpu()
+        wanted = torch.from_numpy(ids[0, 1:])[:, None]
+        scores: npt.NDArray[np.float32] = log_p.gather(1, wanted)[:, 0].numpy()[None]
+        return scores
+
+    def synchronize(self) -> None:
+        """The CPU computes at once; CUDA is waited for when logits come to the host."""
+
+    def device_peak_bytes(self) -> dict[str, int]:
+        """Peak bytes of torch's allocator, per CUDA device in use."""
+        import torch
+
+        devices = {str(s.device) for s in self._model.strategy if "cuda" in str(s.device)}
+        return {d: int(torch.cuda.max_memory_allocated(d)) for d in sorted(devices)}
+
+    def effective_plan(self) -> tuple[Slot, ...]:
+        """Read back from the package's tensors."""
+        return tuple(self._slot(i) for i in range(self._n_layer + 1))
+
+    def _slot(self, index: int) -> Slot:
+        is_head = index == self._n_layer
+        prefixes = ("ln_out.", "head.") if is_head else (f"blocks.{index}.",)
+        tensors = {k: t for k, t in self._model.w.items() if k.startswith(prefixes)}
+        norm = tensors["ln_out.weight" if is_head else f"blocks.{index}.ln1.weight"]
+        matrix = tensors["head.weight" if is_head else f"blocks.{index}.att.key.weight"]
+        return Slot(
+            slot=index,
+            device=str(norm.device),
+            dtype=NAMES[norm.dtype],
+            weight_dtype=NAMES[matrix.dtype],
+            streamed=bool(self._model.strategy[index].stream),
+            bytes=sum(t.numel() * t.element_size() for t in tensors.values()),
+            kernels={"all": f"rwkv package, JIT {os.environ['RWKV_JIT_ON']}"},
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """The package says nothing that its log does not."""
+        return ()
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model

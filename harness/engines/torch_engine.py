@@ -1,0 +1,109 @@
+"""The `torch` engine: our own runtime behind the engine protocol."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from harness.engines.base import Capabilities, Ids, Logits, ModelSource, Slot
+from harness.runtime.model import Model, load_model
+from harness.runtime.state import State
+
+_SCORE_CHUNK = 64  # tokens scored at a time: bounds the logits held at once
+
+
+class TorchEngine:
+    """Opens models with `harness.runtime`."""
+
+    name = "torch"
+
+    def open(self, model: ModelSource, strategy: str, *, threads: int) -> TorchSession:
+        """Load under `strategy`; raises the runtime's own errors."""
+        torch.set_num_threads(threads)
+        return TorchSession(load_model(model.weights, strategy, seed=model.seed))
+
+    def clock(self) -> float:
+        """Seconds of real time."""
+        return time.perf_counter()
+
+    def versions(self) -> dict[str, str]:
+        """torch's version, and CUDA's where it was built with it."""
+        versions = {"torch": str(torch.__version__)}
+        if torch.version.cuda is not None:
+            versions["torch_cuda"] = torch.version.cuda
+        return versions
+
+
+class TorchSession:
+    """One model of the runtime."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.capabilities = Capabilities(n_vocab=model.shape.n_vocab)
+        self._accelerators = sorted(
+            {plan.device for plan in model.plans if plan.device.startswith("cuda")}
+        )
+
+    def prefill(self, ids: Ids, state: State | None) -> tuple[Logits, State]:
+        """Feed ids [B, T] -> logits [B, V]."""
+        logits, state = self._model.forward(ids.tolist(), state)
+        return _to_numpy(logits), state
+
+    def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
+        """Feed ids [B] -> logits [B, V]."""
+        logits, state = self._model.forward(ids.reshape(-1, 1).tolist(), state)
+        return _to_numpy(logits), state
+
+    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
+        """Log-probabilities [B, T - 1] of ids[:, 1:]."""
+        state = None
+        scores = []
+        for start in range(0, ids.shape[1] - 1, _SCORE_CHUNK):
+            fed = ids[:, start : min(start + _SCORE_CHUNK, ids.shape[1] - 1)]
+            wanted = torch.from_numpy(ids[:, start + 1 : start + 1 + fed.shape[1]])
+            logits, state = self._model.forward(fed.tolist(), state, full_output=True)
+            log_p = torch.log_softmax(logits, dim=-1).cpu()
+            scores.append(log_p.gather(-1, wanted[:, :, None])[:, :, 0])
+        return _to_numpy(torch.cat(scores, dim=1))
+
+    def synchronize(self) -> None:
+        """Wait for the accelerators; the CPU computes at once."""
+        for device in self._accelerators:
+            torch.cuda.synchronize(device)
+
+    def device_peak_bytes(self) -> dict[str, int]:
+        """Peak bytes that torch's allocator handed out, per CUDA device."""
+        return {
+            device: int(torch.cuda.max_memory_allocated(device)) for device in self._accelerators
+        }
+
+    def effective_plan(self) -> tuple[Slot, ...]:
+        """Read back from the loaded tensors."""
+        return tuple(
+            Slot(
+                slot=slot.slot,
+                device=slot.device,
+                dtype=slot.dtype,
+                weight_dtype=slot.weight_dtype,
+                streamed=slot.streamed,
+                bytes=slot.bytes,
+                kernels=slot.kernels,
+            )
+            for slot in self._model.effective_plan()
+        )
+
+    def warnings(self) -> tuple[str, ...]:
+        """Stages that the plan cut, dropped or stretched."""
+        return self._model.plan_warnings()
+
+    def close(self) -> None:
+        """Drop the model."""
+        del self._model
+
+
+def _to_numpy(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.cpu().numpy()
+    return array

@@ -1,0 +1,72 @@
+"""The `answers` workload: the question set, each question from a fresh state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.config.questions import Question
+from harness.config.study import Answers
+from harness.engines.base import Session
+from harness.language.generate import Generated, generate
+from harness.language.sampling import SamplingSettings
+from harness.language.stopping import StopRules
+from harness.language.template import fill_template
+from harness.language.tokenizer import Tokenizer
+from harness.measure.job import Answered, Job
+from harness.records.record import Answer
+
+
+def measure_answers(
+    session: Session,
+    tokenizer: Tokenizer,
+    job: Job,
+    answers: Answers,
+    clock: Callable[[], float],
+    send: Callable[[Answered], None],
+) -> None:
+    """Answer each of the job's questions and send the answer as it is there.
+
+    Raises `TokenizerError` where the tokenizer is another model's, `NotANumber` for bad logits.
+    """
+    tokenizer.check_fits(session.capabilities.n_vocab)
+    settings = _settings(answers)
+    stop = StopRules(strings=tuple(answers.stop), tokens=tuple(answers.stop_tokens))
+    for question in job.questions:
+        generated = generate(
+            session,
+            tokenizer.encode(fill_template(job.prompt, question.text)),
+            tokenizer,
+            settings,
+            stop=stop,
+            max_tokens=answers.max_tokens,
+            clock=clock,
+        )
+        send(Answered(answer=_answer(question, generated)))
+
+
+def _settings(answers: Answers) -> SamplingSettings:
+    sampling = answers.sampling
+    return SamplingSettings(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        seed=sampling.seed,
+    )
+
+
+def _answer(question: Question, generated: Generated) -> Answer:
+    text = generated.text.strip()
+    return Answer(
+        id=question.id,
+        text=text,
+        token_ids=list(generated.token_ids),
+        right=question.is_right(text),
+        category=question.category,
+        question=question.text,
+        stop=generated.stop,
+        prompt_tokens=generated.prompt_tokens,
+        prefill_s=generated.prefill_s,
+        decode_s=list(generated.decode_s),
+    )

@@ -1,0 +1,86 @@
+"""What makes two records comparable: hashes of content, never of paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.config.load import LoadedStudy
+from harness.plan.cell import Cell
+from harness.records.record import Key, SlotRecord
+from harness.runtime.strategy import LayerPlan
+
+_READ_BYTES = 2**22
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Content hashes of a model's files; None for a file that is not there or not needed."""
+
+    weights_sha256: str | None
+    tokenizer_sha256: str | None
+
+
+def identify_model(loaded: LoadedStudy, model: str) -> ModelIdentity:
+    """Hash a model's files. Reads all of the weights: a minute for 28 GB from a fast disk."""
+    files = loaded.files[model]
+    return ModelIdentity(
+        weights_sha256=_weights_sha256(files.weights, loaded.study.models[model].seed),
+        tokenizer_sha256=None if files.tokenizer is None else _file_sha256(files.tokenizer),
+    )
+
+
+def record_key(
+    loaded: LoadedStudy,
+    cell: Cell,
+    model: ModelIdentity,
+    plans: Sequence[LayerPlan] | None,
+    effective: Sequence[SlotRecord],
+) -> Key:
+    """The two keys of a record: *computation* joins speeds, *presentation* joins answers."""
+    workload = getattr(loaded.study.workloads, cell.workload)
+    settings = msgspec.to_builtins(workload)
+    settings.pop("trials", None)  # more of the same is still the same
+    computation: dict[str, Any] = {
+        "weights": model.weights_sha256,
+        "engine": cell.engine,
+        "threads": cell.threads,
+        "plan": cell.strategy if plans is None else [asdict(plan) for plan in plans],
+        "kernels": [slot.kernels for slot in effective],
+    }
+    if cell.workload == "speed":
+        return Key(computation=_hash({**computation, "lengths": settings}))
+    settings["questions"] = loaded.questions_sha256
+    presentation = {
+        "prompt": loaded.files[cell.model].prompt,
+        "tokenizer": model.tokenizer_sha256,
+        "answers": settings,
+    }
+    return Key(computation=_hash(computation), presentation=_hash(presentation))
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _weights_sha256(weights: Path | str, seed: int) -> str | None:
+    if isinstance(weights, str):  # random:SIZE is what it is made from
+        return _hash([weights, seed])
+    return _file_sha256(weights)
+
+
+def _file_sha256(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""What a worker is told, and what it says while it works.
+
+One job goes in as JSON on the worker's standard input; messages come out as JSON lines on a pipe of
+their own, so that nothing a library prints can be taken for a result. A message is sent as soon as
+there is something to keep: a worker that dies loses only what it was measuring.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from harness.config.questions import Question
+from harness.config.study import Answers, Speed
+from harness.machine.memory import MemoryReading
+from harness.records.record import Answer, Prefill, SlotRecord
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One trial, complete: a worker reads no study."""
+
+    engine: str
+    strategy: str
+    weights: str  # a path, or random:SIZE
+    weights_seed: int
+    threads: int
+    seed: int  # of the speed workload's tokens
+    tokenizer: str | None = None
+    prompt: str = "{question}"
+    speed: Speed | None = None  # exactly one of speed and answers is given
+    answers: Answers | None = None
+    questions: list[Question] = field(default_factory=list)
+
+
+class Imported(Struct, frozen=True, kw_only=True, tag="imported"):
+    """The engine's libraries are loaded, the model is not."""
+
+    versions: dict[str, str]
+    peak_rss: MemoryReading
+
+
+class Opened(Struct, frozen=True, kw_only=True, tag="opened"):
+    """The model is loaded."""
+
+    load_s: float
+    peak_rss: MemoryReading
+    n_vocab: int
+    plan: list[SlotRecord]
+    warnings: list[str]
+
+
+class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
+    """One measured pass of the speed workload."""
+
+    prefill: list[Prefill]
+    decode_s: list[float]
+
+
+class Answered(Struct, frozen=True, kw_only=True, tag="answered"):
+    """One answered question."""
+
+    answer: Answer
+
+
+class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
+    """All is done; the figures of the whole trial."""
+
+    peak_rss: MemoryReading
+    device_peak_bytes: dict[str, int]
+
+
+class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
+    """The worker gave up by itself; `kind` is an outcome's kind."""
+
+    kind: str
+    reason: str
+    detail: str
+    peak_rss: MemoryReading
+
+
+Message = Imported | Opened | Passed | Answered | Finished | Failed

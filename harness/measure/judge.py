@@ -1,0 +1,93 @@
+"""From what a worker said and how it died to a typed outcome. Pure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+
+from harness.measure.job import Failed, Finished, Opened
+from harness.measure.process import Ended
+from harness.records.record import Outcome, SlotRecord
+from harness.runtime.strategy import LayerPlan
+
+
+def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
+    """The outcome of a trial whose strategy resolves to `requested` (None: not known)."""
+    for message in ended.messages:
+        if isinstance(message, Failed):
+            return Outcome(kind=message.kind, reason=message.reason, detail=message.detail)  # type: ignore[arg-type]
+    if ended.timed_out_s is not None:
+        return Outcome(
+            kind="timeout",
+            reason=f"gave no result within {ended.timed_out_s:g} s, {_reached(ended)}",
+            detail=ended.log_tail,
+        )
+    if ended.returncode != 0 or not any(isinstance(m, Finished) for m in ended.messages):
+        return _crash(ended)
+    mismatch = _mismatch(ended, requested)
+    if mismatch:
+        return Outcome(kind="wrong_strategy", reason=mismatch)
+    return Outcome(kind="ok")
+
+
+def plan_mismatch(
+    requested: Sequence[LayerPlan], effective: Sequence[SlotRecord]
+) -> str | None:
+    """The first slot that is not where, or not what, was asked for; None if all are."""
+    if len(requested) != len(effective):
+        return f"asked for {len(requested)} slots, {len(effective)} were loaded"
+    for index, (asked, got) in enumerate(zip(requested, effective, strict=True)):
+        wanted = (_indexed(asked.device), asked.dtype, asked.weight_dtype, asked.streamed)
+        loaded = (_indexed(got.device), got.dtype, got.weight_dtype, got.streamed)
+        for what, want, have in zip(
+            ("device", "dtype", "weight dtype", "streamed"), wanted, loaded, strict=True
+        ):
+            if want != have:
+                return f"slot {index}: asked for {what} {want}, but {have} was loaded"
+    return None
+
+
+def _indexed(device: str) -> str:
+    return "cuda:0" if device == "cuda" else device
+
+
+def _mismatch(ended: Ended, requested: Sequence[LayerPlan] | None) -> str | None:
+    opened = [message for message in ended.messages if isinstance(message, Opened)]
+    if requested is None or not opened or not opened[0].plan:
+        return None
+    return plan_mismatch(requested, opened[0].plan)
+
+
+def _crash(ended: Ended) -> Outcome:
+    if ended.oom_kills > 0 and ended.returncode == -signal.SIGKILL:
+        return Outcome(
+            kind="out_of_memory_host",
+            reason=f"killed by the system for want of memory, {_reached(ended)}",
+            detail=ended.log_tail,
+        )
+    return Outcome(
+        kind="crashed",
+        reason=f"{_death(ended.returncode)}, {_reached(ended)}",
+        detail=ended.log_tail,
+    )
+
+
+def _death(returncode: int) -> str:
+    if returncode >= 0:
+        return f"the worker exited with code {returncode}"
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = str(-returncode)
+    return f"the worker was killed by {name}"
+
+
+def _reached(ended: Ended) -> str:
+    """How far it came, in words."""
+    words = {"imported": "while loading the model", "opened": "after loading the model"}
+    last = ended.messages[-1] if ended.messages else None
+    if last is None:
+        return "before the engine was imported"
+    tag = type(last).__struct_config__.tag
+    n = sum(isinstance(message, type(last)) for message in ended.messages)
+    return words.get(str(tag), f"after {n} {'result' if n == 1 else 'results'}")

@@ -1,0 +1,179 @@
+"""Run one job in a fresh interpreter under a deadline, and collect what it says.
+
+The child is started by exec, never forked from a warm parent; it gets its own session, so that a
+terminal's Ctrl-C reaches only the parent, and all its descendants can be killed together. While it
+works the parent sleeps in `select`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import harness
+from harness.machine.memory import oom_kills
+from harness.measure.job import Job, Message
+
+_MESSAGE = msgspec.json.Decoder(Message)
+_READ_BYTES = 2**16
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """All that is known of a worker that is gone."""
+
+    messages: tuple[Message, ...]
+    returncode: int
+    timed_out_s: float | None  # the deadline that passed, or None
+    oom_kills: int  # kills by the system's out-of-memory killer while it ran
+    log_tail: str  # the end of what it printed
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while a worker ran; it is killed, and this holds what it had sent."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__("interrupted")
+        self.ended = ended
+
+
+def run_job(
+    job: Job,
+    *,
+    deadline_s: float,
+    log: Path,
+    on_message: Callable[[Message], None] = lambda _: None,
+    on_wait: Callable[[], None] | None = None,
+) -> Ended:
+    """Run `job` to its end, its failure or its deadline.
+
+    What the worker prints goes to the file `log`. `on_wait` is called about once a second, for a
+    display. Raises `Interrupted` on Ctrl-C, after the worker is gone.
+    """
+    kills_before = oom_kills()
+    messages: list[Message] = []
+    with log.open("ab") as output, _started(job, output) as (process, pipe):
+        try:
+            timed_out = not _listen(pipe, deadline_s, messages, on_message, on_wait)
+            interrupted = False
+        except KeyboardInterrupt:
+            timed_out, interrupted = False, True
+        returncode = _end(process, kill=timed_out or interrupted)
+    ended = Ended(
+        messages=tuple(messages),
+        returncode=returncode,
+        timed_out_s=deadline_s if timed_out else None,
+        oom_kills=oom_kills() - kills_before,
+        log_tail=_tail(log),
+    )
+    if interrupted:
+        raise Interrupted(ended)
+    return ended
+
+
+@contextlib.contextmanager
+def _started(job: Job, output: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    read_end, write_end = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.measure.worker", str(write_end)],
+            stdin=subprocess.PIPE,
+            stdout=output,  # type: ignore[call-overload]
+            stderr=subprocess.STDOUT,
+            pass_fds=(write_end,),
+            start_new_session=True,
+            env=_environment(job.threads),
+        )
+        os.close(write_end)
+        # A worker that dies at once closes this pipe; that is an outcome, not our error.
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(msgspec.json.encode(job) + b"\n")
+            process.stdin.flush()
+        try:
+            yield process, read_end
+        finally:
+            if process.returncode is None:
+                _end(process, kill=True)
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+    finally:
+        os.close(read_end)
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """Ours, with the thread count in every library's words, and this package importable."""
+    environment = dict(os.environ)
+    for name in _THREAD_VARIABLES:
+        environment[name] = str(threads)
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    environment["PYTHONUNBUFFERED"] = "1"
+    root = str(Path(harness.__file__).resolve().parent.parent)
+    inherited = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = root if inherited is None else os.pathsep.join((root, inherited))
+    return environment
+
+
+def _listen(
+    pipe: int,
+    deadline_s: float,
+    messages: list[Message],
+    on_message: Callable[[Message], None],
+    on_wait: Callable[[], None] | None,
+) -> bool:
+    """Collect messages until the worker closes its pipe; False if the deadline came first."""
+    deadline = time.monotonic() + deadline_s
+    pending = b""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        ready, _, _ = select.select([pipe], [], [], left if on_wait is None else min(left, 1.0))
+        if not ready:
+            if on_wait is not None:
+                on_wait()
+            continue
+        data = os.read(pipe, _READ_BYTES)
+        if not data:
+            return True
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            message = _MESSAGE.decode(line)
+            messages.append(message)
+            on_message(message)
+
+
+def _end(process: subprocess.Popen[bytes], *, kill: bool) -> int:
+    """Wait for the worker, and leave none of its descendants behind."""
+    if kill:
+        _kill_group(process.pid)
+    returncode = process.wait()
+    _kill_group(process.pid)
+    return returncode
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _tail(log: Path, size: int = 4000) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - size))
+        return file.read().decode("utf-8", errors="replace")

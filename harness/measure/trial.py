@@ -1,0 +1,195 @@
+"""One trial: a job for a worker, and the record of what it left behind."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from harness.config.load import LoadedStudy
+from harness.measure.identity import ModelIdentity, record_key
+from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
+from harness.measure.judge import judge
+from harness.measure.process import Ended, Interrupted, run_job
+from harness.plan.cell import Cell
+from harness.records.record import CellRef, Memory, Outcome, Prefill, Record
+from harness.runtime.strategy import LayerPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One attempt at one measurement of one cell."""
+
+    cell: Cell
+    trial: int
+    attempt: int
+    skip_reason: str | None = None  # given: nothing is run, the record says why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What all trials of a run share."""
+
+    loaded: LoadedStudy
+    machine_facts: Mapping[str, Any]
+    models: Mapping[str, ModelIdentity]
+    plans: Mapping[Cell, tuple[LayerPlan, ...] | None]  # resolved; None where layers are unknown
+    logs: Path  # folder
+
+
+def measure(
+    trial: Trial,
+    bench: Bench,
+    *,
+    on_message: Callable[[Message], None] = lambda _: None,
+    on_wait: Callable[[], None] | None = None,
+) -> Record:
+    """Run one trial and return its record, whatever happens to the worker.
+
+    Raises `InterruptedTrial`, which carries the record, on Ctrl-C.
+    """
+    started = datetime.now(timezone.utc)
+    if trial.skip_reason is not None:
+        outcome = Outcome(kind="skipped", reason=trial.skip_reason)
+        return _record(trial, bench, started, (), outcome)
+    log = bench.logs / _log_name(trial)
+    try:
+        ended = run_job(
+            _job(trial.cell, bench.loaded),
+            deadline_s=bench.loaded.study.limits.trial_s,
+            log=log,
+            on_message=on_message,
+            on_wait=on_wait,
+        )
+    except Interrupted as stop:
+        outcome = Outcome(kind="interrupted", reason="stopped by the user")
+        record = _record(trial, bench, started, stop.ended.messages, outcome)
+        raise InterruptedTrial(record) from stop
+    return _record(trial, bench, started, ended.messages, _outcome(trial, bench, ended))
+
+
+class InterruptedTrial(KeyboardInterrupt):
+    """Ctrl-C during a trial; `record` keeps what it had measured."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__("interrupted")
+        self.record = record
+
+
+def _outcome(trial: Trial, bench: Bench, ended: Ended) -> Outcome:
+    return judge(ended, bench.plans[trial.cell])
+
+
+def _job(cell: Cell, loaded: LoadedStudy) -> Job:
+    files = loaded.files[cell.model]
+    workloads = loaded.study.workloads
+    answering = cell.workload == "answers"
+    return Job(
+        engine=cell.engine,
+        strategy=cell.strategy,
+        weights=str(files.weights),
+        weights_seed=loaded.study.models[cell.model].seed,
+        threads=cell.threads,
+        seed=loaded.study.seed,
+        tokenizer=None if files.tokenizer is None else str(files.tokenizer),
+        prompt=files.prompt,
+        speed=None if answering else workloads.speed,
+        answers=workloads.answers if answering else None,
+        questions=list(loaded.questions) if answering else [],
+    )
+
+
+def _log_name(trial: Trial) -> str:
+    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in trial.cell.id)
+    return f"{plain}-{trial.trial}-{trial.attempt}.log"
+
+
+def _record(
+    trial: Trial,
+    bench: Bench,
+    started: datetime,
+    messages: Sequence[Message],
+    outcome: Outcome,
+) -> Record:
+    cell, study = trial.cell, bench.loaded.study
+    imported = next((m for m in messages if isinstance(m, Imported)), None)
+    opened = next((m for m in messages if isinstance(m, Opened)), None)
+    passes = [m for m in messages if isinstance(m, Passed)]
+    batch = study.workloads.speed.batch if cell.workload == "speed" and study.workloads.speed else 1
+    plan = [] if opened is None else opened.plan
+    identity = bench.models[cell.model]
+    prefill = [one for p in passes for one in p.prefill]
+    decode_s = [p.decode_s for p in passes]
+    return Record(
+        key=record_key(bench.loaded, cell, identity, bench.plans[cell], plan),
+        cell=CellRef(
+            id=cell.id,
+            model=cell.model,
+            engine=cell.engine,
+            strategy=cell.strategy,
+            workload=cell.workload,
+            threads=cell.threads,
+        ),
+        trial=trial.trial,
+        attempt=trial.attempt,
+        outcome=outcome,
+        started_at=started.isoformat(timespec="seconds"),
+        load_s=None if opened is None else opened.load_s,
+        prefill=prefill,
+        decode_s=decode_s,
+        prefill_tok_per_s=prefill_speed(prefill, batch),
+        decode_tok_per_s=decode_speed(decode_s, batch),
+        memory=_memory(messages),
+        answers=[m.answer for m in messages if isinstance(m, Answered)],
+        plan=plan,
+        batch=batch,
+        facts={
+            **bench.machine_facts,
+            **({} if imported is None else imported.versions),
+            "threads": cell.threads,
+            "weights_sha256": identity.weights_sha256,
+            "tokenizer_sha256": identity.tokenizer_sha256,
+            "questions_sha256": bench.loaded.questions_sha256,
+            "study_sha256": bench.loaded.sha256,
+        },
+        warnings=[] if opened is None else opened.warnings,
+    )
+
+
+def prefill_speed(prefill: Sequence[Prefill], batch: int) -> float | None:
+    """Tokens per second of the longest prefill: batch × tokens over the median time."""
+    longest = max((one.tokens for one in prefill), default=0)
+    seconds = [one.s for one in prefill if one.tokens == longest]
+    return batch * longest / statistics.median(seconds) if seconds else None
+
+
+def decode_speed(decode_s: Sequence[Sequence[float]], batch: int) -> float | None:
+    """Tokens per second of decoding: batch over the median time of a token, all passes pooled."""
+    seconds = [s for one in decode_s for s in one]
+    return batch / statistics.median(seconds) if seconds else None
+
+
+def _memory(messages: Sequence[Message]) -> Memory:
+    """The high-water marks that the worker sent on its way, and why any is missing."""
+    readings = {
+        "import_rss_bytes": next((m for m in messages if isinstance(m, Imported)), None),
+        "load_rss_bytes": next((m for m in messages if isinstance(m, Opened)), None),
+        "peak_rss_bytes": next((m for m in messages if isinstance(m, Finished | Failed)), None),
+    }
+    figures: dict[str, int | None] = {}
+    missing: dict[str, str] = {}
+    for name, message in readings.items():
+        figures[name] = None if message is None else message.peak_rss.bytes
+        if message is None:
+            missing[name] = "the trial did not come this far"
+        elif message.peak_rss.missing is not None:
+            missing[name] = message.peak_rss.missing
+    finished = next((m for m in messages if isinstance(m, Finished)), None)
+    return Memory(
+        **figures,
+        device_peak_bytes={} if finished is None else finished.device_peak_bytes,
+        missing=missing,
+    )

@@ -1,0 +1,138 @@
+"""The child: one trial in a fresh interpreter, and the only bridge from measuring to engines.
+
+    python -m harness.measure.worker FD     job as JSON on standard input, messages to descriptor FD
+
+Dies with its parent: standard input stays open as long as the parent lives, and a thread waits for
+its end.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from harness.engines.base import Engine, ModelSource, Session
+from harness.engines.registry import load_engine
+from harness.errors import HarnessError, NotANumber, Unsupported
+from harness.language.tokenizer import load_tokenizer
+from harness.machine.memory import peak_rss_bytes
+from harness.measure.answers import measure_answers
+from harness.measure.job import Failed, Finished, Imported, Job, Message, Opened
+from harness.measure.speed import measure_speed
+from harness.records.record import SlotRecord
+
+
+class Channel:
+    """Sends messages to the parent."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._pipe = os.fdopen(descriptor, "wb", buffering=0)
+
+    def send(self, message: Message) -> None:
+        """One JSON line."""
+        self._pipe.write(msgspec.json.encode(message) + b"\n")
+
+
+def main() -> None:
+    """Read the job, do it, say how it went."""
+    channel = Channel(int(sys.argv[1]))
+    # Unbuffered: the waiting thread must hold no lock that the interpreter's exit wants.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:  # noqa: PTH123
+        job = msgspec.json.decode(stdin.readline(), type=Job)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        _work(job, channel)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it becomes an outcome
+        channel.send(describe(error))
+        sys.exit(1)
+
+
+def describe(error: BaseException) -> Failed:
+    """The outcome that an exception stands for."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Failed(
+        kind=_kind(error),
+        reason=reason[:500],
+        detail="".join(traceback.format_exception(error))[-8000:],
+        peak_rss=peak_rss_bytes(),
+    )
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, NotANumber):
+        return "not_a_number"
+    if isinstance(error, Unsupported):
+        return "unsupported"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this file has no torch
+        return "out_of_memory_device"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    ):
+        return "out_of_memory_host"
+    return "crashed"
+
+
+def _work(job: Job, channel: Channel) -> None:
+    engine = load_engine(job.engine)
+    channel.send(Imported(versions=engine.versions(), peak_rss=peak_rss_bytes()))
+    session = _open(engine, job, channel)
+    try:
+        if job.speed is not None:
+            measure_speed(session, job.speed, job.seed, engine.clock, channel.send)
+        if job.answers is not None:
+            if job.tokenizer is None:
+                raise HarnessError("this model has no tokenizer, so it cannot answer questions")
+            tokenizer = load_tokenizer(job.tokenizer)
+            measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
+        channel.send(
+            Finished(
+                peak_rss=peak_rss_bytes(), device_peak_bytes=session.device_peak_bytes()
+            )
+        )
+    finally:
+        session.close()
+
+
+def _open(engine: Engine, job: Job, channel: Channel) -> Session:
+    is_random = job.weights.startswith("random:")
+    source = ModelSource(
+        weights=job.weights if is_random else Path(job.weights), seed=job.weights_seed
+    )
+    start = engine.clock()
+    session = engine.open(source, job.strategy, threads=job.threads)
+    session.synchronize()
+    channel.send(
+        Opened(
+            load_s=engine.clock() - start,
+            peak_rss=peak_rss_bytes(),
+            n_vocab=session.capabilities.n_vocab,
+            plan=[
+                SlotRecord(
+                    slot=slot.slot,
+                    device=slot.device,
+                    dtype=slot.dtype,
+                    weight_dtype=slot.weight_dtype,
+                    streamed=slot.streamed,
+                    bytes=slot.bytes,
+                    kernels=dict(slot.kernels),
+                )
+                for slot in session.effective_plan()
+            ],
+            warnings=list(session.warnings()),
+        )
+    )
+    return session
+
+
+def _die_with_parent() -> None:
+    os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes: the parent is gone
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
