@@ -1,0 +1,103 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.machine import software
+from harness.machine.facts import NotKnown
+from harness.machine.software import (
+    environment,
+    git_facts,
+    nix_store_path,
+    parse_git_status,
+    parse_torch_cuda,
+    software_facts,
+)
+
+CLEAN = """# branch.oid 3fb1a9d2c0b54f8c8a0b7fd3f3a4f3e1d2c3b4a5
+# branch.head main
+# branch.upstream origin/main
+# branch.ab +0 -0
+"""
+
+
+def test_a_clean_checkout():
+    assert parse_git_status(CLEAN) == {
+        "git_revision": "3fb1a9d2c0b54f8c8a0b7fd3f3a4f3e1d2c3b4a5",
+        "git_dirty": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "line, dirty",
+    [
+        ("1 .M N... 100644 100644 100644 aa bb harness/errors.py", True),
+        ("2 R. N... 100644 100644 100644 aa bb R100 new\told", True),
+        ("u UU N... 100644 100644 100644 100644 aa bb cc both", True),
+        ("? notes.txt", False),
+    ],
+)
+def test_changed_files_make_it_dirty(line, dirty):
+    assert parse_git_status(f"{CLEAN}{line}\n")["git_dirty"] is dirty
+
+
+def test_a_package_is_no_checkout(tmp_path):
+    assert git_facts(tmp_path)["git_revision"] == {
+        "unavailable": "the harness does not run from a git checkout"
+    }
+    assert "unavailable" in software_facts({}, tmp_path)["flake_lock_sha256"]
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (FileNotFoundError("git"), "git is not installed"),
+        (subprocess.CalledProcessError(128, "git"), "git status failed"),
+        (subprocess.TimeoutExpired("git", 2), "git status failed"),
+    ],
+)
+def test_git_that_fails_is_a_reason(tmp_path, monkeypatch, error, reason):
+    def fail(*_, **__):
+        raise error
+
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(software.subprocess, "run", fail)
+    assert git_facts(tmp_path)["git_dirty"] == {"unavailable": reason}
+
+
+@pytest.mark.parametrize(
+    "line", ["cuda: Optional[str] = '11.8'", "cuda = '11.8'", 'cuda: str | None = "11.8"']
+)
+def test_cuda_of_torch(line):
+    source = f"__version__ = '2.0.1'\ndebug = False\n{line}\ngit_version = 'e9eb'\nhip = None\n"
+    assert parse_torch_cuda(source) == "11.8"
+
+
+def test_torch_without_cuda():
+    with pytest.raises(NotKnown, match="built without CUDA"):
+        parse_torch_cuda("cuda: Optional[str] = None\ngit_version = 'e9eb'\n")
+
+
+def test_only_variables_that_matter_and_no_folders():
+    found = environment(
+        {
+            "OMP_NUM_THREADS": "4",
+            "KMP_AFFINITY": "granularity=fine,compact,1,0",
+            "LD_PRELOAD": "/home/alice/lib/libjemalloc.so.2:/opt/x/libiomp5.so",
+            "HOME": "/home/alice",
+            "USER": "alice",
+            "HOSTNAME": "secret-host",
+        }
+    )
+    assert found == {
+        "OMP_NUM_THREADS": "4",
+        "KMP_AFFINITY": "granularity=fine,compact,1,0",
+        "LD_PRELOAD": "libjemalloc.so.2:libiomp5.so",
+    }
+
+
+def test_nix_store_path():
+    store = f"/nix/store/{'a1' * 16}-python3-3.10.13-env"
+    assert nix_store_path(Path(store) / "bin/python3.10") == store
+    with pytest.raises(NotKnown):
+        nix_store_path(Path("/usr/bin/python3.10"))
