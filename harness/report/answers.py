@@ -1,0 +1,122 @@
+"""Answers: which are right, and where they leave the reference strategy's.
+
+Compares token ids, not text: two texts may look alike and still come from other tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
+
+from harness.records.record import Answer
+from harness.report.trials import CellTrials
+from harness.report.values import Agreement, Given, Question, Row, Score
+from harness.stats import proportion
+
+
+def shown_answers(cell: CellTrials | None) -> list[Answer]:
+    """The answers of the first trial that gave some.
+
+    A trial whose answers were judged wrong has answered, and its score is what there is to see.
+    """
+    if cell is None:
+        return []
+    kinds = ("ok", "wrong_answers")
+    return next(
+        (r.answers for kind in kinds for r in cell.records if r.outcome.kind == kind and r.answers),
+        [],
+    )
+
+
+def score_of(answers: Iterable[Answer]) -> Score | None:
+    """Right answers among those that have a pattern; None where none has."""
+    judged = [answer.right for answer in answers if answer.right is not None]
+    if not judged:
+        return None
+    low, high = proportion(sum(judged), len(judged))
+    return Score(right=sum(judged), of=len(judged), low=low, high=high)
+
+
+def score_by_category(answers: Sequence[Answer]) -> dict[str, Score]:
+    """The score of each category that has questions with a pattern, in the set's order."""
+    names = dict.fromkeys(answer.category for answer in answers if answer.category is not None)
+    scores = {name: score_of(a for a in answers if a.category == name) for name in names}
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def first_difference(ids: Sequence[int], reference: Sequence[int]) -> int | None:
+    """Index of the first token that is not the reference's; None where all are the same.
+
+    An answer that ends earlier than the other differs at its end.
+    """
+    pairs = zip_longest(ids, reference)
+    return next((at for at, (mine, other) in enumerate(pairs) if mine != other), None)
+
+
+def compare_answers(
+    rows: Sequence[Row], answers: Mapping[str, Sequence[Answer]]
+) -> tuple[Question, ...]:
+    """Every question with all answers to it; `answers` are by the label of the row."""
+    by_label = {label: {a.id: a for a in given} for label, given in answers.items()}
+    first_seen = {a.id: a for given in answers.values() for a in reversed(given)}
+    ids = dict.fromkeys(a.id for given in answers.values() for a in given)
+    questions = []
+    for question_id in ids:
+        one = first_seen[question_id]
+        given = tuple(
+            _compare(
+                row,
+                by_label[row.label][question_id],
+                by_label.get(row.reference, {}).get(question_id),
+            )
+            for row in rows
+            if question_id in by_label.get(row.label, {})
+        )
+        questions.append(
+            Question(id=question_id, category=one.category, question=one.question, answers=given)
+        )
+    return tuple(questions)
+
+
+def agreement_of(label: str, questions: Iterable[Question]) -> Agreement | None:
+    """How many of a row's answers are the reference's; None where none could be compared."""
+    compared = [
+        given
+        for question in questions
+        for given in question.answers
+        if given.label == label and given.compared
+    ]
+    if not compared:
+        return None
+    same = sum(given.first_difference is None for given in compared)
+    return Agreement(same=same, of=len(compared))
+
+
+def unsteady_questions(cell: CellTrials) -> tuple[str, ...]:
+    """Ids of the questions that the trials of one cell answered with different tokens."""
+    seen: dict[str, set[tuple[int, ...]]] = {}
+    for record in cell.ok:
+        for answer in record.answers:
+            seen.setdefault(answer.id, set()).add(tuple(answer.token_ids))
+    return tuple(question for question, variants in seen.items() if len(variants) > 1)
+
+
+def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
+    shown = Given(label=row.label, text=answer.text, right=answer.right)
+    if reference is None or row.is_reference:
+        return shown
+    return Given(
+        label=row.label,
+        text=answer.text,
+        right=answer.right,
+        compared=True,
+        first_difference=first_difference(answer.token_ids, reference.token_ids),
+        same_characters=_shared_beginning(answer.text, reference.text),
+    )
+
+
+def _shared_beginning(text: str, other: str) -> int:
+    """How many characters both texts begin with alike."""
+    pairs = zip(text, other, strict=False)
+    shortest = min(len(text), len(other))
+    return next((at for at, (mine, theirs) in enumerate(pairs) if mine != theirs), shortest)

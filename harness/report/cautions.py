@@ -1,0 +1,98 @@
+"""What a reader must know before believing a number: the warnings at the top of a report.
+
+Judges a finished summary; computes no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from harness.report.answers import unsteady_questions
+from harness.report.format import count, listing
+from harness.report.trials import CellTrials
+from harness.report.values import Summary
+
+QUICKSTART = "builtin:quickstart"
+RANDOM = "random:"
+
+
+def cautions(summary: Summary, cells: Sequence[CellTrials]) -> Iterator[str]:
+    """One sentence or two per caution, the most important first."""
+    yield from _of_run(summary)
+    yield from _of_models(summary)
+    yield from _of_facts(summary)
+    yield from _of_single_trials(summary)
+    for cell in cells:
+        yield from _of_cell(cell)
+    yield from _recorded(summary)
+
+
+def _of_run(summary: Summary) -> Iterator[str]:
+    if not summary.is_finished:
+        yield (
+            f"This run is not finished: {summary.trials_recorded} of "
+            f"{count(summary.trials_planned, 'trial')} have been tried."
+        )
+
+
+def _of_models(summary: Summary) -> Iterator[str]:
+    for model in summary.models:
+        if model.weights == QUICKSTART:
+            yield (
+                f"{model.name} is so small that it lives in the CPU’s cache: its speeds say "
+                "nothing about a 3B model; see random:169m."
+            )
+        elif model.weights.startswith(RANDOM):
+            yield (
+                f"{model.name} has random weights of the official shape: its speed and memory are "
+                "those of a trained model of that size; its text would mean nothing."
+            )
+
+
+def _of_facts(summary: Summary) -> Iterator[str]:
+    for change in summary.differences:
+        if change.follows is None:
+            values = [f"{value} ({count(n, 'record')})" for value, n in change.values.items()]
+            yield f"{change.name} changed during the run: {listing(values)}."
+
+
+def _of_single_trials(summary: Summary) -> Iterator[str]:
+    measured = [row for model in summary.models for row in model.rows if row.decode_tok_per_s]
+    single = [row for row in measured if len(row.decode_trials) == 1]
+    if not single:
+        return
+    every = len(single) == len(measured)
+    who = "Every strategy" if every else f"{len(single)} of {len(measured)} strategies"
+    yield (
+        f"{who} {'was' if every or len(single) == 1 else 'were'} timed in one trial only: there "
+        "is no interval, and no difference can be told from noise."
+    )
+
+
+def _of_cell(cell: CellTrials) -> Iterator[str]:
+    name = f"{cell.cell.model}, {cell.cell.strategy}"
+    unsteady = unsteady_questions(cell)
+    if unsteady:
+        some = ", ".join(unsteady[:5]) + (", …" if len(unsteady) > 5 else "")
+        yield (
+            f"{name}: not deterministic. Its trials answer {count(len(unsteady), 'question')} "
+            f"differently ({some}); the first trial’s answers are shown."
+        )
+    if len({msgspec.json.encode(record.plan) for record in cell.ok}) > 1:
+        yield (
+            f"{name}: its trials did not all run with the same placement and kernels; the first "
+            "trial’s are shown."
+        )
+
+
+def _recorded(summary: Summary) -> Iterator[str]:
+    """Warnings of the plan and of the trials, each once."""
+    where: dict[str, list[str]] = {}
+    for model in summary.models:
+        for row in model.rows:
+            for warning in row.warnings:
+                where.setdefault(warning, []).append(f"{model.name}, {row.label}")
+    for warning, names in where.items():
+        yield f"{'; '.join(names)}: {warning}"

@@ -1,0 +1,222 @@
+"""The tables behind the results: answers side by side, what went wrong, facts, placement.
+
+Turns a summary's values into texts; decides nothing and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.machine.facts import FACTS
+from harness.report.format import count, listing, size
+from harness.report.table import Cell, Table, code, columns, figure, words
+from harness.report.values import CellOutcome, Fact, Given, ModelSummary, Question, Row, Summary
+
+BESIDE_REFERENCE = 3  # answers shown beside the reference's in one table: more would not print
+
+
+def answer_tables(model: ModelSummary, questions: Sequence[Question]) -> tuple[Table, ...]:
+    """The questions with one column per strategy, the reference first, a few others per table."""
+    answered = {given.label for question in model.questions for given in question.answers}
+    tables = []
+    for reference, others in _by_reference(model.rows, answered):
+        first = [reference] if reference in answered else []
+        for start in range(0, max(1, len(others)), BESIDE_REFERENCE):
+            labels = first + others[start : start + BESIDE_REFERENCE]
+            if labels:
+                tables.append(_answer_table(model, questions, labels, reference))
+    return tuple(tables)
+
+
+def problem_table(summary: Summary) -> Table | None:
+    """Every cell that did not end well in all its trials; None where all did."""
+    rows: list[tuple[Cell, ...]] = []
+    for model in summary.models:
+        for row in model.rows:
+            for outcome in row.outcomes:
+                if outcome.state == "ok":
+                    continue
+                rows.extend(
+                    (
+                        code(row.label),
+                        words(row.model),
+                        words(outcome.workload),
+                        words(trials),
+                        words(kind),
+                        figure(reason, "no reason was recorded"),
+                    )
+                    for trials, kind, reason in _happenings(outcome)
+                )
+    if not rows:
+        return None
+    return Table(
+        caption="Failed, skipped and missing trials",
+        columns=columns("Strategy", "Model", "Workload", "Trials", "What happened", "Reason"),
+        rows=tuple(rows),
+    )
+
+
+def problem_details(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Heading and text of what was recorded beyond the reason, such as a traceback."""
+    return tuple(
+        (f"{outcome.id}, trial {problem.trial + 1}: {problem.kind}", problem.detail)
+        for model in summary.models
+        for row in model.rows
+        for outcome in row.outcomes
+        for problem in outcome.problems
+        if problem.detail
+    )
+
+
+def fact_table(facts: Iterable[Fact]) -> Table | None:
+    """Every fact with what it is; None where there are none."""
+    rows = tuple(
+        (words(fact.name, tag=FACTS.get(fact.name)), figure(_fact_text(fact), fact.why_missing))
+        for fact in facts
+    )
+    return Table(caption="Facts", columns=columns("Fact", "Value"), rows=rows) if rows else None
+
+
+def difference_table(summary: Summary) -> Table | None:
+    """Facts that are not the same in all records; None where all are."""
+    if not summary.differences:
+        return None
+    return Table(
+        caption="Facts that differ between the records of this run",
+        columns=columns("Fact", "Values", "Explained by"),
+        rows=tuple(
+            (
+                words(change.name),
+                words("; ".join(f"{v} ({count(n, 'record')})" for v, n in change.values.items())),
+                words(f"the {change.follows}" if change.follows else "nothing: it changed"),
+            )
+            for change in summary.differences
+        ),
+    )
+
+
+def placement_table(model: ModelSummary) -> Table | None:
+    """Where the slots of each strategy really lay, and what ran them; None where none ran."""
+    rows = tuple(
+        (
+            code(row.label),
+            words(_slots(place.first_slot, place.last_slot)),
+            code(place.device),
+            code(place.dtype),
+            code(place.weight_dtype),
+            words("yes" if place.streamed else "no"),
+            words(size(place.bytes)),
+            words(_kernels(place.kernels)),
+        )
+        for row in model.rows
+        for place in row.placement
+    )
+    if not rows:
+        return None
+    titles = ("Strategy", "Slots", "Device", "Computes in", "Weights in", "Streamed", "Weights")
+    return Table(
+        caption=f"What ran of {model.name}, read back from the loaded model",
+        columns=columns(*titles, "Kernels", numeric=("Weights",)),
+        rows=rows,
+    )
+
+
+def planned_table(model: ModelSummary) -> Table | None:
+    """What the plan foresaw for the strategies that left no placement; None without any."""
+    rows = tuple(
+        (
+            code(row.label),
+            words(listing([f"{size(n)} on {name}" for name, n in row.planned_bytes.items()])),
+        )
+        for row in model.rows
+        if row.planned_bytes and not row.placement
+    )
+    if not rows:
+        return None
+    return Table(
+        caption=f"What was planned of {model.name}, and did not run",
+        columns=columns("Strategy", "Weights"),
+        rows=rows,
+    )
+
+
+def _by_reference(rows: Sequence[Row], answered: set[str]) -> Iterable[tuple[str, list[str]]]:
+    """Each reference with the answering rows that are compared with it."""
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        others = groups.setdefault(row.reference, [])
+        if row.label in answered and not row.is_reference:
+            others.append(row.label)
+    return groups.items()
+
+
+def _answer_table(
+    model: ModelSummary, questions: Sequence[Question], labels: Sequence[str], reference: str
+) -> Table:
+    return Table(
+        caption=f"Answers of {model.name}",
+        columns=columns(
+            "Question", *(f"{name} (reference)" if name == reference else name for name in labels)
+        ),
+        rows=tuple(
+            (
+                words(question.question or question.id, tag=question.category),
+                *(_answer(question, label) for label in labels),
+            )
+            for question in questions
+        ),
+    )
+
+
+def _answer(question: Question, label: str) -> Cell:
+    given = next((given for given in question.answers if given.label == label), None)
+    if given is None:
+        return figure(None, "this strategy did not answer")
+    remarks = [] if given.right is None else ["right" if given.right else "wrong"]
+    mark_from = None
+    if given.first_difference is not None:
+        remarks.append(_difference(given))
+        mark_from = given.same_characters
+    return Cell(text=given.text, tag=", ".join(remarks) or None, mark_from=mark_from)
+
+
+def _difference(given: Given) -> str:
+    assert given.first_difference is not None
+    if given.same_characters == len(given.text):
+        # The texts are alike, or this one ends first: there is nothing to mark in it.
+        return f"other tokens from token {given.first_difference + 1} on"
+    return f"differs from token {given.first_difference + 1} on"
+
+
+def _happenings(outcome: CellOutcome) -> Iterable[tuple[str, str, str | None]]:
+    """Which trials, what happened, and why; trials that failed alike are one line."""
+    alike: dict[tuple[str, str | None], list[int]] = {}
+    for problem in outcome.problems:
+        alike.setdefault((problem.kind, problem.reason), []).append(problem.trial + 1)
+    for (kind, reason), numbers in alike.items():
+        yield _which(numbers, outcome.trials), kind.replace("_", " "), reason
+    if not alike:
+        not_run = outcome.trials - outcome.ok
+        which = "all" if outcome.ok == 0 else f"{not_run} of {outcome.trials}"
+        kind = "skipped" if outcome.state == "skipped" else "not run"
+        yield which, kind, outcome.reason
+
+
+def _which(numbers: Sequence[int], trials: int) -> str:
+    if len(numbers) >= trials:
+        return "all" if trials > 1 else "the only one"
+    return f"{listing([str(n) for n in numbers])} of {trials}"
+
+
+def _fact_text(fact: Fact) -> str | None:
+    if fact.value is not None and fact.name.endswith("_bytes") and fact.value.isdigit():
+        return size(int(fact.value))
+    return fact.value
+
+
+def _slots(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _kernels(kernels: Mapping[str, str]) -> str:
+    return "; ".join(f"{operation}: {kernel}" for operation, kernel in kernels.items())

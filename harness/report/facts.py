@@ -1,0 +1,76 @@
+"""Facts, flattened to dotted names, and those that did not stay the same within a run.
+
+Knows JSON values and the form `{"unavailable": "why"}`; what a fact means, its collector knows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.records.record import Record
+from harness.report.values import Fact, FactDifference
+
+UNAVAILABLE = "unavailable"
+# A fact that differs because the study varies one of these is no surprise. Strategies are not among
+# them: each may have only one record, and then a change of driver between two would look explained.
+_AXES = ("model", "engine", "threads")
+
+
+def flatten(facts: Mapping[str, Any], prefix: str = "") -> tuple[Fact, ...]:
+    """Each leaf as one fact, in the order of the mapping; lists are leaves."""
+    flat: list[Fact] = []
+    for key, value in facts.items():
+        name = f"{prefix}{key}"
+        if not isinstance(value, Mapping):
+            flat.append(_fact(name, value))
+        elif set(value) == {UNAVAILABLE}:
+            flat.append(Fact(name=name, value=None, why_missing=str(value[UNAVAILABLE])))
+        else:
+            flat.extend(flatten(value, f"{name}."))
+    return tuple(flat)
+
+
+def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
+    """Facts with more than one value among the records; what is unavailable is no value."""
+    seen: dict[str, list[tuple[str, Record]]] = {}
+    for record in records:
+        for fact in flatten(record.facts):
+            if fact.value is not None:
+                seen.setdefault(fact.name, []).append((fact.value, record))
+    found = []
+    for name, said in sorted(seen.items()):
+        counts: dict[str, int] = {}
+        for value, _ in said:
+            counts[value] = counts.get(value, 0) + 1
+        if len(counts) > 1:
+            found.append(FactDifference(name=name, values=counts, follows=_follows(said)))
+    return tuple(found)
+
+
+def find(facts: Iterable[Fact], names: Sequence[str]) -> str | None:
+    """The value of the first of `names` that is known."""
+    known = {fact.name: fact.value for fact in facts if fact.value is not None}
+    return next((known[name] for name in names if name in known), None)
+
+
+def _follows(said: Sequence[tuple[str, Record]]) -> str | None:
+    """The axis of which this fact is a function, if there is one."""
+    for axis in _AXES:
+        by_axis: dict[Any, set[str]] = {}
+        for value, record in said:
+            by_axis.setdefault(getattr(record.cell, axis), set()).add(value)
+        if all(len(values) == 1 for values in by_axis.values()):
+            return axis
+    return None
+
+
+def _fact(name: str, value: Any) -> Fact:
+    if value is None:
+        return Fact(name=name, value=None, why_missing="not recorded")
+    if isinstance(value, bool):
+        return Fact(name=name, value="yes" if value else "no")
+    if isinstance(value, str):
+        return Fact(name=name, value=value)
+    return Fact(name=name, value=json.dumps(value, ensure_ascii=False))

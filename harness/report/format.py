@@ -1,0 +1,89 @@
+"""Numbers as people read them: three significant digits, IEC units. Knows no tables."""
+
+from __future__ import annotations
+
+import math
+
+from harness.stats import Estimate, Ratio
+
+MISSING = "–"
+_IEC = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def number(value: float, like: float | None = None) -> str:
+    """Three significant digits; with `like`, as many decimals as that number gets."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    text = f"{value:,.{_decimals(value if like is None else like)}f}"
+    return text.replace("-", "−")
+
+
+def interval(low: float | None, high: float | None, like: float) -> str | None:
+    """`low–high` with the decimals of `like`; None where there is no interval.
+
+    A lower end below 0 is not cut: it says that the trials are too few or too noisy.
+    """
+    if low is None or high is None:
+        return None
+    return f"{number(low, like)} to {number(high, like)}"
+
+
+def with_interval(value: Estimate | Ratio, suffix: str = "") -> str:
+    """`512 (500 to 524)`, or the value alone where there is no interval."""
+    span = interval(value.low, value.high, value.value)
+    text = number(value.value) + suffix
+    return text if span is None else f"{text} ({span})"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in the largest IEC unit that leaves a number of at least 1."""
+    value, unit = float(n_bytes), _IEC[0]
+    for unit in _IEC:
+        if abs(value) < 1024 or unit == _IEC[-1]:
+            break
+        value /= 1024
+    return f"{int(value)} B" if unit == "B" else f"{number(value)} {unit}"
+
+
+def seconds(value: float) -> str:
+    """Seconds, or milliseconds below one."""
+    return f"{number(value)} s" if abs(value) >= 1 else f"{number(value * 1e3)} ms"
+
+
+def milliseconds(value_s: float) -> str:
+    """Milliseconds without the unit, for a column that names it."""
+    return number(value_s * 1e3)
+
+
+def clock_time(iso: str | None) -> str:
+    """`2024-05-01 10:00 UTC` of a time in UTC by ISO 8601; what is not one is shown as it is."""
+    if iso is None:
+        return MISSING
+    date, separator, time = iso.partition("T")
+    return f"{date} {time[:5]} UTC" if separator else iso
+
+
+def percent(share: float) -> str:
+    """A share as whole percent."""
+    return f"{share * 100:.0f} %"
+
+
+def count(n: int, one: str, many: str | None = None) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listing(items: list[str] | tuple[str, ...], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def _decimals(value: float) -> int:
+    if value == 0:
+        return 0
+    magnitude = abs(value)
+    # Rounding may carry into the next power of ten: 9.996 reads 10.0, not 10.00.
+    digits = math.floor(math.log10(float(f"{magnitude:.2e}")))
+    return max(0, 2 - digits)

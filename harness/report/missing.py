@@ -1,0 +1,67 @@
+"""Why a figure of a row is missing: the footnote behind each dash.
+
+Knows where each figure comes from; invents no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.records.record import Record
+from harness.report.trials import CellTrials
+from harness.report.values import CellOutcome, Row
+
+# Figures that only the speed workload brings, by their names in `Row`.
+_SPEED = ("decode_tok_per_s", "prefill_tok_per_s", "token_times")
+
+
+def reasons(row: Row, cells: Sequence[CellTrials], measured: Sequence[Record]) -> dict[str, str]:
+    """Figure -> reason, for each figure of the row that is None.
+
+    `measured` are the records that speak for memory and loading, `cells` all that the row is of.
+    """
+    found: dict[str, str] = {}
+    for name in _SPEED:
+        if getattr(row, name) is None:
+            found[name] = _of_workload(row, "speed")
+    if row.score is None:
+        answered = any(record.answers for cell in cells for record in cell.ok)
+        found["score"] = (
+            "no question has a pattern of a right answer"
+            if answered
+            else _of_workload(row, "answers")
+        )
+    if row.load_s is None:
+        found["load_s"] = "not recorded" if measured else _why_nothing(row)
+    return found | _of_memory(row, measured)
+
+
+def why(outcome: CellOutcome) -> str:
+    """A cell's outcome in words: its kind, and the reason where there is one."""
+    kind = outcome.kind if outcome.kind is not None else outcome.state
+    words = kind.replace("_", " ")
+    return f"{words}: {outcome.reason}" if outcome.reason else words
+
+
+def _of_workload(row: Row, workload: str) -> str:
+    outcome = next((o for o in row.outcomes if o.workload == workload), None)
+    if outcome is None:
+        return f"the study does not run the workload '{workload}' on it"
+    return why(outcome) if outcome.ok == 0 else "not recorded"
+
+
+def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
+    if not measured:
+        nothing = _why_nothing(row)
+        return {"peak_rss_bytes": nothing, "model_bytes": nothing}
+    said = {name: text for record in measured for name, text in record.memory.missing.items()}
+    peak = said.get("peak_rss_bytes", "not recorded")
+    if row.memory.peak_rss_bytes is None:
+        return {"peak_rss_bytes": peak, "model_bytes": peak}
+    if row.memory.model_bytes is None:
+        return {"model_bytes": said.get("import_rss_bytes", "not recorded before loading")}
+    return {}
+
+
+def _why_nothing(row: Row) -> str:
+    return next((why(outcome) for outcome in row.outcomes if outcome.ok == 0), "not recorded")

@@ -1,0 +1,191 @@
+"""The tables of results: all strategies of a model side by side.
+
+Turns a summary's figures into texts; decides nothing and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.report.format import (
+    count,
+    listing,
+    percent,
+    seconds,
+    size,
+    with_interval,
+)
+from harness.report.table import Cell, Table, code, columns, figure, words
+from harness.report.values import CellOutcome, ModelSummary, Row
+
+_REMARKS = (
+    (
+        "Speeds are medians over trials; in brackets the 95 % interval of the trials’ mean "
+        "(Student’s t), where there is more than one trial."
+    ),
+    (
+        "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
+        "came after the libraries were imported."
+    ),
+)
+
+
+def result_table(model: ModelSummary) -> Table:
+    """Every strategy of a model: speed, memory, quality and outcome in one row each."""
+    devices = device_names(model.rows)
+    shown: list[tuple[str, Callable[[Row], Cell]]] = [
+        ("Decode, tok/s", decode),
+        ("× reference", against_reference),
+        ("Prefill, tok/s", _prefill),
+        ("Load", _load),
+        ("Peak memory", peak),
+        ("of it the model", of_the_model),
+        *((f"Peak on {name}", _device(name)) for name in devices),
+        ("Right answers", right),
+        ("Same as reference", same),
+    ]
+    titles = [title for title, _ in shown]
+    return Table(
+        caption=f"All strategies of {model.name}",
+        columns=columns("Strategy", *titles, "Outcome", numeric=titles),
+        rows=tuple(
+            (
+                code(row.label, tag="reference" if row.is_reference else None),
+                *(cell(row) for _, cell in shown),
+                words(outcome_text(row)),
+            )
+            for row in model.rows
+        ),
+        remarks=_REMARKS,
+    )
+
+
+def decode(row: Row) -> Cell:
+    """Decode speed with its interval."""
+    value = row.decode_tok_per_s
+    text = None if value is None else with_interval(value)
+    return figure(text, row.missing.get("decode_tok_per_s"))
+
+
+def against_reference(row: Row) -> Cell:
+    """Decode speed as a multiple of the reference's."""
+    if row.decode_ratio is None:
+        return figure(None, row.missing.get("decode_ratio"))
+    return figure("1" if row.is_reference else with_interval(row.decode_ratio))
+
+
+def peak(row: Row) -> Cell:
+    """Peak of the host's memory; what lies on devices is named below it."""
+    value = row.memory.peak_rss_bytes
+    devices = [f"{name} {size(n)}" for name, n in row.memory.device_peak_bytes.items()]
+    tag = f"+ {listing(devices)}" if devices else None
+    return figure(
+        None if value is None else size(value), row.missing.get("peak_rss_bytes"), tag=tag
+    )
+
+
+def of_the_model(row: Row) -> Cell:
+    """The part of the peak that came after importing."""
+    value = row.memory.model_bytes
+    return figure(None if value is None else size(value), row.missing.get("model_bytes"))
+
+
+def right(row: Row) -> Cell:
+    """Right answers, of how many questions that have a pattern of a right one."""
+    if row.score is None:
+        return figure(None, row.missing.get("score"))
+    return figure(f"{row.score.right} of {row.score.of}")
+
+
+def same(row: Row) -> Cell:
+    """Answers that are the reference's, token for token."""
+    if row.agreement is not None:
+        return figure(f"{row.agreement.same} of {row.agreement.of}")
+    if row.is_reference and row.score is not None:
+        return figure(None, "it is the reference")
+    return figure(None, row.missing.get("score", "the reference has no answers to compare with"))
+
+
+def outcome_text(row: Row) -> str:
+    """How the row's cells ended: one word where they agree, else one per workload."""
+    texts = {outcome.workload: _outcome(outcome) for outcome in row.outcomes}
+    if len(set(texts.values())) == 1:
+        return next(iter(texts.values()))
+    return "; ".join(f"{workload}: {text}" for workload, text in texts.items())
+
+
+def category_table(model: ModelSummary) -> Table | None:
+    """Right answers by category; None where no question has a pattern."""
+    scored = [row for row in model.rows if row.score is not None]
+    if not scored:
+        return None
+    names = tuple(dict.fromkeys(name for row in scored for name in row.categories))
+    rows = []
+    for row in scored:
+        score = row.score
+        assert score is not None
+        of_each = [row.categories.get(name) for name in names]
+        rows.append(
+            (
+                code(row.label),
+                figure(f"{score.right} of {score.of}"),
+                figure(f"{percent(score.low)} to {percent(score.high)}"),
+                *(
+                    figure(None, "no question of this category was answered")
+                    if one is None
+                    else figure(f"{one.right} of {one.of}")
+                    for one in of_each
+                ),
+            )
+        )
+    titles = ("All", "95 % interval", *names)
+    return Table(
+        caption=f"Right answers of {model.name} by category",
+        columns=columns("Strategy", *titles, numeric=titles),
+        rows=tuple(rows),
+        remarks=(
+            "The interval (Wilson) is of the share of right answers among questions like these.",
+        ),
+    )
+
+
+def device_names(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Devices on which any row has a peak."""
+    return tuple(dict.fromkeys(name for row in rows for name in row.memory.device_peak_bytes))
+
+
+def trials_text(rows: Sequence[Row]) -> str:
+    """`3 trials`, or `1 to 3 trials`, behind the decode speeds of the rows."""
+    ns = sorted({row.decode_tok_per_s.n for row in rows if row.decode_tok_per_s is not None})
+    if not ns:
+        return "no trials"
+    return count(ns[0], "trial") if len(ns) == 1 else f"{ns[0]} to {count(ns[-1], 'trial')}"
+
+
+def _prefill(row: Row) -> Cell:
+    value = row.prefill_tok_per_s
+    text = None if value is None else with_interval(value)
+    return figure(text, row.missing.get("prefill_tok_per_s"))
+
+
+def _load(row: Row) -> Cell:
+    value = row.load_s
+    return figure(None if value is None else seconds(value.value), row.missing.get("load_s"))
+
+
+def _device(name: str) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        value = row.memory.device_peak_bytes.get(name)
+        why = row.missing.get("peak_rss_bytes", "the strategy puts nothing on this device")
+        return figure(None if value is None else size(value), why)
+
+    return cell
+
+
+def _outcome(outcome: CellOutcome) -> str:
+    if outcome.state in ("ok", "skipped", "not run"):
+        return outcome.state
+    kind = (outcome.kind or "not finished").replace("_", " ")
+    if outcome.state == "partial":
+        return f"{outcome.ok} of {count(outcome.trials, 'trial')} ok, {kind}"
+    return f"failed: {kind}"

@@ -1,0 +1,181 @@
+"""From the trials of a strategy to its row: speed, memory and quality side by side.
+
+Only trials that ended well speak for speed and memory. Each trial is first reduced to one value,
+its own median; the statistics then run over trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby, zip_longest
+from typing import Any
+
+import msgspec
+
+from harness.records.record import Prefill, Record, SlotRecord
+from harness.report.answers import score_by_category, score_of, shown_answers
+from harness.report.missing import reasons
+from harness.report.trials import CellTrials, judge
+from harness.report.values import MemoryUse, Placement, PrefillSpeed, Row, TokenTimes
+from harness.stats import Estimate, Ratio, estimate, median, quantile, ratio
+
+
+def build_row(label: str, cells: Sequence[CellTrials]) -> Row:
+    """The row of one model, engine, strategy and thread count, without any comparison."""
+    speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
+    answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
+    # Memory and placement are the speed trials', which answer nothing and hold no more than the
+    # model and its work; where there are none, the other workload's.
+    measured = next((cell.ok for cell in (speed, answers) if cell is not None and cell.ok), ())
+    ok = speed.ok if speed is not None else ()
+    cell = cells[0].cell
+    headline = tuple(r.decode_tok_per_s for r in ok if r.decode_tok_per_s)
+    given = shown_answers(answers)
+    row = Row(
+        label=label,
+        model=cell.model,
+        engine=cell.engine,
+        strategy=cell.strategy,
+        threads=cell.threads,
+        batch=measured[0].batch if measured else 1,
+        reference=label,
+        outcomes=tuple(judge(cell) for cell in cells),
+        decode_tok_per_s=_estimate(headline),
+        decode_trials=headline,
+        prefill_tok_per_s=_estimate([r.prefill_tok_per_s for r in ok]),
+        prefill_lengths=_prefill_lengths(ok),
+        load_s=_estimate([r.load_s for r in measured]),
+        memory=_memory(measured),
+        token_times=_token_times(ok),
+        curve_s=_curve(ok),
+        score=score_of(given),
+        categories=score_by_category(given),
+        placement=_placement(measured[0].plan) if measured else (),
+        planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),
+        warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
+    )
+    return msgspec.structs.replace(row, missing=reasons(row, cells, measured))
+
+
+def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:
+    """The row with its ratios to the reference row, or with the reason why there are none."""
+    if reference is None:
+        why = f"the reference strategy {wanted} was not planned for this model and thread count"
+        return _without_ratios(row, why, reference=wanted)
+    if row.label == reference.label and row.decode_tok_per_s is not None:
+        return msgspec.structs.replace(row, decode_ratio=Ratio(value=1.0, low=None, high=None))
+    if row.decode_tok_per_s is None:
+        return _without_ratios(row, row.missing["decode_tok_per_s"], reference=reference.label)
+    if reference.decode_tok_per_s is None:
+        why = f"the reference strategy {reference.label} has no decode speed"
+        return _without_ratios(row, why, reference=reference.label)
+    return msgspec.structs.replace(
+        row,
+        reference=reference.label,
+        decode_ratio=ratio(row.decode_trials, reference.decode_trials),
+    )
+
+
+def _estimate(values: Iterable[float | None]) -> Estimate | None:
+    known = [value for value in values if value is not None]
+    return estimate(known) if known else None
+
+
+def _prefill_lengths(records: Sequence[Record]) -> tuple[PrefillSpeed, ...]:
+    """At each prompt length: the median over a trial's passes, then over trials."""
+    by_length: dict[int, list[float]] = {}
+    for record in records:
+        passes = sorted((p for p in record.prefill if p.s > 0), key=_tokens)
+        for tokens, same in groupby(passes, key=_tokens):
+            speeds = [record.batch * tokens / one.s for one in same]
+            by_length.setdefault(tokens, []).append(median(speeds))
+    return tuple(
+        PrefillSpeed(tokens=tokens, tok_per_s=estimate(by_length[tokens]))
+        for tokens in sorted(by_length)
+    )
+
+
+def _tokens(prefill: Prefill) -> int:
+    return prefill.tokens
+
+
+def _memory(records: Sequence[Record]) -> MemoryUse:
+    """The largest of the trials: the question that a peak answers is whether it fits."""
+    peaks = [record.memory for record in records]
+    devices = _unique(name for memory in peaks for name in memory.device_peak_bytes)
+    return MemoryUse(
+        peak_rss_bytes=_largest(memory.peak_rss_bytes for memory in peaks),
+        import_rss_bytes=_largest(memory.import_rss_bytes for memory in peaks),
+        model_bytes=_largest(
+            memory.peak_rss_bytes - memory.import_rss_bytes
+            for memory in peaks
+            if memory.peak_rss_bytes is not None and memory.import_rss_bytes is not None
+        ),
+        device_peak_bytes={
+            name: max(memory.device_peak_bytes.get(name, 0) for memory in peaks) for name in devices
+        },
+    )
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _token_times(records: Sequence[Record]) -> TokenTimes | None:
+    times = [s for record in records for one_pass in record.decode_s for s in one_pass]
+    if not times:
+        return None
+    return TokenTimes(
+        n=len(times),
+        p50_s=quantile(times, 0.5),
+        p90_s=quantile(times, 0.9),
+        p99_s=quantile(times, 0.99),
+        maximum_s=max(times),
+    )
+
+
+def _curve(records: Sequence[Record]) -> tuple[float, ...]:
+    """The median time of the token at each position, over all passes of all trials."""
+    passes = [one_pass for record in records for one_pass in record.decode_s]
+    return tuple(
+        median([s for s in position if s is not None]) for position in zip_longest(*passes)
+    )
+
+
+def _placement(slots: Sequence[SlotRecord]) -> tuple[Placement, ...]:
+    placed = []
+    for _, group in groupby(slots, key=_alike):
+        same = list(group)
+        first = same[0]
+        placed.append(
+            Placement(
+                first_slot=first.slot,
+                last_slot=same[-1].slot,
+                device=first.device,
+                dtype=first.dtype,
+                weight_dtype=first.weight_dtype,
+                streamed=first.streamed,
+                bytes=sum(slot.bytes for slot in same),
+                kernels=first.kernels,
+            )
+        )
+    return tuple(placed)
+
+
+def _alike(slot: SlotRecord) -> tuple[Any, ...]:
+    kernels = tuple(sorted(slot.kernels.items()))
+    return slot.device, slot.dtype, slot.weight_dtype, slot.streamed, kernels
+
+
+def _without_ratios(row: Row, why: str, *, reference: str) -> Row:
+    return msgspec.structs.replace(
+        row, reference=reference, missing={**row.missing, "decode_ratio": why}
+    )
+
+
+def _warnings(records: Sequence[Record]) -> list[str]:
+    return [warning for record in records for warning in record.warnings]
+
+
+def _unique(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(items))

@@ -1,0 +1,112 @@
+"""From a run to its summary: the one function that the rest of the report begins with.
+
+Knows how the parts fit together; the parts themselves are in the modules named like them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+
+import msgspec
+
+from harness.config.study import Study
+from harness.records.store import Run
+from harness.report.answers import (
+    agreement_of,
+    compare_answers,
+    shown_answers,
+)
+from harness.report.cautions import QUICKSTART, RANDOM, cautions
+from harness.report.choice import choose
+from harness.report.facts import differences, flatten
+from harness.report.format import count
+from harness.report.rows import build_row, compare_with
+from harness.report.trials import CellTrials, group_trials
+from harness.report.values import ModelSummary, Row, Summary
+
+
+def summarise(run: Run) -> Summary:
+    """What the run says; also of a run without records, with skips only, or with failures only."""
+    cells = group_trials(run.plan, run.records)
+    counted = [record for cell in cells for record in cell.records]
+    times = sorted(r.started_at for r in counted if r.outcome.kind != "skipped")
+    to_run = [cell for cell in cells if cell.skip_reason is None]
+    models = tuple(
+        _summarise_model(name, run.study, [cell for cell in cells if cell.cell.model == name])
+        for name in dict.fromkeys(cell.cell.model for cell in cells)
+    )
+    summary = Summary(
+        run=run.path.resolve().name,
+        study=run.study.name,
+        description=run.study.description,
+        started_at=times[0] if times else None,
+        last_started_at=times[-1] if times else None,
+        trials_planned=sum(max(cell.planned, len(cell.records)) for cell in to_run),
+        trials_recorded=sum(len(cell.records) for cell in to_run),
+        models=models,
+        facts=flatten(run.facts or (counted[0].facts if counted else {})),
+        differences=differences(counted),
+        warnings=(),
+        notes=run.notes,
+    )
+    return msgspec.structs.replace(summary, warnings=tuple(cautions(summary, cells)))
+
+
+def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> ModelSummary:
+    groups: dict[tuple[str, str, int], list[CellTrials]] = {}
+    for cell in cells:
+        key = (cell.cell.engine, cell.cell.strategy, cell.cell.threads)
+        groups.setdefault(key, []).append(cell)
+    labels = _labels(list(groups))
+    rows = [build_row(labels[key], group) for key, group in groups.items()]
+    rows = [_with_reference(row, rows, study) for row in rows]
+    answers = {labels[key]: shown_answers(_answers_cell(group)) for key, group in groups.items()}
+    questions = compare_answers(rows, answers)
+    rows = [
+        msgspec.structs.replace(row, agreement=agreement_of(row.label, questions)) for row in rows
+    ]
+    return ModelSummary(
+        name=name,
+        weights=_shown_weights(study, name),
+        rows=tuple(rows),
+        questions=questions,
+        choices=choose(rows),
+    )
+
+
+def _labels(keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], str]:
+    """The strategy, with engine and threads only where the model has more than one of them."""
+    several_engines = len({engine for engine, _, _ in keys}) > 1
+    several_threads = len({threads for _, _, threads in keys}) > 1
+    labels = {}
+    for engine, strategy, threads in keys:
+        parts = [strategy]
+        if several_engines:
+            parts.append(engine)
+        if several_threads:
+            parts.append(count(threads, "thread"))
+        labels[engine, strategy, threads] = ", ".join(parts)
+    return labels
+
+
+def _with_reference(row: Row, rows: Sequence[Row], study: Study) -> Row:
+    """Compared with the reference strategy on the same threads, by the study's first engine."""
+    wanted = study.reference or study.strategies[0]
+    candidates = [r for r in rows if r.strategy == wanted and r.threads == row.threads]
+    order = {engine: at for at, engine in enumerate(study.engines)}
+    candidates.sort(key=lambda r: order.get(r.engine, len(order)))
+    return compare_with(row, candidates[0] if candidates else None, wanted)
+
+
+def _answers_cell(group: Iterable[CellTrials]) -> CellTrials | None:
+    return next((cell for cell in group if cell.cell.workload == "answers"), None)
+
+
+def _shown_weights(study: Study, name: str) -> str:
+    model = study.models.get(name)
+    if model is None:
+        return "not in the study"
+    if model.weights == QUICKSTART or model.weights.startswith(RANDOM):
+        return model.weights
+    return PurePath(model.weights).name  # where it lay is nobody's business

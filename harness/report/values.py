@@ -1,0 +1,217 @@
+"""The types of a summary: what a run's records say, in numbers and words, before it is shown.
+
+Every figure that may be missing is None, and `missing` beside it says why. Units are in the names.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from harness.records.record import OutcomeKind
+from harness.stats import Estimate, Ratio
+
+State = Literal["ok", "partial", "failed", "skipped", "not run"]
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """A trial that did not end well: its last attempt."""
+
+    trial: int
+    attempt: int
+    kind: OutcomeKind
+    reason: str | None
+    detail: str | None
+
+
+class CellOutcome(Struct, frozen=True, kw_only=True):
+    """How the trials of one cell ended, as a whole."""
+
+    id: str
+    workload: str
+    state: State
+    ok: int  # trials that ended well
+    trials: int  # trials that were planned, or found if more
+    reason: str | None = None  # of the first trial that did not end well, or of skipping
+    kind: OutcomeKind | None = None  # the same trial's
+    problems: tuple[Problem, ...] = ()
+
+
+class PrefillSpeed(Struct, frozen=True, kw_only=True):
+    """Prefill speed at one prompt length, over trials."""
+
+    tokens: int
+    tok_per_s: Estimate
+
+
+class MemoryUse(Struct, frozen=True, kw_only=True):
+    """Peaks of one strategy: the largest of its trials."""
+
+    peak_rss_bytes: int | None = None
+    import_rss_bytes: int | None = None  # before the model was opened: the libraries
+    model_bytes: int | None = None  # peak minus import, of the trial where that is largest
+    device_peak_bytes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def total_peak_bytes(self) -> int | None:
+        """Host and devices together; None where the host's share is not known."""
+        if self.peak_rss_bytes is None:
+            return None
+        return self.peak_rss_bytes + sum(self.device_peak_bytes.values())
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """Answers that match the pattern of a right one, of those that have a pattern."""
+
+    right: int
+    of: int  # at least 1
+    low: float  # Wilson's 95 % interval of the share, 0 to 1
+    high: float
+
+
+class Agreement(Struct, frozen=True, kw_only=True):
+    """Answers that are the same, token for token, as the reference strategy's."""
+
+    same: int
+    of: int
+
+
+class TokenTimes(Struct, frozen=True, kw_only=True):
+    """All decoded tokens of a strategy together; a quantile without enough support is None."""
+
+    n: int
+    p50_s: float | None
+    p90_s: float | None
+    p99_s: float | None
+    maximum_s: float
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """Neighbouring slots that lie and run alike, as read back from what was loaded."""
+
+    first_slot: int
+    last_slot: int
+    device: str
+    dtype: str
+    weight_dtype: str
+    streamed: bool
+    bytes: int
+    kernels: dict[str, str]
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One strategy of a model, with one engine and thread count: speed, memory and quality."""
+
+    label: str  # unique within its model
+    model: str
+    engine: str
+    strategy: str
+    threads: int
+    batch: int
+    reference: str  # the label of the row it is compared with; its own, if it is that row
+    outcomes: tuple[CellOutcome, ...]  # one per workload
+    decode_tok_per_s: Estimate | None = None
+    decode_trials: tuple[float, ...] = ()  # the values behind it, one per trial
+    decode_ratio: Ratio | None = None
+    prefill_tok_per_s: Estimate | None = None
+    prefill_lengths: tuple[PrefillSpeed, ...] = ()
+    load_s: Estimate | None = None
+    memory: MemoryUse = field(default_factory=MemoryUse)
+    token_times: TokenTimes | None = None
+    curve_s: tuple[float, ...] = ()  # time of the token at each position, median over passes
+    score: Score | None = None
+    categories: dict[str, Score] = field(default_factory=dict)
+    agreement: Agreement | None = None
+    placement: tuple[Placement, ...] = ()
+    planned_bytes: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)  # field name -> why it is None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether others are compared with this row."""
+        return self.reference == self.label
+
+
+class Given(Struct, frozen=True, kw_only=True):
+    """One strategy's answer to a question."""
+
+    label: str
+    text: str
+    right: bool | None
+    # Index of the first token that is not the reference's; None where all are the same, or where
+    # there is no answer of the reference to compare with (`compared` tells).
+    first_difference: int | None = None
+    compared: bool = False
+    same_characters: int = 0  # length of the beginning that both texts share
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """A question and the answers to it, in the order of the model's rows."""
+
+    id: str
+    category: str | None
+    question: str | None
+    answers: tuple[Given, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether any strategy answers otherwise than its reference."""
+        return any(given.first_difference is not None for given in self.answers)
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """The strategy that is best in one respect."""
+
+    wish: str  # "fastest", "smallest", "best answers"
+    label: str
+    tied: tuple[str, ...] = ()  # cannot be told apart from it in this respect
+
+
+class ModelSummary(Struct, frozen=True, kw_only=True):
+    """All strategies of one model."""
+
+    name: str
+    weights: str  # as the study names them; of a path, the file's name only
+    rows: tuple[Row, ...]
+    questions: tuple[Question, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+
+class Fact(Struct, frozen=True, kw_only=True):
+    """One fact, by its dotted name, as text."""
+
+    name: str
+    value: str | None  # None: unavailable
+    why_missing: str | None = None
+
+
+class FactDifference(Struct, frozen=True, kw_only=True):
+    """A fact that is not the same in all records of the run."""
+
+    name: str
+    values: dict[str, int]  # text of the value -> number of records
+    follows: str | None = None  # the axis of the study that explains it, such as "model"
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What a run says."""
+
+    run: str  # the folder's name
+    study: str
+    description: str
+    started_at: str | None  # of the first and of the last trial, UTC
+    last_started_at: str | None
+    trials_planned: int
+    trials_recorded: int
+    models: tuple[ModelSummary, ...]
+    facts: tuple[Fact, ...]
+    differences: tuple[FactDifference, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every planned trial has left a record."""
+        return self.trials_recorded >= self.trials_planned

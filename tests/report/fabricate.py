@@ -1,0 +1,203 @@
+"""Fabricates runs that look like real ones, for tests of everything that reads records."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from harness.config.study import Answers, Model, Speed, Study, Workloads
+from harness.plan.cell import Cell
+from harness.records.record import (
+    Answer,
+    CellRef,
+    Key,
+    Memory,
+    Outcome,
+    OutcomeKind,
+    Prefill,
+    Record,
+    SlotRecord,
+)
+from harness.records.store import RecordStore, create_run_folder
+
+MIB = 2**20
+FAILURES = tuple(kind for kind in get_args(OutcomeKind) if kind != "ok")
+FACTS = {
+    "machine": {"cpu": "Fabricated CPU at 3 GHz", "cores": 2, "gpu": {"unavailable": "no driver"}},
+    "torch": {"version": "2.0.1"},
+    "threads": 1,
+}
+QUESTIONS = [  # id, category, question, right answer, another
+    ("capital", "facts", "What is the capital of France?", "Paris is the capital.", "Lyon is."),
+    ("sum", "arithmetic", "What is 27 + 45?", "27 + 45 = 72", "27 + 45 = 73"),
+    ("poem", "writing", "Write a line.", "Grüße, 世界 & <b>all</b>", "Grüße, Welt | *none*"),
+    ("script", "facts", "Say <script>?", "<script>alert(1)</script>", "</style><img src=x>"),
+]
+NO_PATTERN = {"poem"}
+
+
+@dataclass
+class Fabricated:
+    """A run under construction: a plan that grows, and the records to it."""
+
+    strategies: list[str] = field(default_factory=lambda: ["cpu fp32", "cpu bf16", "cpu fp32i8"])
+    models: dict[str, str] = field(default_factory=lambda: {"tiny": "builtin:quickstart"})
+    threads: list[int] = field(default_factory=lambda: [1])
+    engines: list[str] = field(default_factory=lambda: ["torch"])
+    reference: str | None = None
+    trials: int = 3
+    seed: int = 0
+    plan: list[dict] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def study(self) -> Study:
+        return Study(
+            name="fabricated",
+            description="A study that nobody ran.",
+            models={name: Model(weights=weights) for name, weights in self.models.items()},
+            strategies=self.strategies,
+            engines=self.engines,
+            threads=self.threads,
+            workloads=Workloads(speed=Speed(), answers=Answers(questions="questions.yaml")),
+            reference=self.reference,
+        )
+
+    def cell(self, strategy, workload="speed", *, model=None, threads=None, engine=None):
+        return Cell(
+            model=model or next(iter(self.models)),
+            engine=engine or self.engines[0],
+            strategy=strategy,
+            workload=workload,
+            threads=threads or self.threads[0],
+        )
+
+    def planned(self, cell, *, skip_reason=None, warnings=(), trials=None):
+        self.plan.append(
+            {
+                "cell": {"id": cell.id, **{n: getattr(cell, n) for n in cell.__slots__}},
+                "trials": trials or (self.trials if cell.workload == "speed" else 1),
+                "skip_reason": skip_reason,
+                "weight_bytes": {} if skip_reason else {"cpu": 9 * MIB},
+                "warnings": list(warnings),
+            }
+        )
+        return cell
+
+    def add(self, cell, *, trial=0, attempt=0, outcome="ok", reason=None, detail=None, **fields):
+        """One record of a cell; `fields` are the record's own."""
+        record = Record(
+            key=Key(computation="c"),
+            cell=CellRef(id=cell.id, **{n: getattr(cell, n) for n in cell.__slots__}),
+            trial=trial,
+            attempt=attempt,
+            outcome=Outcome(kind=outcome, reason=reason, detail=detail),
+            started_at=f"2024-05-01T10:{len(self.records) // 60:02}:{len(self.records) % 60:02}Z",
+            **{"facts": FACTS, **fields},
+        )
+        self.records.append(record)
+        return record
+
+    def speed(self, strategy, tok_per_s, peak_mib=300, *, tokens=32, device=None, **cell_names):
+        """A speed cell whose trials all end well, scattered by some percent."""
+        cell = self.planned(self.cell(strategy, "speed", **cell_names))
+        rng = random.Random(f"{self.seed}/{cell.id}")
+        for trial in range(self.trials):
+            level = tok_per_s * rng.gauss(1, 0.02)
+            self.add(cell, trial=trial, **speed_fields(rng, level, peak_mib, tokens, device))
+        return cell
+
+    def answers(self, strategy, wrong=(), **cell_names):
+        """An answers cell; the questions in `wrong` get the other answer."""
+        cell = self.planned(self.cell(strategy, "answers", **cell_names))
+        given = []
+        for name, category, question, right, other in QUESTIONS:
+            text = other if name in wrong else right
+            given.append(
+                Answer(
+                    id=name,
+                    text=text,
+                    token_ids=[ord(c) for c in text],
+                    right=None if name in NO_PATTERN else name not in wrong,
+                    category=category,
+                    question=question,
+                )
+            )
+        self.add(cell, answers=given, memory=Memory(peak_rss_bytes=280 * MIB))
+        return cell
+
+    def write(self, folder: Path) -> Path:
+        create_run_folder(
+            folder, study_text="# fabricated\n", study=self.study, facts=FACTS, plan=self.plan
+        )
+        store = RecordStore(folder)
+        for record in self.records:
+            store.append(record)
+        return folder
+
+
+def speed_fields(rng, level, peak_mib, tokens=32, device=None):
+    passes = [[rng.lognormvariate(0, 0.05) / level for _ in range(tokens)] for _ in range(3)]
+    for one_pass in passes:
+        one_pass[0] *= 1.6
+    weight_dtype = "fp32"
+    return {
+        "load_s": rng.uniform(0.2, 0.3),
+        "prefill": [Prefill(tokens=n, s=n / (level * 6)) for n in (32, 128) for _ in range(3)],
+        "decode_s": passes,
+        "prefill_tok_per_s": level * 6,
+        "decode_tok_per_s": level,
+        "memory": Memory(
+            peak_rss_bytes=int(peak_mib * MIB * rng.uniform(0.998, 1.002)),
+            import_rss_bytes=220 * MIB,
+            load_rss_bytes=int((peak_mib - 10) * MIB),
+            device_peak_bytes={device[0]: device[1] * MIB} if device else {},
+        ),
+        "plan": [
+            SlotRecord(
+                slot=slot,
+                device=device[0] if device else "cpu",
+                dtype="fp32",
+                weight_dtype="uint8" if slot < 2 else weight_dtype,
+                streamed=False,
+                bytes=3 * MIB,
+                kernels={"matmul": "torch.mm"} if slot < 2 else {"matmul": "torch.addmm"},
+            )
+            for slot in range(4)
+        ],
+    }
+
+
+def plausible() -> Fabricated:
+    """A model on the CPU as the quickstart runs it: four strategies measured, two skipped."""
+    mixed = "cpu fp32i8 *3 -> cpu fp32"
+    strategies = ["cpu fp32", "cpu bf16", "cpu fp32i8", mixed, "cuda fp16", "cuda fp16i8"]
+    run = Fabricated(strategies, {"quickstart": "builtin:quickstart", "random-169m": "random:169m"})
+    speeds = {"cpu fp32": 910, "cpu bf16": 640, "cpu fp32i8": 350, mixed: 470}
+    peaks = {"cpu fp32": 262, "cpu bf16": 255, "cpu fp32i8": 251, mixed: 256}
+    for strategy, speed in speeds.items():
+        run.speed(strategy, speed, peaks[strategy], tokens=64)
+        run.answers(strategy, wrong={"cpu bf16": ("sum",), "cpu fp32i8": ("poem", "script")}.get(strategy, ()))
+    for strategy, speed in speeds.items():
+        peak = 220 + (peaks[strategy] - 240) * 30
+        run.speed(strategy, speed / 60, peak, model="random-169m", tokens=64)
+    for model in run.models:
+        for strategy in ("cuda fp16", "cuda fp16i8"):
+            for workload in ("speed", "answers") if model == "quickstart" else ("speed",):
+                cell = run.cell(strategy, workload, model=model)
+                run.planned(cell, skip_reason="no CUDA device on this machine")
+                run.add(cell, outcome="skipped", reason="no CUDA device on this machine")
+    return run
+
+
+def with_every_failure() -> Fabricated:
+    """One strategy that works, and one for each way to fail."""
+    run = Fabricated(["cpu fp32", *(f"cpu fp32 *{n}" for n in range(1, len(FAILURES) + 1))])
+    run.speed("cpu fp32", 100)
+    run.answers("cpu fp32")
+    for number, kind in enumerate(FAILURES, start=1):
+        cell = run.planned(run.cell(f"cpu fp32 *{number}"), trials=1)
+        run.add(cell, outcome=kind, reason=f"fabricated {kind}", detail="Traceback <of> & things")
+    return run
