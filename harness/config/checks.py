@@ -27,7 +27,7 @@ from harness.config.model_checks import answering_problems, model_problems
 from harness.config.problem import Problem, listed, nearest
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
-from harness.runtime.strategy import canonical
+from harness.runtime.strategy import resolve
 
 
 def meaning_problems(root: Node) -> list[Problem]:
@@ -69,7 +69,7 @@ def _unparsable(root: Node, key: Key, node: Node) -> Iterator[Problem]:
     if node.text is None:
         return
     try:
-        canonical(node.text)
+        resolve(node.text, n_layer=1)  # '*0' alone parses, and takes no slot of any model
     except StrategyError as error:
         yield root.problem(key, str(error))
 

@@ -1,14 +1,28 @@
-"""The engines a study may name.
+"""The engines a study may name, and the package each one needs.
 
-Only names: an engine itself lives in `harness.engines`, which studies are read without.
+Only names: an engine itself lives in `harness.engines`, without which studies are read and planned.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from harness.config.problem import listed, nearest
 
-ENGINES = ("torch", "rwkv", "fake")
-FAKE = "fake"
+
+class Needs(NamedTuple):
+    """The package an engine imports, and the extra that brings it."""
+
+    package: str
+    extra: str
+
+
+TORCH, RWKV, FAKE = "torch", "rwkv", "fake"
+ENGINES: dict[str, Needs | None] = {
+    TORCH: Needs("torch", "torch"),
+    RWKV: Needs("rwkv", "peers"),
+    FAKE: None,
+}
 LATER = ("transformers", "rwkv.cpp", "numpy", "jax", "tensorflow", "onnx")
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 
 from harness.config.document import Key, Node
-from harness.config.engines import FAKE
 from harness.config.extends import located
 from harness.config.matrix import Combination
 from harness.config.problem import Problem, listed, nearest
@@ -46,17 +45,14 @@ def model_problems(root: Node) -> Iterator[Problem]:
 
 def answering_problems(root: Node, cells: Iterable[Combination]) -> Iterator[Problem]:
     """Models that have `answers` cells and cannot answer."""
-    engines: dict[str, set[str]] = {}
-    for cell in cells:
-        if cell.workload == "answers":
-            engines.setdefault(cell.model, set()).add(cell.engine)
-    for name, used in engines.items():
+    answering = dict.fromkeys(cell.model for cell in cells if cell.workload == "answers")
+    for name in answering:
         model = root.get("models").get(name)
         weights = model.get("weights").text
         way_out = f"or leave the cells out: exclude: [{{model: {name}, workload: answers}}]."
         if weights is None:
             continue
-        if weights.startswith(RANDOM) and used != {FAKE}:
+        if weights.startswith(RANDOM):
             text = f"'{weights}' cannot answer questions. Name real weights, {way_out}"
             yield root.problem(("models", name, "weights"), text)
         elif model.get("tokenizer").text is None and weights != files.BUILTIN:

@@ -27,8 +27,13 @@ class PlannedCell:
 
     cell: Cell
     trials: int
-    skip_reason: str | None = None  # None: it will run
+    skip_reasons: tuple[str, ...] = ()  # none: it will run
     # Bytes of weights that will lie on each device, as written in the strategy; host memory is
     # "cpu". Empty when the weights cannot be seen.
     weight_bytes: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def skip_reason(self) -> str | None:
+        """All reasons in one line; None for a cell that will run."""
+        return "; ".join(self.skip_reasons) or None

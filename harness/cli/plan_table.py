@@ -1,0 +1,157 @@
+"""A plan as people read it: one row per model and strategy, skip reasons as footnotes.
+
+Eighty columns suffice. Words and layout only; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterable
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.console import console
+from harness.plan.cell import Cell, PlannedCell
+from harness.plan.missing import describe_missing
+from harness.plan.order import order
+from harness.plan.plan import Plan
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_TURNS_SHOWN = 4
+Row = tuple[str, str, int, str]  # model, engine, threads, strategy
+
+
+def show_plan(planned: Plan, study: str) -> None:
+    """Print `planned`; `study` is how the user named it."""
+    out = console()
+    rows: dict[Row, dict[str, PlannedCell]] = {}
+    for one in planned.cells:
+        cell = one.cell
+        row = rows.setdefault((cell.model, cell.engine, cell.threads, cell.strategy), {})
+        row[cell.workload] = one
+    notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
+    _print(out, _headline(planned))
+    out.print(_table(planned, rows, notes))
+    _print_notes(out, planned, notes)
+    if planned.missing:
+        # Not wrapped: the commands are to be copied.
+        click.echo(f"\n{describe_missing(planned.missing)}")
+    click.echo(f"\n{_next(planned, study)}")
+
+
+def _headline(planned: Plan) -> str:
+    n_cells, n_running = len(planned.cells), len(planned.running)
+    engines = dict.fromkeys(one.cell.engine for one in planned.cells)
+    threads = dict.fromkeys(str(one.cell.threads) for one in planned.cells)
+    return (
+        f"{planned.study}: {n_running} of {n_cells} cells will run here, in "
+        f"{planned.n_trials} trials (engine {', '.join(engines)}; threads {', '.join(threads)})."
+    )
+
+
+def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[str, str]) -> Table:
+    turns = _turns(planned)
+    workloads = list(dict.fromkeys(one.cell.workload for one in planned.cells))
+    several_engines = len({row[1] for row in rows}) > 1
+    several_threads = len({row[2] for row in rows}) > 1
+    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("model", overflow="fold")
+    if several_engines:
+        table.add_column("engine")
+    if several_threads:
+        table.add_column("threads", justify="right")
+    table.add_column("strategy", overflow="fold")
+    for workload in workloads:
+        table.add_column(workload)
+    table.add_column("weights", no_wrap=True)
+    previous = ""
+    for (model, engine, threads, strategy), cells in rows.items():
+        values = [
+            model if model != previous else "",
+            *([engine] if several_engines else []),
+            *([str(threads)] if several_threads else []),
+            strategy,
+            *(_when(cells.get(workload), turns, notes) for workload in workloads),
+            _weights(next(iter(cells.values()))),
+        ]
+        table.add_row(*(Text(value) for value in values))
+        previous = model
+    return table
+
+
+def _turns(planned: Plan) -> dict[Cell, list[int]]:
+    turns: dict[Cell, list[int]] = {}
+    for turn, (cell, _) in enumerate(order(planned.cells, planned.seed), start=1):
+        turns.setdefault(cell, []).append(turn)
+    return turns
+
+
+def _when(one: PlannedCell | None, turns: dict[Cell, list[int]], notes: dict[str, str]) -> str:
+    """The turns of a cell, or the letter of its skip reason."""
+    if one is None:
+        return ""
+    if one.skip_reasons:
+        letters = sorted(notes[reason] for reason in one.skip_reasons)
+        return f"– [{' '.join(letters)}]"
+    own = turns[one.cell]
+    shown = " ".join(str(turn) for turn in own[:_TURNS_SHOWN])
+    return shown if len(own) <= _TURNS_SHOWN else f"{shown} … ({len(own)})"
+
+
+def _weights(one: PlannedCell) -> str:
+    if not one.weight_bytes:
+        return "–"
+    return "\n".join(f"{device} {_size(n)}" for device, n in one.weight_bytes.items() if n)
+
+
+def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
+    if planned.running:
+        _print(
+            out,
+            f"Numbers under a workload are turns: which of the {planned.n_trials} trials, in "
+            f"blocks shuffled by seed {planned.seed}, are the cell's.",
+        )
+    for reason, letter in notes.items():
+        _print(out, f"[{letter}] skipped: {reason}")
+    if any(not one.weight_bytes for one in planned.cells):
+        _print(out, "– weights: not known without the file")
+    warned: dict[str, list[str]] = {}
+    for one in planned.cells:
+        for warning in one.warnings:
+            names = warned.setdefault(warning, [])
+            name = f"{one.cell.model} {one.cell.strategy}"
+            names.extend([name] if name not in names else [])
+    for warning, names in warned.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        _print(out, f"warning: {names[0]}{more}: {warning}")
+
+
+def _letters(reasons: Iterable[str]) -> dict[str, str]:
+    """A letter for each different reason."""
+    different = list(dict.fromkeys(reasons))
+    names = [*string.ascii_lowercase, *(f"a{n}" for n in range(1, len(different)))]
+    return dict(zip(different, names, strict=False))
+
+
+def _next(planned: Plan, study: str) -> str:
+    if planned.running:
+        return f"Next: python -m harness run {study}"
+    if planned.missing:
+        return f"Next, with the files in place: python -m harness plan {study}"
+    return "Next: python -m harness plan builtin:quickstart"
+
+
+def _print(out: Console, text: str) -> None:
+    out.print(Text(text))
+
+
+def _size(n_bytes: int) -> str:
+    value, unit = float(n_bytes), _UNITS[0]
+    for unit in _UNITS:
+        if value < 1024 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.3g} {unit}"

@@ -1,0 +1,49 @@
+"""A plan as JSON-like values: what `plan --json` prints and a run keeps in `plan.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.plan.order import order
+from harness.plan.plan import Plan
+
+
+def plan_document(planned: Plan) -> dict[str, Any]:
+    """The cells in the order of the study, the trials in the order of the run, what is missing.
+
+    Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen.
+    """
+    return {
+        "study": planned.study,
+        "seed": planned.seed,
+        "cells": [
+            {
+                "cell": {
+                    "id": one.cell.id,
+                    "model": one.cell.model,
+                    "engine": one.cell.engine,
+                    "strategy": one.cell.strategy,
+                    "workload": one.cell.workload,
+                    "threads": one.cell.threads,
+                },
+                "trials": one.trials,
+                "skip_reason": one.skip_reason,
+                "weight_bytes": dict(one.weight_bytes),
+                "warnings": list(one.warnings),
+            }
+            for one in planned.cells
+        ],
+        "order": [
+            {"cell": cell.id, "trial": trial} for cell, trial in order(planned.cells, planned.seed)
+        ],
+        "missing": [
+            {
+                "kind": file.kind,
+                "models": list(file.models),
+                "path": str(file.path),
+                "source": file.source,
+                "how": file.how,
+            }
+            for file in planned.missing
+        ],
+    }

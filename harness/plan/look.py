@@ -1,0 +1,62 @@
+"""Look at what a plan depends on beside the study and the machine: files and installed packages.
+
+The only part of `plan/` that touches the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from harness.config.engines import ENGINES, FAKE
+from harness.config.load import LoadedStudy
+from harness.config.model_checks import RANDOM
+from harness.errors import CheckpointError
+from harness.plan.matrix import cells
+from harness.plan.missing import MissingFile, missing_files
+from harness.runtime.checkpoint import read_header
+from harness.runtime.shape import RANDOM_SHAPES, ModelShape
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surroundings:
+    """What was found."""
+
+    shapes: Mapping[str, ModelShape]  # by model; without those that cannot be read
+    unreadable: Mapping[str, str]  # by model: why its weights are no checkpoint
+    missing: tuple[MissingFile, ...]
+    packages: frozenset[str]  # of those that engines need, the installed ones
+
+
+def look(loaded: LoadedStudy) -> Surroundings:
+    """Read the headers of the weights that are there, and see which packages are."""
+    shapes: dict[str, ModelShape] = {}
+    unreadable: dict[str, str] = {}
+    scripted = _scripted(loaded)
+    for name, model in loaded.files.items():
+        weights = model.weights
+        if name in scripted:
+            continue
+        if isinstance(weights, str):
+            shapes[name] = RANDOM_SHAPES[weights.removeprefix(RANDOM)]
+        elif weights.exists():
+            try:
+                shapes[name] = read_header(weights).shape
+            except CheckpointError as error:
+                unreadable[name] = str(error)
+    needed = {needs.package for needs in ENGINES.values() if needs is not None}
+    return Surroundings(
+        shapes=shapes,
+        unreadable=unreadable,
+        missing=missing_files(loaded),
+        packages=frozenset(package for package in needed if find_spec(package) is not None),
+    )
+
+
+def _scripted(loaded: LoadedStudy) -> set[str]:
+    """The models that only the engine `fake` runs: their weights are a script."""
+    run_by: dict[str, set[str]] = {}
+    for cell in cells(loaded.study):
+        run_by.setdefault(cell.model, set()).add(cell.engine)
+    return {model for model, engines in run_by.items() if engines == {FAKE}}

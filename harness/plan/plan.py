@@ -1,0 +1,163 @@
+"""Study + machine → plan: what will run, what will be skipped and why, what it will weigh.
+
+Pure: the same study, machine and surroundings give the same plan. Nothing is loaded and torch is
+not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.config.engines import ENGINES, FAKE, TORCH
+from harness.config.load import LoadedStudy
+from harness.config.problem import listed
+from harness.errors import BadInput
+from harness.machine import Machine
+from harness.plan.cell import Cell, PlannedCell
+from harness.plan.look import Surroundings, look
+from harness.plan.matrix import cells
+from harness.plan.missing import MissingFile
+from harness.plan.release import not_in_this_release
+from harness.runtime.forecast import weight_bytes
+from harness.runtime.strategy import LayerPlan, Stage, parse, resolve, warnings
+
+HOST = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Every cell of a study with what can be said of it before it runs."""
+
+    study: str
+    seed: int  # of the order of trials (`order.py`)
+    cells: tuple[PlannedCell, ...]
+    missing: tuple[MissingFile, ...] = ()
+
+    @property
+    def running(self) -> tuple[PlannedCell, ...]:
+        """The cells that will run."""
+        return tuple(planned for planned in self.cells if planned.skip_reason is None)
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of all cells that will run."""
+        return sum(planned.trials for planned in self.running)
+
+
+def plan(
+    loaded: LoadedStudy,
+    machine: Machine,
+    surroundings: Surroundings | None = None,
+    *,
+    only: str | None = None,
+    trials: int | None = None,
+) -> Plan:
+    """Plan every cell of a study for `machine`.
+
+    `surroundings` are looked up unless given. `only` keeps one workload, `trials` overrides the
+    study's number of speed trials. Raises `BadInput` where the study lacks the workload `only`.
+    """
+    study = loaded.study
+    if only is not None and only not in study.workloads.names:
+        raise BadInput(
+            f"study {study.name} has no workload '{only}'; it has: {listed(study.workloads.names)}"
+        )
+    seen = look(loaded) if surroundings is None else surroundings
+    return Plan(
+        study=study.name,
+        seed=study.seed,
+        cells=tuple(
+            _plan_cell(cell, loaded, machine, seen, trials)
+            for cell in cells(study)
+            if only in (None, cell.workload)
+        ),
+        missing=seen.missing,
+    )
+
+
+def _plan_cell(
+    cell: Cell, loaded: LoadedStudy, machine: Machine, seen: Surroundings, trials: int | None
+) -> PlannedCell:
+    shape = None if cell.engine == FAKE else seen.shapes.get(cell.model)  # it reads a script
+    slots = None if shape is None else resolve(cell.strategy, shape.n_layer)
+    n_bytes = {} if shape is None or slots is None else weight_bytes(shape, slots)
+    reasons = _reasons(cell, slots or parse(cell.strategy), loaded, machine, seen)
+    found = [] if shape is None else list(warnings(cell.strategy, shape.n_layer))
+    found += _strains(cell, n_bytes, machine)
+    return PlannedCell(
+        cell=cell,
+        trials=_trials(cell, loaded, trials),
+        skip_reasons=tuple(reasons),
+        weight_bytes=n_bytes,
+        warnings=tuple(found),
+    )
+
+
+def _trials(cell: Cell, loaded: LoadedStudy, override: int | None) -> int:
+    """Only speed is measured more than once: a cell's answers do not change by repetition."""
+    speed = loaded.study.workloads.speed
+    if cell.workload != "speed" or speed is None:
+        return 1
+    return speed.trials if override is None else override
+
+
+def _reasons(
+    cell: Cell,
+    slots: tuple[LayerPlan, ...] | tuple[Stage, ...],
+    loaded: LoadedStudy,
+    machine: Machine,
+    seen: Surroundings,
+) -> Iterator[str]:
+    """Why the cell cannot run here; nothing where it can."""
+    needs = ENGINES[cell.engine]
+    if needs is not None and needs.package not in seen.packages:
+        yield f"{needs.package} is not installed: pip install 'rwkv-harness[{needs.extra}]'"
+    for file in seen.missing:
+        if cell.model in file.models and (file.kind == "weights" or cell.workload == "answers"):
+            yield f"{file.kind} missing: {file.shown}"
+    if cell.engine != TORCH and isinstance(loaded.files[cell.model].weights, str):
+        yield f"the {cell.engine} engine reads files only, not random weights"
+    if cell.engine == FAKE:
+        return
+    if cell.model in seen.unreadable:
+        yield seen.unreadable[cell.model]
+    absent = _absent(slots, machine)
+    unready = not_in_this_release(cell.engine, slots)
+    if absent:
+        yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"
+    elif unready is not None:
+        yield unready
+
+
+def _absent(slots: tuple[LayerPlan, ...] | tuple[Stage, ...], machine: Machine) -> list[str]:
+    there = {HOST, *(accelerator.device for accelerator in machine.accelerators)}
+    wanted = dict.fromkeys(slot.device for slot in slots)
+    return [device for device in wanted if _numbered(device) not in there]
+
+
+def _numbered(device: str) -> str:
+    return "cuda:0" if device == "cuda" else device
+
+
+def _devices(machine: Machine) -> list[str]:
+    return [
+        HOST,
+        *(f"{one.device} ({one.name})" for one in machine.accelerators),
+    ]
+
+
+def _strains(cell: Cell, n_bytes: Mapping[str, int], machine: Machine) -> Iterator[str]:
+    """Where the cell asks for more than the machine has."""
+    if machine.cores is not None and cell.threads > machine.cores:
+        yield f"{cell.threads} threads on {machine.cores} cores"
+    room = {one.device: one.memory_bytes for one in machine.accelerators}
+    room[HOST] = machine.ram_bytes
+    for device, wanted in n_bytes.items():
+        has = room.get(_numbered(device))
+        if has is not None and wanted > has:
+            yield f"{_gib(wanted)} of weights on {device}, which has {_gib(has)}"
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"
