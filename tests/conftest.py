@@ -1,0 +1,27 @@
+import os
+
+import pytest
+from hypothesis import settings
+
+# A plot is a file, also on a machine with a screen; the subprocesses of tests inherit it.
+os.environ["MPLBACKEND"] = "agg"
+
+# A slow machine is no failure, and a failure must come back when it is run again.
+settings.register_profile("harness", deadline=None, derandomize=True)
+settings.load_profile("harness")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none; torch is only asked when it matters."""
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if gpu and not _has_cuda():
+        for item in gpu:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+def _has_cuda():
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
