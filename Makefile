@@ -28,7 +28,8 @@ test-pins: .venv-pins/.ready ## run the tests with the oldest versions supported
 	$(PINS) -m pytest $(ARGS)
 
 microbench: .venv/.ready ## time the parts: forward, int8, tokenizer, planner
-	$(TODAY) -m pytest benchmarks --benchmark-only $(ARGS)
+	$(TODAY) -m pytest benchmarks --benchmark-only --benchmark-sort=name \
+		--benchmark-columns=median,iqr,min,rounds $(ARGS)
 
 lint: .venv/.ready ## check format, style and types
 	$(TODAY) -m ruff format --check --quiet .

@@ -62,14 +62,13 @@ class Tokenizer:
         Raises TokenizerError for an id that is not in the vocabulary (the library leaves such ids
         out without a word).
         """
-        for i in ids:
+        for i in (min(ids), max(ids)) if len(ids) else ():
             if not 0 <= i < self.n_vocab:
                 raise TokenizerError(
                     f"Token {i} is not in the tokenizer, which has {self.n_vocab:,} tokens. "
                     "Does this tokenizer belong to this model?"
                 )
-        # int(): numpy's integers are not taken by every release of the library.
-        text: str = self._inner.decode([int(i) for i in ids], skip_special_tokens=False)
+        text: str = self._inner.decode(ids, skip_special_tokens=False)
         return text
 
     def check_fits(self, n_vocab: int) -> None:
