@@ -57,7 +57,7 @@
       # Without a study the shipped one, which needs no download.
       benchFor = pkgs: harness: commandFor pkgs "bench" harness ''
         case "''${1-}" in
-          "" | -*) set -- ${harness}/${pkgs.python310.sitePackages}/harness/quickstart/study.yaml "$@" ;;
+          "" | -*) set -- builtin:quickstart "$@" ;;
         esac
         exec python -m harness run "$@"
       '';
