@@ -61,7 +61,7 @@ def _reference_problems(root: Node, axes: Axes) -> Iterator[Problem]:
     node = root.get("reference")
     yield from _unparsable(root, ("reference",), node)
     name = spell(node)
-    if name is not None and name not in axes.strategies:
+    if name is not None and name not in axes.strategies and _complete(root, "strategies"):
         yield root.problem(("reference",), _not_among("strategies", name, axes.strategies))
 
 
@@ -107,7 +107,7 @@ def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
     for index, entry in enumerate(root.get("include").items):
         for field in ("model", "workload"):
             name, allowed = entry.get(field).text, getattr(axes, AXIS_OF[field])
-            if name is not None and name not in allowed:
+            if name is not None and name not in allowed and _complete(root, AXIS_OF[field]):
                 text = _not_among(AXIS_OF[field], name, allowed)
                 yield root.problem(("include", index, field), text)
         yield from _unparsable(root, ("include", index, "strategy"), entry.get("strategy"))
@@ -131,7 +131,7 @@ def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
             yield root.problem(("exclude", index), text)
         for field, value in read_selector(entry).items():
             allowed = getattr(axes, AXIS_OF[field])
-            if value not in allowed:
+            if value not in allowed and _complete(root, AXIS_OF[field]):
                 wrong = True
                 text = _not_among(AXIS_OF[field], str(value), [str(name) for name in allowed])
                 yield root.problem(("exclude", index, field), text)
@@ -139,7 +139,15 @@ def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
         yield root.problem(("exclude",), "leaves out every cell of the study.")
 
 
+def _complete(root: Node, axis: str) -> bool:
+    """Whether an axis is there in full: else what seems unknown may only be misspelt there."""
+    if axis == "strategies":
+        items = root.get(axis).items
+        return bool(items) and all(spell(node) is not None for node in items)
+    return axis in ("engines", "threads") or bool(root.get(axis).entries)
+
+
 def _not_among(what: str, name: str, allowed: Iterable[str]) -> str:
     names = list(allowed)
-    known = f"Allowed: {listed(names)}." if names else "There are none."
-    return f"'{name}' is not among the {what} of this study.{nearest(name, names)} {known}"
+    hint = f"{nearest(name, names)} Allowed: {listed(names)}."
+    return f"'{name}' is not among the {what} of this study.{hint}"

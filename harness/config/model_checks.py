@@ -21,6 +21,7 @@ RANDOM = "random:"
 _BUILTIN = "builtin:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _URL = re.compile(r"https?://", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mb])(\d*)")  # 169m, 1.5b, 1b5
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -68,9 +69,20 @@ def _wrong_weights(node: Node) -> str | None:
         size = text[len(RANDOM) :]
         if text.startswith(RANDOM) and size in RANDOM_SHAPES:
             return None
-        hint = f"{nearest(size, RANDOM_SHAPES)} Allowed: {listed(RANDOM_SHAPES)}."
+        hint = f"{_nearest_size(size)} Allowed: {listed(RANDOM_SHAPES)}."
         return f"'{size}' is not a size of random weights.{hint}"
     return _wrong_file(node, "source")
+
+
+def _nearest_size(size: str) -> str:
+    """The published size with the nearest number of parameters: 1b5 for '1.5B'."""
+    match = _SIZE.fullmatch(size.strip().lower())
+    if match is None:
+        return nearest(size, RANDOM_SHAPES)
+    whole, unit, rest = match.groups()
+    n_params = float(f"{whole}.{rest}" if rest else whole) * {"m": 1e6, "b": 1e9}[unit]
+    close = min(RANDOM_SHAPES, key=lambda name: abs(RANDOM_SHAPES[name].n_params - n_params))
+    return f" Did you mean '{close}'?"
 
 
 def _wrong_file(node: Node, source_key: str) -> str | None:

@@ -1,0 +1,173 @@
+"""Broken studies: each gets a message that names the line, the key, the value and the remedy."""
+
+import pytest
+
+from harness.config.load import load_study
+from harness.errors import StudyError
+
+
+def problems_of(path):
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    return caught.value.problems
+
+
+# name: (text in the good study, what replaces it, line of the problem, words of the message)
+SLIPS = {
+    "unknown key": ("strategies:", "strategys:", 9, ["strategys", "Did you mean 'strategies'?"]),
+    "missing key": ("    weights: models/tiny.pth\n", "", 3, ["models.tiny.weights", "missing"]),
+    "wrong type": ("threads: 2", "threads: two", 13, ["threads", "'two'", "a whole number"]),
+    "number in quotes": ("trials: 2", "trials: '2'", 17, ["speed.trials", "no quotes"]),
+    "float for a count": ("trials: 2", "trials: 2.0", 17, ["2.0", "a whole number"]),
+    "count below one": ("threads: 2", "threads: 0", 13, ["0 is not allowed", "at least 1"]),
+    "wrong item of a list": ("[8, 16]", "[8, x]", 16, ["prompt_tokens[1]", "'x'"]),
+    "above a bound": ("top_p: 0.5", "top_p: 1.5", 21, ["sampling.top_p", "1.5", "at most 1"]),
+    "not a number": ("top_p: 0.5", "top_p: .nan", 21, ["top_p", ".nan"]),
+    "list for a mapping": ("[torch]", "{torch: 1}", 12, ["engines", "a mapping", "a list of"]),
+    "bad name": ("name: small", "name: My Study", 1, ["'My Study'", "lower-case letters"]),
+    "name with a line break": ("name: small", "name: |\n  small", 1, ["lower-case letters"]),
+    "date for a name": ("name: small", "name: 7", 1, ["name: 7", "lower-case letters"]),
+    "bad strategy": ("cpu fp32\n  -", "cpu  fp32\n  -", 10, ["strategies[0]", "'cpu fp32'?"]),
+    "int4 strategy": ("fp16i8 *20", "fp16i4 *20", 11, ["strategies[1]", "'cuda fp16i8 *20'"]),
+    "no slot": ("cuda fp16i8 *20 -> cpu fp32", "cpu fp32 *0", 11, ["strategies[1]", "*0"]),
+    "same strategy twice": (
+        "cuda fp16i8 *20 -> cpu fp32",
+        "' cpu fp32 '",
+        11,
+        ["'cpu fp32' is the same as strategies[0]"],
+    ),
+    "unknown engine": ("[torch]", "[troch]", 12, ["engines[0]", "Did you mean 'torch'?"]),
+    "engine of a later release": ("[torch]", "[jax]", 12, ["not in this release", "torch, rwkv"]),
+    "engine twice": ("[torch]", "[torch, torch]", 12, ["engines[1]", "'torch' is given twice"]),
+    "unknown size": ("169m", "170m", 8, ["made-up.weights", "Did you mean '169m'?"]),
+    "unknown builtin": (
+        "models/tiny.pth",
+        "builtin:quikstart",
+        4,
+        ["tiny.weights", "Did you mean 'builtin:quickstart'?"],
+    ),
+    "URL for a path": ("models/tiny.pth", "https://a.b/c.pth", 4, ["is a URL", "source:"]),
+    "percent of a URL": ("tiny.pth", "tiny-98%25.pth", 4, ["'models/tiny-98%.pth'"]),
+    "bare percent in a URL": (
+        "    weights: models/tiny.pth\n",
+        "    weights: models/tiny.pth\n    source: https://a.b/98%-c.pth\n",
+        5,
+        ["tiny.source", "'%25'"],
+    ),
+    "model name with a space": ("  made-up:", "  made up:", 7, ["'made up' is no name"]),
+    "prompt without a question": ("{question}", "question", 6, ["tiny.prompt", "{question}"]),
+    "random weights asked": (
+        "exclude:\n  - {model: made-up, workload: answers}\n",
+        "",
+        8,
+        ["made-up.weights", "cannot answer", "exclude: [{model: made-up, workload: answers}]"],
+    ),
+    "no tokenizer": (
+        "    tokenizer: models/tokenizer.json\n",
+        "",
+        3,
+        ["tiny.tokenizer", "missing"],
+    ),
+    "unknown reference": (
+        "reference: cpu fp32",
+        "reference: cpu bf16",
+        24,
+        ["reference", "Allowed: cpu fp32, cuda fp16i8 *20 -> cpu fp32"],
+    ),
+    "exclude of nothing": ("model: made-up", "model: madeup", 23, ["Did you mean 'made-up'?"]),
+    "exclude of everything": ("{model: made-up, workload: answers}", "{}", 23, ["everything"]),
+    "exclude of all cells": ("model: made-up, workload: answers", "engine: torch", 22, ["every"]),
+    "include of an unknown model": (
+        "reference: cpu fp32",
+        "include: [{model: tinny, strategy: cpu bf16, workload: speed}]",
+        24,
+        ["include[0].model", "Did you mean 'tiny'?"],
+    ),
+    "include of a cell that is there": (
+        "reference: cpu fp32",
+        "include: [{model: tiny, strategy: cpu fp32, workload: speed}]",
+        24,
+        ["include[0]", "already"],
+    ),
+    "empty workload": (
+        "  speed:\n    prompt_tokens: [8, 16]\n    trials: 2\n",
+        "  speed:\n",
+        15,
+        ["'speed: {}'"],
+    ),
+    "missing questions": ("questions.txt", "question.txt", 19, ["no such file", "questions.txt'?"]),
+    "unknown questions": ("questions.txt", "builtin:general", 19, ["builtin:quickstart"]),
+    "key given twice": ("threads: 2", "threads: 2\nthreads: 3", 14, ["twice", "line 13"]),
+    "key that is no text": ("  made-up:", "  on:", 7, ["'on'", "quotes"]),
+    "tab": ("  tiny:", "\ttiny:", 3, ["a tab", "spaces"]),
+    "unknown tag": ("threads: 2", "threads: !!python/object:os.system 2", 13, ["tag"]),
+    "brackets not closed": ("[torch]", "[torch", 13, ["not valid YAML"]),
+    "colon in a text": ("name: small", "name: small: one", 1, ["quotes"]),
+    "self-reference": ("[torch]", "&a [*a]", 12, ["refers to itself"]),
+    "control character": ("small", "sm\x07all", 1, ["U+0007"]),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_slip_is_reported_with_its_line_and_remedy(slip, write_study, good_study):
+    old, new, line, words = SLIPS[slip]
+    assert old in good_study
+    path = write_study(good_study.replace(old, new, 1))
+
+    at_line = [one for one in problems_of(path) if one.startswith(f"{path}:{line}: ")]
+
+    assert any(all(word in one for word in words) for one in at_line), problems_of(path)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "the file is empty"),
+        ("# only a comment\n", "the file is empty"),
+        ("---\n", "the file is empty"),
+        ("- a\n- b\n", "holds a list"),
+        ("hello\n", "holds a single value"),
+        ("name: a\n---\nname: b\n", "expected a single document"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        (b"name: caf\xe9\n", ":1: byte 0xe9 is not UTF-8"),
+        (b"\xff\xfen\x00a\x00", "not UTF-8"),
+    ],
+)
+def test_file_that_is_no_study_is_refused(text, words, write_study):
+    (problem,) = problems_of(write_study(text))
+
+    assert words in problem
+
+
+def test_missing_file_names_a_similar_one(write_study, tmp_path):
+    write_study(name="raven.yaml")
+
+    (problem,) = problems_of(tmp_path / "ravn.yaml")
+
+    assert problem.startswith(f"{tmp_path / 'ravn.yaml'}: no such file")
+    assert str(tmp_path / "raven.yaml") in problem
+
+
+def test_folder_and_unknown_builtin_are_refused(tmp_path):
+    assert "is a folder" in problems_of(tmp_path)[0]
+    assert "Allowed: builtin:quickstart" in problems_of("builtin:slowstart")[0]
+
+
+def test_all_problems_come_at_once_and_in_order(write_study, good_study):
+    text = good_study
+    for slip in ("bad name", "bad strategy", "unknown engine", "above a bound", "unknown size"):
+        old, new, *_ = SLIPS[slip]
+        text = text.replace(old, new, 1)
+    path = write_study(text.replace("questions.txt", "bad.yaml"))
+    (path.parent / "bad.yaml").write_text("questions: []\n", encoding="utf-8")
+
+    problems = problems_of(path)
+
+    places = [one.split(": ")[0].removeprefix(str(path.parent)) for one in problems]
+    assert places == [*(f"/study.yaml:{line}" for line in (1, 8, 10, 12, 21)), "/bad.yaml:1"]
+
+
+def test_byte_order_mark_and_windows_line_ends_are_no_problem(write_study, good_study):
+    data = b"\xef\xbb\xbf" + good_study.replace("\n", "\r\n").encode()
+
+    assert load_study(write_study(data)).study.name == "small"

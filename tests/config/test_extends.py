@@ -1,0 +1,116 @@
+"""Studies that extend others."""
+
+import pytest
+
+from harness.config.load import load_study
+from harness.errors import StudyError
+
+
+@pytest.fixture
+def base(write_study):
+    """The good study, in a folder of its own."""
+    (write_study().parent / "base").mkdir()
+    path = write_study(name="base/base.yaml")
+    (path.parent / "questions.txt").write_text("Who?\n", encoding="utf-8")
+    return path
+
+
+def test_mappings_merge_and_lists_replace(base, write_study):
+    loaded = load_study(
+        write_study(
+            "extends: base/base.yaml\n"
+            "name: child\n"
+            "models:\n  tiny: {weights: other.pth}\n"
+            "strategies: [cpu fp32, cpu bf16]\n"
+            "workloads:\n  speed: {trials: 9}\n"
+        )
+    )
+
+    study = loaded.study
+    assert study.name == "child"
+    assert study.strategies == ["cpu fp32", "cpu bf16"]
+    assert list(study.models) == ["tiny", "made-up"]
+    assert study.models["tiny"].prompt == "Q: {question}\nA:"
+    assert study.workloads.speed is not None
+    assert study.workloads.speed.trials == 9
+    assert study.workloads.speed.prompt_lengths == (8, 16)
+
+
+def test_a_path_is_relative_to_the_file_that_says_it(base, write_study, tmp_path):
+    child = write_study("extends: base/base.yaml\nmodels:\n  tiny: {weights: mine.pth}\n")
+
+    loaded = load_study(child)
+
+    assert loaded.files["tiny"].weights == tmp_path / "mine.pth"
+    assert loaded.files["tiny"].tokenizer == base.parent / "models/tokenizer.json"
+    assert [question.text for question in loaded.questions] == ["Who?"]
+
+
+def test_null_removes(base, write_study):
+    child = write_study(
+        "extends: base/base.yaml\n"
+        "models: {made-up: null}\n"
+        "workloads: {answers: null}\n"
+        "exclude: null\nreference: null\n"
+    )
+
+    study = load_study(child).study
+
+    assert list(study.models) == ["tiny"]
+    assert study.workloads.names == ("speed",)
+    assert study.exclude == []
+
+
+def test_chain_and_builtin(write_study):
+    write_study("extends: builtin:quickstart\nseed: 5\n", "one.yaml")
+    child = write_study("extends: one.yaml\nthreads: 3\n")
+
+    study = load_study(child).study
+
+    assert (study.name, study.seed, study.threads) == ("quickstart", 5, 3)
+
+
+def test_text_and_identity_are_those_of_the_whole(base, write_study, good_study):
+    child = load_study(write_study("extends: base.yaml\n", "base/child.yaml"))
+    whole = load_study(base)
+
+    again = load_study(write_study(child.text, "base/again.yaml"))
+
+    assert child.sha256 == whole.sha256 == again.sha256
+    assert again.files == whole.files
+
+
+def test_problems_point_into_the_file_that_has_them(base, write_study, good_study):
+    base.write_text(good_study.replace("cpu fp32", "cpu fp31", 1), encoding="utf-8")
+    child = write_study("extends: base/base.yaml\nthreads: 0\nmodels:\n  tiny: {wieghts: a.pth}\n")
+
+    with pytest.raises(StudyError) as caught:
+        load_study(child)
+
+    places = [one.split(": ")[:2] for one in caught.value.problems]
+    assert [f"{child}:2", "threads"] in places
+    assert [f"{child}:4", "models.tiny.wieghts"] in places
+    assert [f"{base}:10", "strategies[0]"] in places
+    assert len(places) == 3
+
+
+@pytest.mark.parametrize(
+    "link, words",
+    [
+        ("study.yaml", ["in a circle", "study.yaml -> "]),
+        ("loop.yaml", ["in a circle", "loop.yaml -> "]),
+        ("bse.yaml", ["no such file"]),
+        ("builtin:raven", ["no such study", "builtin:quickstart"]),
+        ("[a.yaml, b.yaml]", ["a list is not allowed", "a path"]),
+        ("", ["nothing is not allowed"]),
+    ],
+)
+def test_bad_link_is_refused(link, words, write_study):
+    write_study("extends: study.yaml\n", "loop.yaml")
+    child = write_study(f"name: a\nextends: {link}\n")
+
+    with pytest.raises(StudyError) as caught:
+        load_study(child)
+
+    (problem,) = caught.value.problems
+    assert all(word in problem for word in ("extends", *words))

@@ -1,0 +1,85 @@
+"""Which files are missing, and how to get them."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.config.load import load_study
+from harness.plan.missing import describe_missing, missing_files
+from harness.quickstart import files
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_nothing_is_missing_where_all_is_there(load):
+    assert missing_files(load()) == ()
+
+
+def test_a_file_that_two_models_share_is_named_once(load, study_folder):
+    loaded = load(
+        (
+            "  made-up:",
+            "  twin: {weights: twin.pth, tokenizer: tokenizer.json}\n  made-up:",
+        )
+    )
+    (study_folder / "tokenizer.json").unlink()
+
+    tokenizer, weights = missing_files(loaded)
+
+    assert (tokenizer.kind, tokenizer.models) == ("tokenizer", ("tiny", "twin"))
+    assert (weights.kind, weights.models) == ("weights", ("twin",))
+    assert "source:" in weights.how
+    assert "tokenizer_source:" in tokenizer.how
+
+
+def test_what_no_cell_needs_is_not_missing(load, study_folder):
+    loaded = load(("exclude:\n", "exclude:\n  - {model: tiny, workload: answers}\n"))
+    (study_folder / "tokenizer.json").unlink()
+
+    assert missing_files(loaded) == ()
+
+
+def test_the_command_survives_a_shell(load, study_folder):
+    name = "a 98%-b's.pth"
+    url = "https://example.org/a%2098%25-b's.pth?x=1&y=2"
+    loaded = load(("tiny.safetensors", f'"{name}"\n    source: "{url}"'))
+
+    (missing,) = missing_files(loaded)
+
+    assert shlex.split(missing.how) == [
+        *("curl", "-L", "--create-dirs", "-o", str(study_folder / name), url)
+    ]
+
+
+def test_a_file_under_its_url_name_is_found(load, study_folder):
+    loaded = load(("tiny.safetensors", "w-98%.pth"))
+    (study_folder / "w-98%25.pth").touch()
+
+    (missing,) = missing_files(loaded)
+
+    assert shlex.split(missing.how) == [
+        *("mv", str(study_folder / "w-98%25.pth"), str(study_folder / "w-98%.pth"))
+    ]
+
+
+def test_the_shipped_model_is_trained(load, study_folder, monkeypatch):
+    monkeypatch.setattr(files, "WEIGHTS", study_folder / "no.pth")
+    loaded = load(("tiny.safetensors", "builtin:quickstart"))
+
+    (missing,) = missing_files(loaded)
+
+    assert missing.how == "python -m harness train-quickstart"
+    assert describe_missing([missing]).startswith("builtin:quickstart (no.pth) (weights of tiny)")
+
+
+@pytest.mark.skipif((CONFIGS.parent / "models").exists(), reason="there may be weights")
+def test_raven_names_three_files_and_their_urls():
+    missing = missing_files(load_study(CONFIGS / "raven.yaml"))
+
+    text = describe_missing(missing)
+    for size, date, context in (("3B", 20230520, 4096), ("14B", 20230523, 8192)):
+        name = f"RWKV-4-Raven-{size}-v12-Eng98%-Other2%-{date}-ctx{context}.pth"
+        assert f"/{name} (weights of raven-{size.lower()}) is missing" in text
+        assert f"/BlinkDL/rwkv-4-raven/resolve/main/{name.replace('%', '%25')}\n" in f"{text}\n"
+    assert [file.kind for file in missing].count("tokenizer") == 1

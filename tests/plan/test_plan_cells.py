@@ -1,0 +1,243 @@
+"""What is planned for a machine: cells, trials, reasons, bytes, warnings."""
+
+import dataclasses
+
+import pytest
+
+from harness.errors import BadInput
+from harness.plan.document import plan_document
+from harness.plan.look import look
+from harness.plan.matrix import cells
+from harness.plan.plan import plan
+from harness.runtime.forecast import weight_bytes
+from harness.runtime.shape import RANDOM_SHAPES
+from harness.runtime.strategy import resolve
+
+GIB = 2**30
+INSTALLED = frozenset({"torch", "rwkv"})
+
+
+def plan_with(loaded, machine, packages=INSTALLED, **arguments):
+    seen = dataclasses.replace(look(loaded), packages=packages)
+    return plan(loaded, machine, seen, **arguments)
+
+
+def reasons(planned, **wanted):
+    """Skip reasons by strategy, of the cells that agree with `wanted`."""
+    return {
+        one.cell.strategy: one.skip_reason
+        for one in planned.cells
+        if all(getattr(one.cell, name) == value for name, value in wanted.items())
+    }
+
+
+def test_cells_are_the_matrix_in_order(load):
+    loaded = load(
+        ("strategies:\n", "threads: [1, 2]\nstrategies:\n"),
+        ("exclude:\n", "exclude:\n  - {strategy: cuda fp16, threads: 2}\n"),
+        (
+            "exclude:",
+            "include: [{model: tiny, strategy: cpu bf16, workload: speed, engine: rwkv}]\nexclude:",
+        ),
+    )
+
+    ids = [cell.id for cell in cells(loaded.study)]
+
+    assert len(ids) == len(set(ids)) == 2 * 5 * 2 + 5 * 2 - 3 + 1
+    assert ids[:4] == [
+        "tiny/torch/cpu fp32/1t/speed",
+        "tiny/torch/cpu fp32/1t/answers",
+        "tiny/torch/cpu fp32/2t/speed",
+        "tiny/torch/cpu fp32/2t/answers",
+    ]
+    assert ids[-1] == "tiny/rwkv/cpu bf16/1t/speed"
+    assert "tiny/torch/cuda fp16/1t/answers" in ids
+    assert "tiny/torch/cuda fp16/2t/answers" not in ids
+
+
+def test_only_speed_has_several_trials(load, machine_with):
+    planned = plan_with(load(), machine_with())
+
+    assert {(one.cell.workload, one.trials) for one in planned.cells} == {
+        ("speed", 3),
+        ("answers", 1),
+    }
+    assert planned.n_trials == 2 * (3 + 1) + 2 * 3
+
+
+def test_trials_and_workload_can_be_narrowed(load, machine_with):
+    loaded = load()
+
+    planned = plan_with(loaded, machine_with(), only="speed", trials=1)
+
+    assert {(one.cell.workload, one.trials) for one in planned.cells} == {("speed", 1)}
+    with pytest.raises(BadInput, match="no workload 'answers'; it has: speed"):
+        plan_with(
+            load(
+                ("  answers: {questions: questions.txt}\n", ""),
+                ("exclude:\n  - {model: made-up, workload: answers}\n", ""),
+            ),
+            machine_with(),
+            only="answers",
+        )
+
+
+def test_without_cuda_the_devices_there_are_are_named(load, machine_with):
+    planned = plan_with(load(), machine_with(mps=True))
+
+    assert reasons(planned, model="tiny", workload="speed") == {
+        "cpu fp32": None,
+        "cpu fp32i8 *2 -> cpu fp32": None,
+        "cuda fp16": "no device cuda here, only cpu, mps (Fake M9)",
+        "cuda:1 fp16 *2 -> cpu fp32": "no device cuda:1 here, only cpu, mps (Fake M9)",
+        "cuda fp16i8 *2+": "no device cuda here, only cpu, mps (Fake M9)",
+    }
+
+
+def test_with_cuda_only_what_this_release_lacks_is_skipped(load, machine_with):
+    planned = plan_with(load(), machine_with(8 * GIB))
+
+    assert reasons(planned, model="made-up") == {
+        "cpu fp32": None,
+        "cpu fp32i8 *2 -> cpu fp32": None,
+        "cuda fp16": "not in this release: weights on cuda",
+        "cuda:1 fp16 *2 -> cpu fp32": "no device cuda:1 here, only cpu, cuda:0 (Fake GPU)",
+        "cuda fp16i8 *2+": "not in this release: streaming",
+    }
+
+
+def test_the_official_package_may_use_cuda(load, machine_with):
+    loaded = load(("strategies:\n", "engines: [rwkv]\nstrategies:\n"))
+
+    planned = plan_with(loaded, machine_with(8 * GIB, 8 * GIB))
+
+    assert set(reasons(planned, model="tiny").values()) == {None}
+    assert set(reasons(planned, model="made-up").values()) == {
+        "the rwkv engine reads files only, not random weights"
+    }
+
+
+@pytest.mark.parametrize("engine, extra", [("rwkv", "peers"), ("torch", "torch")])
+def test_an_engine_that_is_not_installed_names_its_extra(engine, extra, load, machine_with):
+    loaded = load(("strategies:\n", f"engines: [{engine}]\nstrategies:\n"))
+
+    planned = plan_with(loaded, machine_with(), packages=INSTALLED - {engine})
+
+    reason = reasons(planned, model="tiny", workload="speed")["cpu fp32"]
+    assert reason == f"{engine} is not installed: pip install 'rwkv-harness[{extra}]'"
+
+
+def test_missing_tokenizer_stops_answers_only(load, machine_with, study_folder):
+    loaded = load()
+    (study_folder / "tokenizer.json").unlink()
+
+    planned = plan_with(loaded, machine_with())
+
+    assert reasons(planned, model="tiny", workload="speed")["cpu fp32"] is None
+    assert reasons(planned, model="tiny", workload="answers")["cpu fp32"] == (
+        f"tokenizer missing: {study_folder / 'tokenizer.json'}"
+    )
+
+
+def test_all_reasons_are_given(load, machine_with, study_folder):
+    loaded = load()
+    (study_folder / "tiny.safetensors").unlink()
+
+    planned = plan_with(loaded, machine_with())
+
+    (cell,) = [
+        one
+        for one in planned.cells
+        if (one.cell.model, one.cell.strategy, one.cell.workload) == ("tiny", "cuda fp16", "speed")
+    ]
+    assert cell.skip_reasons == (
+        f"weights missing: {study_folder / 'tiny.safetensors'}",
+        "no device cuda here, only cpu",
+    )
+    assert cell.weight_bytes == {}
+
+
+def test_weights_that_are_no_checkpoint_say_what_they_are(load, machine_with, study_folder):
+    loaded = load()
+    (study_folder / "tiny.safetensors").write_text("<!doctype html>", encoding="utf-8")
+
+    planned = plan_with(loaded, machine_with())
+
+    assert "web page" in str(reasons(planned, model="tiny")["cpu fp32"])
+    assert reasons(planned, model="made-up")["cpu fp32"] is None
+
+
+def test_the_fake_engine_takes_a_script_for_weights(load, machine_with, study_folder):
+    loaded = load(("strategies:\n", "engines: [fake]\nstrategies:\n"))
+    (study_folder / "tiny.safetensors").write_text("vocab: 5\n", encoding="utf-8")
+
+    planned = plan_with(loaded, machine_with(), packages=frozenset())
+
+    assert set(reasons(planned, model="tiny").values()) == {None}
+    assert {one.weight_bytes == {} for one in planned.cells} == {True}
+
+
+def test_bytes_are_those_of_the_resolved_plan(load, machine_with):
+    planned = plan_with(load(), machine_with())
+
+    shape = RANDOM_SHAPES["169m"]
+    got = {one.cell.strategy: one.weight_bytes for one in planned.cells if one.cell.model != "tiny"}
+    assert got == {
+        strategy: weight_bytes(shape, resolve(strategy, shape.n_layer)) for strategy in got
+    }
+    assert set(got["cuda:1 fp16 *2 -> cpu fp32"]) == {"cpu", "cuda:1"}
+    # Every parameter but ln0 (folded away) once, in 4 bytes.
+    assert got["cpu fp32"] == {"cpu": 4 * (shape.n_params - 2 * shape.n_embd)}
+
+
+def test_stretched_and_dropped_stages_give_a_warning(load, machine_with):
+    loaded = load(("  - cuda fp16\n", "  - cpu fp32 *2\n  - cpu bf16 *9 -> cuda fp16\n"))
+
+    planned = plan_with(loaded, machine_with())
+
+    warned = {
+        one.cell.strategy: one.warnings
+        for one in planned.cells
+        if one.cell.model == "tiny" and one.warnings
+    }
+    assert set(warned) == {"cpu fp32 *2", "cpu bf16 *9 -> cuda fp16"}
+    assert "slots 0-3 cpu fp32" in warned["cpu fp32 *2"][0]
+
+
+def test_more_than_the_machine_has_gives_a_warning(load, machine_with):
+    loaded = load(("strategies:\n", "threads: 6\nstrategies:\n"), ("169m", "14b"))
+
+    planned = plan_with(loaded, machine_with(8 * GIB, cores=4, ram_bytes=16 * GIB))
+
+    warned = {one.cell.strategy: one.warnings for one in planned.cells if one.cell.model != "tiny"}
+    assert all("6 threads on 4 cores" in warnings for warnings in warned.values())
+    assert any("of weights on cpu, which has 16.0 GiB" in text for text in warned["cpu fp32"])
+    assert any("of weights on cuda, which has 8.0 GiB" in text for text in warned["cuda fp16"])
+
+
+def test_an_unknown_machine_gives_no_warning(load, machine_with):
+    loaded = load(("strategies:\n", "threads: 600\nstrategies:\n"), ("169m", "14b"))
+
+    planned = plan_with(loaded, machine_with(cores=None, ram_bytes=None))
+
+    assert reasons(planned, model="made-up")["cpu fp32"] is None
+    assert all(one.warnings == () for one in planned.cells)
+
+
+def test_plan_is_pure(load, machine_with):
+    loaded, machine = load(), machine_with(8 * GIB)
+    seen = look(loaded)
+
+    assert plan(loaded, machine, seen) == plan(loaded, machine, seen) == plan(loaded, machine)
+
+
+def test_document_has_every_cell_and_trial(load, machine_with):
+    planned = plan_with(load(), machine_with())
+
+    document = plan_document(planned)
+
+    assert [entry["cell"]["id"] for entry in document["cells"]] == [
+        one.cell.id for one in planned.cells
+    ]
+    assert len(document["order"]) == planned.n_trials
+    assert document["cells"][0]["skip_reason"] is None

@@ -1,0 +1,95 @@
+"""`python -m harness plan`: what is printed, and with which exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = """
+import sys
+from harness.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    heavy = {"torch", "pandas", "scipy", "matplotlib", "rwkv"} & set(sys.modules)
+    print("HEAVY", sorted(heavy), file=sys.stderr)
+"""
+
+
+def run(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", MODULES, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},
+    )
+
+
+@pytest.fixture
+def planned_study(load):
+    return load().path
+
+
+def test_table_fits_and_ends_in_the_next_command(planned_study):
+    done = run("plan", planned_study.name, cwd=planned_study.parent)
+
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stderr
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == f"Next: python -m harness run {planned_study.name}"
+    assert "cpu 646 MiB" in done.stdout
+    assert "skipped: " in done.stdout
+
+
+def test_every_skipped_cell_has_its_footnote(planned_study):
+    done = run("plan", planned_study)
+
+    marked = {
+        letter
+        for line in done.stdout.splitlines()
+        if "– [" in line
+        for letter in line.split("– [", 1)[1].split("]")[0].split()
+    }
+    explained = {
+        line[1] for line in done.stdout.splitlines() if line.startswith("[") and "skipped" in line
+    }
+    assert marked == explained != set()
+
+
+def test_json_agrees_with_the_exit_code(planned_study):
+    done = run("plan", planned_study, "--json")
+
+    document = json.loads(done.stdout)
+    running = [one for one in document["cells"] if one["skip_reason"] is None]
+    assert done.returncode == 0
+    assert len(document["order"]) == sum(one["trials"] for one in running)
+
+
+def test_nothing_can_run(load, study_folder):
+    path = load(
+        ("  made-up: {weights: 'random:169m'}\n", ""),
+        ("exclude:\n  - {model: made-up, workload: answers}\n", ""),
+    ).path
+    (study_folder / "tiny.safetensors").unlink()
+
+    done = run("plan", path)
+
+    assert done.returncode == 4
+    assert "is missing:" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("Next, with the files in place: ")
+
+
+def test_bad_study_is_bad_input(planned_study):
+    planned_study.write_text("name: a\nmodel: {}\n", encoding="utf-8")
+
+    done = run("plan", planned_study)
+
+    assert done.returncode == 2
+    assert f"{planned_study}:2: model: is not a key here. Did you mean 'models'?" in done.stderr
+    assert "Traceback" not in done.stderr
