@@ -243,8 +243,9 @@ def _yaml_problem(error: yaml.YAMLError, text: str, source: Source) -> Problem:
 
 def _similar_file(path: Path) -> str:
     try:
-        names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+        there = [entry for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:
         return ""
-    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
-    return f" Did you mean '{path.with_name(close[0])}'?" if close else ""
+    by_stem = {entry.stem: entry for entry in there if entry.suffix == path.suffix}
+    close = difflib.get_close_matches(path.stem, by_stem, n=1, cutoff=0.6)
+    return f" Did you mean '{by_stem[close[0]]}'?" if close else ""

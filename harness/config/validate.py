@@ -5,6 +5,7 @@ Knows schemas and trees; nothing of what a study means (that is `checks.py`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
@@ -95,8 +96,8 @@ def _resolve(schema: Schema, root: Schema) -> Schema:
 
 def _not_allowed(value: Any, wanted: Schema, root: Schema) -> str:
     hint = ""
-    if isinstance(value, str) and _describe(wanted, root).startswith(("a number", "a whole")):
-        hint = " (text; a number has no quotes, and 1e6 is written 1.0e+6)"
+    if isinstance(value, str) and re.match(r"[-+.\d]+(e[-+]?\d+)?$", value, re.IGNORECASE):
+        hint = " (text: a number has no quotes, and 1e6 is written 1.0e+6)"
     return f"{shown(value)}{hint} is not allowed; allowed: {_describe(wanted, root)}."
 
 
@@ -114,7 +115,7 @@ def _describe(schema: Schema, root: Schema) -> str:
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
     if kind == "array":
-        at_least = "at least one of " if schema.get("minItems") else ""
+        at_least = "at least one: " if schema.get("minItems") else ""
         return f"a list of {at_least}{_describe(schema['items'], root)}"
     if kind == "object":
         if "properties" in schema:
@@ -129,5 +130,7 @@ def _bounds(schema: Schema) -> str:
         "exclusiveMinimum": "above",
         "maximum": "of at most",
     }
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']} to {schema['maximum']}"
     found = [f"{word} {schema[key]}" for key, word in words.items() if key in schema]
     return f" {' and '.join(found)}" if found else ""
