@@ -5,18 +5,20 @@ Puts the choices of `choice.py` into words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.report.format import count, listing, number, size
-from harness.report.results import against_reference, decode, peak, right, same
-from harness.report.table import Table, code, columns, words
-from harness.report.values import Choice, ModelSummary
+from harness.report.results import against_reference, decode, peak, quality_columns
+from harness.report.table import Cell, Table, code, columns, words
+from harness.report.values import Choice, ModelSummary, Row
 
-# How a wish is tied: what those that cannot be told apart have in common.
+_WANT = {"fastest": "speed", "smallest": "little memory", "best answers": "right answers"}
+_BEST_IN = {"fastest": "fastest", "smallest": "smallest", "best answers": "most often right"}
+# What those that cannot be told apart from a winner have in common with it.
 _TIED = {
     "fastest": "not told apart from",
     "smallest": "as small",
-    "best answers": "as many right",
+    "best answers": "as often right",
 }
 
 
@@ -25,11 +27,9 @@ def choice_table(model: ModelSummary) -> Table | None:
     if not model.choices:
         return None
     by_label = {row.label: row for row in model.rows}
-    wishes: dict[str, list[Choice]] = {}
-    for choice in model.choices:
-        wishes.setdefault(choice.label, []).append(choice)
+    wishes = _by_label(model.choices)
     shown = [
-        (f"the {listing([choice.wish for choice in choices])}", by_label[label], _ties(choices))
+        (listing([_WANT[choice.wish] for choice in choices]), by_label[label], _ties(choices))
         for label, choices in wishes.items()
     ]
     shown.extend(
@@ -37,59 +37,58 @@ def choice_table(model: ModelSummary) -> Table | None:
         for row in model.rows
         if row.is_reference and row.label not in wishes and row.decode_tok_per_s is not None
     )
-    figures = ("Decode, tok/s", "× reference", "Peak memory", "Right answers", "Same as reference")
+    figures: list[tuple[str, Callable[[Row], Cell]]] = [
+        ("Decode, tok/s", decode),
+        ("× reference", against_reference),
+        ("Peak memory", peak),
+        *quality_columns(model),
+    ]
+    titles = [title for title, _ in figures]
     return Table(
         caption=f"Which strategy of {model.name} to run",
-        columns=columns("If you want", "Run", *figures, numeric=figures),
+        columns=columns("If you want", "Run", *titles, numeric=titles),
         rows=tuple(
-            (
-                words(wish),
-                code(row.label, tag=tied),
-                decode(row),
-                against_reference(row),
-                peak(row),
-                right(row),
-                same(row),
-            )
+            (words(wish), code(row.label, tag=tied), *(cell(row) for _, cell in figures))
             for wish, row, tied in shown
         ),
     )
 
 
 def choice_sentence(model: ModelSummary) -> str:
-    """The answer first, in words."""
-    by_wish = {choice.wish: choice for choice in model.choices}
-    rows = {row.label: row for row in model.rows}
-    if not by_wish:
+    """The answer first, in words: each winner with its speed, memory and quality."""
+    if not model.choices:
         return _nothing_measured(model)
-    parts = []
-    fastest = by_wish.get("fastest")
-    if fastest is not None:
-        speed = rows[fastest.label].decode_tok_per_s
-        assert speed is not None
-        parts.append(f"“{fastest.label}” decodes fastest, at {number(speed.value)} tok/s")
-    smallest = by_wish.get("smallest")
-    if smallest is not None:
-        need = rows[smallest.label].memory.total_peak_bytes
-        assert need is not None
-        who = "it" if _is(smallest, fastest) else f"“{smallest.label}”"
-        parts.append(f"{who} needs the least memory, {size(need)} at its peak")
-    best = by_wish.get("best answers")
-    if best is not None:
-        score = rows[best.label].score
-        assert score is not None
-        who = "it" if _is(best, fastest) and len(parts) == 1 else f"“{best.label}”"
-        lead = "answers best" if len(best.tied) < _scored(model) - 1 else "answers as well as any"
-        parts.append(f"{who} {lead}, with {score.right} of {score.of} right")
-    return "; ".join(parts) + "."
+    rows = {row.label: row for row in model.rows}
+    sentences = []
+    for label, choices in _by_label(model.choices).items():
+        best_in = listing([_BEST_IN[choice.wish] for choice in choices])
+        figures = _figures(rows[label])
+        ties = _ties(choices)
+        sentences.append(
+            f"{best_in[0].upper()}{best_in[1:]}: “{label}”, {', '.join(figures)}"
+            + (f" ({ties})." if ties else ".")
+        )
+    return " ".join(sentences)
 
 
-def _is(choice: Choice, other: Choice | None) -> bool:
-    return other is not None and choice.label == other.label
+def _figures(row: Row) -> list[str]:
+    figures = []
+    if row.decode_tok_per_s is not None:
+        figures.append(f"{number(row.decode_tok_per_s.value)} tok/s")
+    total = row.memory.total_peak_bytes
+    if total is not None:
+        figures.append(f"{size(total)} at its peak")
+    if row.score is not None:
+        figures.append(f"{row.score.right} of {count(row.score.of, 'answer')} right")
+    return figures
 
 
-def _scored(model: ModelSummary) -> int:
-    return sum(row.score is not None for row in model.rows)
+def _by_label(choices: Sequence[Choice]) -> dict[str, list[Choice]]:
+    """The choices of each winner."""
+    won: dict[str, list[Choice]] = {}
+    for choice in choices:
+        won.setdefault(choice.label, []).append(choice)
+    return won
 
 
 def _nothing_measured(model: ModelSummary) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.machine.facts import FACTS
-from harness.report.format import count, listing, size
+from harness.report.format import count, in_words, listing, size
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, Fact, Given, ModelSummary, Question, Row, Summary
 
@@ -30,29 +30,25 @@ def answer_tables(model: ModelSummary, questions: Sequence[Question]) -> tuple[T
 
 def problem_table(summary: Summary) -> Table | None:
     """Every cell that did not end well in all its trials; None where all did."""
-    rows: list[tuple[Cell, ...]] = []
-    for model in summary.models:
-        for row in model.rows:
-            for outcome in row.outcomes:
-                if outcome.state == "ok":
-                    continue
-                rows.extend(
-                    (
-                        code(row.label),
-                        words(row.model),
-                        words(outcome.workload),
-                        words(trials),
-                        words(kind),
-                        figure(reason, "no reason was recorded"),
-                    )
-                    for trials, kind, reason in _happenings(outcome)
-                )
+    rows = tuple(
+        (
+            code(row.label),
+            words(row.model),
+            words(", ".join(workloads)),
+            words(trials),
+            words(kind),
+            figure(reason, "no reason was recorded"),
+        )
+        for model in summary.models
+        for row in model.rows
+        for (trials, kind, reason), workloads in _happenings(row).items()
+    )
     if not rows:
         return None
     return Table(
         caption="Failed, skipped and missing trials",
         columns=columns("Strategy", "Model", "Workload", "Trials", "What happened", "Reason"),
-        rows=tuple(rows),
+        rows=rows,
     )
 
 
@@ -71,10 +67,21 @@ def problem_details(summary: Summary) -> tuple[tuple[str, str], ...]:
 def fact_table(facts: Iterable[Fact]) -> Table | None:
     """Every fact with what it is; None where there are none."""
     rows = tuple(
-        (words(fact.name, tag=FACTS.get(fact.name)), figure(_fact_text(fact), fact.why_missing))
+        (
+            words(fact.name, tag=FACTS.get(fact.name.split(".")[0])),
+            figure(_fact_text(fact), fact.why_missing),
+        )
         for fact in facts
     )
-    return Table(caption="Facts", columns=columns("Fact", "Value"), rows=rows) if rows else None
+    return (
+        Table(
+            caption="Facts of the machine, the software and the study",
+            columns=columns("Fact", "Value"),
+            rows=rows,
+        )
+        if rows
+        else None
+    )
 
 
 def difference_table(summary: Summary) -> Table | None:
@@ -188,28 +195,37 @@ def _difference(given: Given) -> str:
     return f"differs from token {given.first_difference + 1} on"
 
 
-def _happenings(outcome: CellOutcome) -> Iterable[tuple[str, str, str | None]]:
-    """Which trials, what happened, and why; trials that failed alike are one line."""
+def _happenings(row: Row) -> dict[tuple[str, str, str | None], list[str]]:
+    """Which trials, what happened and why -> the workloads where it did."""
+    found: dict[tuple[str, str, str | None], list[str]] = {}
+    for outcome in row.outcomes:
+        for happening in _of_cell(outcome):
+            found.setdefault(happening, []).append(outcome.workload)
+    return found
+
+
+def _of_cell(outcome: CellOutcome) -> Iterable[tuple[str, str, str | None]]:
+    """Trials that failed alike are one line."""
+    if outcome.state in ("skipped", "not run"):
+        yield "all", outcome.state, outcome.reason
+        return
     alike: dict[tuple[str, str | None], list[int]] = {}
     for problem in outcome.problems:
         alike.setdefault((problem.kind, problem.reason), []).append(problem.trial + 1)
     for (kind, reason), numbers in alike.items():
-        yield _which(numbers, outcome.trials), kind.replace("_", " "), reason
-    if not alike:
-        not_run = outcome.trials - outcome.ok
-        which = "all" if outcome.ok == 0 else f"{not_run} of {outcome.trials}"
-        kind = "skipped" if outcome.state == "skipped" else "not run"
-        yield which, kind, outcome.reason
-
-
-def _which(numbers: Sequence[int], trials: int) -> str:
-    if len(numbers) >= trials:
-        return "all" if trials > 1 else "the only one"
-    return f"{listing([str(n) for n in numbers])} of {trials}"
+        all_of_them = len(numbers) == outcome.trials
+        which = (
+            "all" if all_of_them else f"{listing([str(n) for n in numbers])} of {outcome.trials}"
+        )
+        yield which, in_words(kind), reason
+    left = outcome.trials - outcome.ok - len(outcome.problems)
+    if left > 0:
+        yield f"{left} of {outcome.trials}", "not run", "the run ended before it"
 
 
 def _fact_text(fact: Fact) -> str | None:
-    if fact.value is not None and fact.name.endswith("_bytes") and fact.value.isdigit():
+    in_bytes = any(part.endswith("_bytes") for part in fact.name.split("."))
+    if in_bytes and fact.value is not None and fact.value.isdigit():
         return size(int(fact.value))
     return fact.value
 

@@ -19,17 +19,29 @@ _AXES = ("model", "engine", "threads")
 
 
 def flatten(facts: Mapping[str, Any], prefix: str = "") -> tuple[Fact, ...]:
-    """Each leaf as one fact, in the order of the mapping; lists are leaves."""
+    """Each leaf as one fact, in the order of the mapping; a list of plain values is a leaf."""
     flat: list[Fact] = []
     for key, value in facts.items():
         name = f"{prefix}{key}"
-        if not isinstance(value, Mapping):
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            flat.extend(flatten({str(at): item for at, item in enumerate(value)}, f"{name}."))
+        elif not isinstance(value, Mapping):
             flat.append(_fact(name, value))
         elif set(value) == {UNAVAILABLE}:
             flat.append(Fact(name=name, value=None, why_missing=str(value[UNAVAILABLE])))
         else:
             flat.extend(flatten(value, f"{name}."))
     return tuple(flat)
+
+
+def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact, ...]:
+    """The run's facts, and those of its records beyond them that never differ."""
+    known = {fact.name: fact for fact in flatten(facts)}
+    for record in records:
+        for fact in flatten(record.facts):
+            known.setdefault(fact.name, fact)
+    differing = {change.name for change in differences(records)}
+    return tuple(fact for fact in known.values() if fact.name not in differing)
 
 
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
@@ -73,4 +85,6 @@ def _fact(name: str, value: Any) -> Fact:
         return Fact(name=name, value="yes" if value else "no")
     if isinstance(value, str):
         return Fact(name=name, value=value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return Fact(name=name, value=", ".join(value) or "none")
     return Fact(name=name, value=json.dumps(value, ensure_ascii=False))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from harness.stats import Estimate, Ratio
-
 MISSING = "–"
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -19,7 +17,7 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def interval(low: float | None, high: float | None, like: float) -> str | None:
-    """`low–high` with the decimals of `like`; None where there is no interval.
+    """`low to high` with the decimals of `like`; None where there is no interval.
 
     A lower end below 0 is not cut: it says that the trials are too few or too noisy.
     """
@@ -28,21 +26,18 @@ def interval(low: float | None, high: float | None, like: float) -> str | None:
     return f"{number(low, like)} to {number(high, like)}"
 
 
-def with_interval(value: Estimate | Ratio, suffix: str = "") -> str:
-    """`512 (500 to 524)`, or the value alone where there is no interval."""
-    span = interval(value.low, value.high, value.value)
-    text = number(value.value) + suffix
-    return text if span is None else f"{text} ({span})"
-
-
 def size(n_bytes: float) -> str:
     """Bytes in the largest IEC unit that leaves a number of at least 1."""
-    value, unit = float(n_bytes), _IEC[0]
-    for unit in _IEC:
-        if abs(value) < 1024 or unit == _IEC[-1]:
-            break
-        value /= 1024
-    return f"{int(value)} B" if unit == "B" else f"{number(value)} {unit}"
+    name, unit = unit_of(n_bytes)
+    return f"{int(n_bytes)} B" if unit == 1 else f"{number(n_bytes / unit)} {name}"
+
+
+def unit_of(n_bytes: float) -> tuple[str, int]:
+    """Name of that unit, and its bytes."""
+    steps = 0
+    while abs(n_bytes) >= 1024 ** (steps + 1) and steps + 1 < len(_IEC):
+        steps += 1
+    return _IEC[steps], 1024**steps
 
 
 def seconds(value: float) -> str:
@@ -71,6 +66,14 @@ def percent(share: float) -> str:
 def count(n: int, one: str, many: str | None = None) -> str:
     """`1 trial`, `3 trials`."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def in_words(kind: str) -> str:
+    """An outcome's kind as a reader would say it: `out of memory (host)`, `not a number`."""
+    for where in ("host", "device"):
+        if kind == f"out_of_memory_{where}":
+            return f"out of memory ({where})"
+    return kind.replace("_", " ")
 
 
 def listing(items: list[str] | tuple[str, ...], last: str = "and") -> str:

@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-# Where a label may stand from its point, in points: right, left, above, below, then further away.
+from harness.report.style import MUTED
+
+# Where a label may stand from its point, in points: right, left, above, below, then ever further.
 _PLACES: tuple[tuple[float, float, str, str], ...] = (
     (8, 0, "left", "center"),
     (-8, 0, "right", "center"),
     (0, 9, "center", "bottom"),
     (0, -9, "center", "top"),
-    (8, 12, "left", "bottom"),
-    (8, -12, "left", "top"),
-    (-8, 12, "right", "bottom"),
-    (-8, -12, "right", "top"),
-    (8, 26, "left", "bottom"),
-    (8, -26, "left", "top"),
-    (-8, 26, "right", "bottom"),
-    (-8, -26, "right", "top"),
+    *(
+        (side * 10, up * distance, "left" if side > 0 else "right", "center")
+        for distance in (14, 24, 36, 48)
+        for up in (1, -1)
+        for side in (1, -1)
+    ),
 )
-_LINE = 1.25  # distance of two lines of text, in heights of a letter
+_NEAR = 12  # points up or down from which it is no longer plain what a label belongs to
+_LINE = 1.4  # distance of two lines of text, in heights of a letter
 
 
-def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Write each point's text at the first place that is free; points are (x, y, text)."""
+class Point(NamedTuple):
+    """A point with its name, and the ends of its error bar where it has one."""
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    text: str
+
+
+def label_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Write each point's text at the first place where it covers no point, error bar or text."""
     _lay_out(axes)
     frame = axes.get_window_extent()
-    taken = [
-        Bbox.from_bounds(x - 5, y - 5, 10, 10)
-        for x, y in axes.transData.transform([(x, y) for x, y, _ in points])
-    ]
-    for x, y, text in points:
-        tries = [_annotate(axes, x, y, text, place) for place in _PLACES]
+    taken = [_occupied(axes, point) for point in points]
+    for point in points:
+        tries = [_annotate(axes, point, place) for place in _PLACES]
         boxes = [label.get_window_extent() for label in tries]
         chosen = next((at for at, box in enumerate(boxes) if _is_free(box, frame, taken)), 0)
         for at, label in enumerate(tries):
@@ -45,7 +55,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None
         taken.append(boxes[chosen])
 
 
-def spread(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Write texts on the right of the axes near the ends of their lines, one below the other.
 
     `ends` are (x, y, text, colour); a thin line leads from each end to its text.
@@ -66,7 +76,14 @@ def spread(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
             textcoords=axes.transAxes,
             va="center",
             fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 1.0, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "lw": 1.0,
+                "relpos": (0, 0.5),  # to the left edge of the text, not to its middle
+                "shrinkA": 1,
+                "shrinkB": 0,
+            },
             annotation_clip=False,
         )
 
@@ -78,12 +95,28 @@ def _lay_out(axes: Axes) -> None:
     figure.draw_without_rendering()
 
 
-def _annotate(
-    axes: Axes, x: float, y: float, text: str, place: tuple[float, float, str, str]
-) -> Annotation:
+def _occupied(axes: Axes, point: Point) -> Bbox:
+    """What a point and its error bar cover, in pixels."""
+    low = point.y if point.low is None else point.low
+    high = point.y if point.high is None else point.high
+    bottom = max(low, axes.get_ylim()[0])  # the axis cuts a bar that reaches below it
+    (x, y0), (_, y1) = axes.transData.transform([(point.x, bottom), (point.x, high)])
+    return Bbox.from_extents(x - 5, y0 - 5, x + 5, y1 + 5)
+
+
+def _annotate(axes: Axes, point: Point, place: tuple[float, float, str, str]) -> Annotation:
     dx, dy, horizontal, vertical = place
+    # A text that is not right beside its point is tied to it by a line.
+    far = {"arrowstyle": "-", "color": MUTED, "lw": 0.8, "shrinkA": 0, "shrinkB": 3}
     return axes.annotate(
-        text, (x, y), (dx, dy), textcoords="offset points", ha=horizontal, va=vertical, fontsize=8.5
+        point.text,
+        (point.x, point.y),
+        (dx, dy),
+        textcoords="offset points",
+        ha=horizontal,
+        va=vertical,
+        fontsize=8.5,
+        arrowprops=far if abs(dy) > _NEAR else None,
     )
 
 
@@ -93,16 +126,19 @@ def _is_free(box: Bbox, frame: Bbox, taken: Sequence[Bbox]) -> bool:
 
 
 def _apart(wanted: Sequence[tuple[float, int]], step: float) -> list[tuple[float, int]]:
-    """Shares in rising order, moved up until each is a step from the one below, then centred."""
-    placed: list[tuple[float, int]] = []
-    for share, at in wanted:
-        floor = placed[-1][0] + step if placed else share
-        placed.append((max(share, floor), at))
-    over = max(0.0, placed[-1][0] - 1.0) if placed else 0.0
-    moved: list[tuple[float, int]] = []
-    ceiling = float("inf")
-    for share, at in reversed(placed):
-        ceiling = min(share - over if over else share, ceiling)
-        moved.append((ceiling, at))
-        ceiling -= step
-    return moved[::-1]
+    """Shares of the axes at least a step apart, as near as can be to the wanted (rising) ones.
+
+    Texts that would touch form a block around the mean of what they want; the last is at most 1.
+    """
+    blocks: list[list[float]] = []  # of wanted shares, less the steps that lie below each
+    for place, (share, _) in enumerate(wanted):
+        blocks.append([share - place * step])
+        while len(blocks) > 1 and fmean(blocks[-2]) >= fmean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1].extend(last)
+    bases = [fmean(block) for block in blocks for _ in block]
+    highest = 1.0 - (len(wanted) - 1) * step
+    return [
+        (min(base, highest) + place * step, at)
+        for place, (base, (_, at)) in enumerate(zip(bases, wanted, strict=True))
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.records.record import Record
+from harness.report.format import in_words
 from harness.report.trials import CellTrials
 from harness.report.values import CellOutcome, Row
 
@@ -38,8 +39,7 @@ def reasons(row: Row, cells: Sequence[CellTrials], measured: Sequence[Record]) -
 
 def why(outcome: CellOutcome) -> str:
     """A cell's outcome in words: its kind, and the reason where there is one."""
-    kind = outcome.kind if outcome.kind is not None else outcome.state
-    words = kind.replace("_", " ")
+    words = outcome.state if outcome.kind is None else in_words(outcome.kind)
     return f"{words}: {outcome.reason}" if outcome.reason else words
 
 

@@ -1,6 +1,6 @@
 """The numbers behind each plot, as a table.
 
-One function per plot, of the same name as in `plots.py`.
+One function per plot, named as in `plots.py`. What was never tried is not drawn, nor listed here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from harness.report.table import Cell, Table, code, columns, figure
 from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate, support
 
-_SPREAD = ("Trials", "Median", "95 % low", "95 % high", "Minimum", "Maximum")
+_SPREAD = ("Trials", "Median", "95\u00a0% low", "95\u00a0% high", "Minimum", "Maximum")
 _NO_INTERVAL = "one trial, or no spread between trials, gives no interval"
 
 
@@ -29,16 +29,16 @@ def decode(model: ModelSummary) -> Table:
                 *_spread(row.decode_tok_per_s, row.missing.get("decode_tok_per_s")),
                 against_reference(row),
             )
-            for row in model.rows
+            for row in _tried(model)
         ),
     )
 
 
 def prefill(model: ModelSummary) -> Table:
     """Prefill speed over trials, at each prompt length."""
-    lengths = sorted({one.tokens for row in model.rows for one in row.prefill_lengths})
+    lengths = sorted({one.tokens for row in _tried(model) for one in row.prefill_lengths})
     rows: list[tuple[Cell, ...]] = []
-    for row in model.rows:
+    for row in _tried(model):
         by_length = {one.tokens: one.tok_per_s for one in row.prefill_lengths}
         why = row.missing.get("prefill_tok_per_s")
         if not by_length:
@@ -70,7 +70,7 @@ def memory(model: ModelSummary) -> Table:
     return Table(
         caption=f"Memory of {model.name}",
         columns=columns("Strategy", *titles, numeric=titles),
-        rows=tuple(_memory_row(row, devices) for row in model.rows),
+        rows=tuple(_memory_row(row, devices) for row in _tried(model)),
     )
 
 
@@ -78,7 +78,7 @@ def tradeoff(model: ModelSummary) -> Table:
     """Decode speed against memory."""
     titles = ("Peak memory, host and devices", "Decode, tok/s")
     rows = []
-    for row in model.rows:
+    for row in _tried(model):
         total, speed = row.memory.total_peak_bytes, row.decode_tok_per_s
         rows.append(
             (
@@ -101,7 +101,7 @@ def token_times(model: ModelSummary) -> Table:
     """Quantiles of the time per token, over all tokens of a strategy."""
     titles = ("Tokens timed", "p50, ms", "p90, ms", "p99, ms", "Maximum, ms")
     rows = []
-    for row in model.rows:
+    for row in _tried(model):
         times, why = row.token_times, row.missing.get("token_times")
         if times is None:
             rows.append((code(row.label), *[figure(None, why)] * len(titles)))
@@ -143,6 +143,10 @@ def latency(model: ModelSummary) -> Table:
             for at in range(longest)
         ),
     )
+
+
+def _tried(model: ModelSummary) -> list[Row]:
+    return [row for row in model.rows if row.was_tried]
 
 
 def _memory_row(row: Row, devices: Sequence[str]) -> tuple[Cell, ...]:

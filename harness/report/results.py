@@ -9,19 +9,22 @@ from collections.abc import Callable, Sequence
 
 from harness.report.format import (
     count,
+    in_words,
+    interval,
     listing,
+    number,
     percent,
     seconds,
     size,
-    with_interval,
 )
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, ModelSummary, Row
+from harness.stats import Estimate, Ratio
 
 _REMARKS = (
     (
-        "Speeds are medians over trials; in brackets the 95 % interval of the trials’ mean "
-        "(Student’s t), where there is more than one trial."
+        "Speeds are medians over trials; below them, where there is more than one trial, the 95 % "
+        "interval of the trials’ mean (Student’s t), and of ratios Welch’s."
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
@@ -38,11 +41,9 @@ def result_table(model: ModelSummary) -> Table:
         ("× reference", against_reference),
         ("Prefill, tok/s", _prefill),
         ("Load", _load),
-        ("Peak memory", peak),
-        ("of it the model", of_the_model),
+        ("Peak memory", _peak_with_model),
         *((f"Peak on {name}", _device(name)) for name in devices),
-        ("Right answers", right),
-        ("Same as reference", same),
+        *quality_columns(model),
     ]
     titles = [title for title, _ in shown]
     return Table(
@@ -60,34 +61,32 @@ def result_table(model: ModelSummary) -> Table:
     )
 
 
+def quality_columns(model: ModelSummary) -> list[tuple[str, Callable[[Row], Cell]]]:
+    """Columns of quality; none for a model that is asked nothing, such as one of random weights."""
+    asked = any(outcome.workload == "answers" for row in model.rows for outcome in row.outcomes)
+    return [("Right answers", right), ("Same as reference", same)] if asked else []
+
+
 def decode(row: Row) -> Cell:
     """Decode speed with its interval."""
-    value = row.decode_tok_per_s
-    text = None if value is None else with_interval(value)
-    return figure(text, row.missing.get("decode_tok_per_s"))
+    return _with_interval(row.decode_tok_per_s, row.missing.get("decode_tok_per_s"))
 
 
 def against_reference(row: Row) -> Cell:
     """Decode speed as a multiple of the reference's."""
-    if row.decode_ratio is None:
-        return figure(None, row.missing.get("decode_ratio"))
-    return figure("1" if row.is_reference else with_interval(row.decode_ratio))
+    if row.is_reference and row.decode_ratio is not None:
+        return figure("1")
+    return _with_interval(row.decode_ratio, row.missing.get("decode_ratio"))
 
 
 def peak(row: Row) -> Cell:
     """Peak of the host's memory; what lies on devices is named below it."""
     value = row.memory.peak_rss_bytes
-    devices = [f"{name} {size(n)}" for name, n in row.memory.device_peak_bytes.items()]
+    devices = [f"{size(n)} on {name}" for name, n in row.memory.device_peak_bytes.items()]
     tag = f"+ {listing(devices)}" if devices else None
     return figure(
         None if value is None else size(value), row.missing.get("peak_rss_bytes"), tag=tag
     )
-
-
-def of_the_model(row: Row) -> Cell:
-    """The part of the peak that came after importing."""
-    value = row.memory.model_bytes
-    return figure(None if value is None else size(value), row.missing.get("model_bytes"))
 
 
 def right(row: Row) -> Cell:
@@ -101,8 +100,8 @@ def same(row: Row) -> Cell:
     """Answers that are the reference's, token for token."""
     if row.agreement is not None:
         return figure(f"{row.agreement.same} of {row.agreement.of}")
-    if row.is_reference and row.score is not None:
-        return figure(None, "it is the reference")
+    if row.is_reference and any(o.workload == "answers" and o.ok for o in row.outcomes):
+        return figure("reference")
     return figure(None, row.missing.get("score", "the reference has no answers to compare with"))
 
 
@@ -138,7 +137,7 @@ def category_table(model: ModelSummary) -> Table | None:
                 ),
             )
         )
-    titles = ("All", "95 % interval", *names)
+    titles = ("All", "95\u00a0% interval", *names)
     return Table(
         caption=f"Right answers of {model.name} by category",
         columns=columns("Strategy", *titles, numeric=titles),
@@ -163,14 +162,26 @@ def trials_text(rows: Sequence[Row]) -> str:
 
 
 def _prefill(row: Row) -> Cell:
-    value = row.prefill_tok_per_s
-    text = None if value is None else with_interval(value)
-    return figure(text, row.missing.get("prefill_tok_per_s"))
+    return _with_interval(row.prefill_tok_per_s, row.missing.get("prefill_tok_per_s"))
+
+
+def _with_interval(value: Estimate | Ratio | None, why: str | None) -> Cell:
+    if value is None:
+        return figure(None, why)
+    return figure(number(value.value), tag=interval(value.low, value.high, value.value))
 
 
 def _load(row: Row) -> Cell:
     value = row.load_s
     return figure(None if value is None else seconds(value.value), row.missing.get("load_s"))
+
+
+def _peak_with_model(row: Row) -> Cell:
+    """The host's peak, and the part of it that came after importing."""
+    used = row.memory
+    model = "model: not known" if used.model_bytes is None else f"model {size(used.model_bytes)}"
+    text = None if used.peak_rss_bytes is None else size(used.peak_rss_bytes)
+    return figure(text, row.missing.get("peak_rss_bytes"), tag=model)
 
 
 def _device(name: str) -> Callable[[Row], Cell]:
@@ -185,7 +196,7 @@ def _device(name: str) -> Callable[[Row], Cell]:
 def _outcome(outcome: CellOutcome) -> str:
     if outcome.state in ("ok", "skipped", "not run"):
         return outcome.state
-    kind = (outcome.kind or "not finished").replace("_", " ")
+    kind = in_words(outcome.kind or "not finished")
     if outcome.state == "partial":
         return f"{outcome.ok} of {count(outcome.trials, 'trial')} ok, {kind}"
     return f"failed: {kind}"

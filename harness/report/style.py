@@ -8,15 +8,20 @@ lines are labelled and have markers.
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
+
+from harness.report.format import unit_of
 
 BLUE = "#0072b2"
 PALE_BLUE = "#9ccae6"
@@ -67,6 +72,14 @@ _SETTINGS = {
 }
 
 
+class Drawing(NamedTuple):
+    """A figure, its title, and what it says in words."""
+
+    figure: Figure
+    title: str
+    says: str
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     """Within it, figures are drawn as above, whatever the user's own settings of matplotlib are."""
@@ -79,7 +92,22 @@ def house_style() -> Iterator[None]:
 def new_axes(height_in: float) -> tuple[Figure, Axes]:
     """One pair of axes on a figure of the usual width."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
     return figure, figure.add_subplot()
+
+
+def counting_axis(axis: Axis) -> None:
+    """Ticks as plain numbers with a comma between thousands, also on a logarithmic axis."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def size_axis(axis: Axis, largest: float) -> str:
+    """Ticks at round numbers of the unit in which `largest` bytes are read; returns that unit."""
+    name, n_bytes = unit_of(largest)
+    axis.set_major_locator(MultipleLocator(_round_step(largest / n_bytes) * n_bytes))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / n_bytes:,.10g}"))
+    return name
 
 
 def to_svg(figure: Figure) -> str:
@@ -124,3 +152,9 @@ def _attribute(text: str) -> str:
     for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;"), (">", "&gt;")):
         text = text.replace(character, entity)
     return text
+
+
+def _round_step(largest: float) -> float:
+    """A round step (1, 2 or 5 times a power of ten) that divides 0 to `largest` into 4 to 9."""
+    power = 10.0 ** math.floor(math.log10(largest))
+    return next(power * f for f in (0.1, 0.2, 0.5, 1, 2) if largest / (power * f) < 10)

@@ -19,7 +19,7 @@ from harness.report.answers import (
 )
 from harness.report.cautions import QUICKSTART, RANDOM, cautions
 from harness.report.choice import choose
-from harness.report.facts import differences, flatten
+from harness.report.facts import all_facts, differences
 from harness.report.format import count
 from harness.report.rows import build_row, compare_with
 from harness.report.trials import CellTrials, group_trials
@@ -45,7 +45,7 @@ def summarise(run: Run) -> Summary:
         trials_planned=sum(max(cell.planned, len(cell.records)) for cell in to_run),
         trials_recorded=sum(len(cell.records) for cell in to_run),
         models=models,
-        facts=flatten(run.facts or (counted[0].facts if counted else {})),
+        facts=all_facts(run.facts, counted),
         differences=differences(counted),
         warnings=(),
         notes=run.notes,

@@ -133,6 +133,11 @@ class Row(Struct, frozen=True, kw_only=True):
         """Whether others are compared with this row."""
         return self.reference == self.label
 
+    @property
+    def was_tried(self) -> bool:
+        """Whether a trial of it was started."""
+        return any(outcome.state not in ("skipped", "not run") for outcome in self.outcomes)
+
 
 class Given(Struct, frozen=True, kw_only=True):
     """One strategy's answer to a question."""

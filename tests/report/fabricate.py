@@ -25,9 +25,16 @@ from harness.records.store import RecordStore, create_run_folder
 MIB = 2**20
 FAILURES = tuple(kind for kind in get_args(OutcomeKind) if kind != "ok")
 FACTS = {
-    "machine": {"cpu": "Fabricated CPU at 3 GHz", "cores": 2, "gpu": {"unavailable": "no driver"}},
-    "torch": {"version": "2.0.1"},
-    "threads": 1,
+    "cpu_model": "Fabricated CPU at 3 GHz",
+    "cpu_allowed": 2,
+    "cpu_flags": ["avx2", "fma"],
+    "cpu_caches_bytes": {"L2": MIB},
+    "ram_bytes": 24 * 1024 * MIB,
+    "swap_bytes": 0,
+    "gpus": {"unavailable": "no NVIDIA driver is loaded"},
+    "torch": "2.0.1",
+    "python": "CPython 3.10.0",
+    "git_dirty": False,
 }
 QUESTIONS = [  # id, category, question, right answer, another
     ("capital", "facts", "What is the capital of France?", "Paris is the capital.", "Lyon is."),
@@ -189,6 +196,26 @@ def plausible() -> Fabricated:
                 cell = run.cell(strategy, workload, model=model)
                 run.planned(cell, skip_reason="no CUDA device on this machine")
                 run.add(cell, outcome="skipped", reason="no CUDA device on this machine")
+    return run
+
+
+def with_devices() -> Fabricated:
+    """A large model on a GPU: long strategies, device memory, slow and fast far apart."""
+    speeds = {
+        "cuda fp16": (61, 1900, 6200),
+        "cuda fp16i8": (38, 1900, 3400),
+        "cuda fp16i8 *20 -> cuda fp16": (43, 1900, 4300),
+        "cuda fp16 *20 -> cpu fp32": (5.1, 6100, 3900),
+        "cuda fp16i8 *10+ -> cpu fp32 *1": (2.4, 3600, 1200),
+        "cpu fp32": (1.9, 12100, None),
+        "cpu bf16": (1.85, 6300, None),
+        "cpu fp32i8": (1.1, 3900, None),
+    }
+    run = Fabricated(list(speeds), {"raven-3b": "raven-3b.pth"}, reference="cpu fp32", trials=2)
+    for strategy, (speed, peak, on_device) in speeds.items():
+        device = None if on_device is None else ("cuda:0", on_device)
+        run.speed(strategy, speed, peak, tokens=100, device=device)
+        run.answers(strategy, wrong=("sum",) if "i8" in strategy else ())
     return run
 
 

@@ -1,0 +1,58 @@
+"""`report`: makes a run's report again from its records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from harness.cli.console import console
+
+
+@click.command()
+@click.argument("run_dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(run_dir: Path, *, as_json: bool) -> None:
+    """Make the report of the run in RUN_DIR again from its records.
+
+    RUN_DIR is results/<machine>/<run>, as 'run' prints it at the end. Writes report.html,
+    summary.md and plots/ there, and prints the table of results.
+    """
+    from harness.errors import BadInput, RecordsError
+    from harness.records.store import read_run
+    from harness.report.summary import summarise
+    from harness.report.terminal import result_table
+    from harness.report.write import write_summary
+
+    try:
+        run = read_run(run_dir)
+    except RecordsError as error:
+        # The folder is what the user named: theirs to correct.
+        raise BadInput(str(error)) from error
+    summary = summarise(run)
+    paths = write_summary(run, summary)
+    if as_json:
+        import msgspec
+
+        files = {
+            "html": str(paths.html),
+            "markdown": str(paths.markdown),
+            "plots": [str(path) for path in paths.plots],
+        }
+        # Through msgspec, which writes what is not a number as null.
+        document = msgspec.json.encode({"report": files, "summary": summary})
+        click.echo(json.dumps(json.loads(document), indent=2, ensure_ascii=False))
+        return
+    out = console()
+    out.print(result_table(summary))
+    for note in (*summary.notes, *summary.warnings):
+        out.print(f"Note: {note}", markup=False)
+    # Paths and commands stay in one piece, to be copied.
+    out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
+    out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
+
+
+def next_command(html: Path) -> str:
+    """How to look at the report, on any system."""
+    return f"python -m webbrowser {html.resolve().as_uri()}"

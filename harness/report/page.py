@@ -1,0 +1,171 @@
+"""What a report says, in its order, before it is HTML or Markdown: both show exactly this.
+
+Gathers tables, plots and sentences from a summary; knows no markup and no files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from harness.report import evidence
+from harness.report.advice import choice_sentence, choice_table
+from harness.report.facts import find
+from harness.report.format import clock_time, count, listing, size
+from harness.report.plots import Plot, draw_plots
+from harness.report.results import category_table, result_table
+from harness.report.table import Table
+from harness.report.values import Fact, ModelSummary, Summary
+
+_GPU_NAME = re.compile(r"gpus\.\d+\.name")
+
+
+class ModelPage(Struct, frozen=True, kw_only=True):
+    """The part of one model."""
+
+    name: str
+    slug: str  # unique within the page, fit for ids and names of files
+    weights: str
+    sentence: str  # the answer first
+    choices: Table | None
+    results: Table
+    categories: Table | None
+    plots: tuple[Plot, ...]
+    differing: tuple[Table, ...]  # answers where some strategy leaves the reference
+    agreeing: tuple[Table, ...]  # the others
+    about_answers: str | None  # how many differ, in a sentence; None where nothing was asked
+    agreeing_title: str
+    placement: Table | None
+    planned: Table | None
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """A whole report."""
+
+    title: str
+    description: str
+    about: tuple[tuple[str, str], ...]  # what was run on what machine: term, text
+    warnings: tuple[str, ...]
+    models: tuple[ModelPage, ...]
+    problems: Table | None
+    details: tuple[tuple[str, str], ...]
+    differences: Table | None
+    facts: Table | None
+    notes: tuple[str, ...]
+
+
+def make_page(summary: Summary) -> Page:
+    """Everything that the report of a run shows; draws the plots."""
+    slugs = unique_slugs([model.name for model in summary.models])
+    return Page(
+        title=summary.study,
+        description=summary.description,
+        about=tuple(_about(summary)),
+        warnings=summary.warnings,
+        models=tuple(
+            _model_page(model, slug) for model, slug in zip(summary.models, slugs, strict=True)
+        ),
+        problems=evidence.problem_table(summary),
+        details=evidence.problem_details(summary),
+        differences=evidence.difference_table(summary),
+        facts=evidence.fact_table(summary.facts),
+        notes=summary.notes,
+    )
+
+
+def unique_slugs(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in lower-case ASCII letters, digits and dashes; those that would clash are numbered."""
+    slugs: list[str] = []
+    for name in names:
+        ascii_only = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+        base = "-".join(part for part in ascii_only.split("-") if part) or "model"
+        slug, n = base, 1
+        while slug in slugs:
+            n += 1
+            slug = f"{base}-{n}"
+        slugs.append(slug)
+    return tuple(slugs)
+
+
+def _model_page(model: ModelSummary, slug: str) -> ModelPage:
+    differing = [question for question in model.questions if question.differs]
+    agreeing = [question for question in model.questions if not question.differs]
+    return ModelPage(
+        name=model.name,
+        slug=slug,
+        weights=model.weights,
+        sentence=choice_sentence(model),
+        choices=choice_table(model),
+        results=result_table(model),
+        categories=category_table(model),
+        plots=draw_plots(model),
+        differing=evidence.answer_tables(model, differing) if differing else (),
+        agreeing=evidence.answer_tables(model, agreeing) if agreeing else (),
+        about_answers=_about_answers(len(differing), len(model.questions)),
+        agreeing_title=(
+            f"{count(len(agreeing), 'question')} that no strategy answers otherwise than the "
+            "reference"
+        ),
+        placement=evidence.placement_table(model),
+        planned=evidence.planned_table(model),
+    )
+
+
+def _about_answers(differing: int, of: int) -> str | None:
+    if of == 0:
+        return None
+    if differing == 0:
+        return "No strategy answers any question otherwise than the reference does."
+    verb = "is" if differing == 1 else "are"
+    return (
+        f"{differing} of {count(of, 'question')} {verb} answered otherwise than by the reference, "
+        "by at least one strategy. In such an answer everything from the first differing "
+        "character on is marked; the first differing token is named below it, counted from 1."
+    )
+
+
+def _about(summary: Summary) -> Iterable[tuple[str, str]]:
+    yield "Run", summary.run
+    if summary.started_at is not None:
+        first, last = clock_time(summary.started_at), clock_time(summary.last_started_at)
+        yield "Measured", first if first == last else f"from {first} to {last}"
+    yield "Trials", f"{summary.trials_recorded:,} of {summary.trials_planned:,}"
+    if summary.models:
+        models = [
+            model.name if model.weights == model.name else f"{model.name} ({model.weights})"
+            for model in summary.models
+        ]
+        yield "Models", listing(models)
+        threads = sorted({row.threads for model in summary.models for row in model.rows})
+        yield "CPU threads", listing([str(n) for n in threads])
+        engines = sorted({row.engine for model in summary.models for row in model.rows})
+        yield ("Engine" if len(engines) == 1 else "Engines"), listing(engines)
+    yield from _machine(summary.facts)
+
+
+def _machine(facts: Sequence[Fact]) -> Iterable[tuple[str, str]]:
+    cpu = find(facts, ["cpu_model"])
+    if cpu is not None:
+        allowed = find(facts, ["cpu_allowed", "cpu_threads"])
+        usable = f", {allowed} hardware threads usable" if allowed else ""
+        yield "Processor", cpu + usable
+    memory = find(facts, ["ram_bytes"])
+    if memory is not None and memory.isdigit():
+        limit = find(facts, ["cgroup_memory_bytes"])
+        limited = f", limited to {size(int(limit))}" if limit and limit.isdigit() else ""
+        yield "Memory", size(int(memory)) + limited
+    gpus = [fact.value for fact in facts if fact.value and _GPU_NAME.fullmatch(fact.name)]
+    if gpus:
+        yield ("GPU" if len(gpus) == 1 else "GPUs"), listing(gpus)
+    software = [("Python", ["python"]), ("PyTorch", ["torch"]), ("harness", ["harness"])]
+    known = [(name, find(facts, keys)) for name, keys in software]
+    parts = [
+        value if name.lower() in value.lower() else f"{name} {value}"
+        for name, value in known
+        if value is not None
+    ]
+    system = find(facts, ["os"])
+    if parts or system:
+        yield "Software", ", ".join([*parts, *([system] if system else [])])

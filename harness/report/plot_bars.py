@@ -1,0 +1,165 @@
+"""Bar plots: decode and prefill speed, and peak memory, per strategy.
+
+Bars begin at zero, error bars are 95 % intervals over trials, and a strategy that failed is named
+with its reason where its bar would be. What was skipped beforehand is in the tables only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from harness.report.format import number, size
+from harness.report.missing import why
+from harness.report.results import device_names, trials_text
+from harness.report.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    PALE_BLUE,
+    Drawing,
+    counting_axis,
+    new_axes,
+    size_axis,
+)
+from harness.report.values import ModelSummary, Row
+from harness.stats import Estimate
+
+BAR_IN = 0.34  # height that a bar takes
+FRAME_IN = 1.15  # height that title and axis take
+THICKNESS = 0.62  # of a bar, as a share of its row
+BETWEEN = 0.92  # of that, what a bar leaves to the next one in the same row
+LONGEST_REASON = 70  # characters; the tables have it in full
+
+
+def decode(model: ModelSummary) -> Drawing | None:
+    """Decode speed per strategy."""
+    return _speed(model, "Decode speed", [row.decode_tok_per_s for row in model.rows])
+
+
+def prefill(model: ModelSummary) -> Drawing | None:
+    """Prefill speed per strategy, at the longest prompt."""
+    longest = {row.prefill_lengths[-1].tokens for row in model.rows if row.prefill_lengths}
+    of = f" of {max(longest)} tokens" if len(longest) == 1 else ""
+    return _speed(model, f"Prefill speed{of}", [row.prefill_tok_per_s for row in model.rows])
+
+
+def memory(model: ModelSummary) -> Drawing | None:
+    """Peak memory per strategy: the host's, in two parts, and each device's below it."""
+    rows = [row for row in model.rows if _largest_peak(row)]
+    if not rows:
+        return None
+    devices = device_names(rows)
+    figure, axes = new_axes(FRAME_IN + 0.25 + BAR_IN * len(rows) * (1 + 0.7 * len(devices)))
+    for at, row in enumerate(rows):
+        lanes = 1 + len(row.memory.device_peak_bytes)
+        thickness = min(THICKNESS, 0.84 / (1 + len(devices)))
+        middle = at - (lanes - 1) / 2 * thickness
+        _host_bar(axes, row, middle, thickness * BETWEEN)
+        for lane, device in enumerate(row.memory.device_peak_bytes.items(), start=1):
+            _device_bar(axes, device, middle + lane * thickness, thickness * BETWEEN)
+    _name_rows(axes, rows)
+    scale = max(_largest_peak(row) for row in rows)
+    axes.set_xlim(0, scale * (1.3 if devices else 1.12))
+    axes.set_xlabel(f"{size_axis(axes.xaxis, scale)}, largest of the trials")
+    title = f"Peak memory, {model.name}, {trials_text(rows)}"
+    axes.set_title(title, pad=26)
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes.legend(
+        unique.values(), unique, loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=4, borderpad=0.2
+    )
+    peaks = [f"{row.label}: {size(_largest_peak(row))}" for row in rows]
+    return Drawing(figure, title, f"Bar chart of peak memory: {'; '.join(peaks)}.")
+
+
+def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) -> Drawing | None:
+    pairs = [(row, v) for row, v in zip(model.rows, values, strict=True) if row.was_tried]
+    known = [value for _, value in pairs if value is not None]
+    if not known:
+        return None
+    figure, axes = new_axes(FRAME_IN + BAR_IN * len(pairs))
+    top = max(value.value if value.high is None else value.high for value in known)
+    for at, (row, value) in enumerate(pairs):
+        if value is None:
+            axes.text(top * 0.008, at, _short_reason(row), va="center", color=MUTED, style="italic")
+        else:
+            _speed_bar(axes, row, value, at)
+    _name_rows(axes, [row for row, _ in pairs])
+    axes.set_xlim(0, top * 1.12)
+    counting_axis(axes.xaxis)
+    interval = any(value.low is not None for value in known)
+    axes.set_xlabel(
+        f"tokens per second ({'error bars: 95 % interval' if interval else 'no interval'})"
+    )
+    title = f"{what}, {model.name}, median of {_trials(known)}"
+    axes.set_title(title)
+    said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]
+    return Drawing(
+        figure, title, f"Bar chart of {what.lower()}, tokens per second: {'; '.join(said)}."
+    )
+
+
+def _speed_bar(axes: Axes, row: Row, value: Estimate, at: int) -> None:
+    hatch = "///" if row.is_reference else None
+    axes.barh(at, value.value, height=THICKNESS, color=BLUE, hatch=hatch)
+    end = value.value
+    if value.low is not None and value.high is not None:
+        # An interval that reaches below zero is cut by the axis, and told in full in the table.
+        sides = [[value.value - value.low], [value.high - value.value]]
+        axes.errorbar([value.value], [at], xerr=sides, color=INK, linewidth=1.1)
+        end = value.high
+    _beside(axes, number(value.value), end, at)
+
+
+def _host_bar(axes: Axes, row: Row, y: float, height: float) -> None:
+    used = row.memory
+    peak = used.peak_rss_bytes
+    if peak is None:
+        axes.text(0, y, f" host: {row.missing['peak_rss_bytes']}", va="center", color=MUTED)
+        return
+    own: dict[str, Any] = {"height": height, "color": BLUE}
+    if used.model_bytes is None or used.import_rss_bytes is None:
+        axes.barh(y, peak, label="host", **own)
+    else:
+        before = used.import_rss_bytes
+        axes.barh(y, before, height=height, color=PALE_BLUE, hatch="///", label="libraries")
+        axes.barh(y, peak - before, left=before, label="the model and its work", **own)
+    _beside(axes, size(peak), peak, y)
+
+
+def _device_bar(axes: Axes, device: tuple[str, int], y: float, height: float) -> None:
+    name, n_bytes = device
+    axes.barh(y, n_bytes, height=height, color=ORANGE, hatch="\\\\\\", label="device")
+    _beside(axes, f"{size(n_bytes)} on {name}", n_bytes, y)
+
+
+def _beside(axes: Axes, text: str, x: float, y: float) -> None:
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center")
+
+
+def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+    names = [f"{row.label} (reference)" if row.is_reference else row.label for row in rows]
+    axes.set_yticks(range(len(rows)), names)
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+
+
+def _short_reason(row: Row) -> str:
+    outcome = next((o for o in row.outcomes if o.workload == "speed"), None)
+    text = "not measured" if outcome is None else why(outcome)
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+
+
+def _trials(values: Sequence[Estimate]) -> str:
+    ns = sorted({value.n for value in values})
+    few = f"{ns[0]} to " if len(ns) > 1 else ""
+    return f"{few}{ns[-1]} {'trial' if ns[-1] == 1 else 'trials'}"
+
+
+def _largest_peak(row: Row) -> int:
+    return max([row.memory.peak_rss_bytes or 0, *row.memory.device_peak_bytes.values()])

@@ -1,0 +1,143 @@
+"""Plots of points and lines: speed against memory, and the time of each token over its position.
+
+Labels stand beside what they name; the reference strategy is black and round throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
+from harness.report.format import number, size
+from harness.report.labels import Point, label_ends, label_points
+from harness.report.results import trials_text
+from harness.report.style import (
+    BLUE,
+    INK,
+    LINES,
+    MARKERS,
+    MUTED,
+    Drawing,
+    counting_axis,
+    new_axes,
+    size_axis,
+)
+from harness.report.values import ModelSummary, Row
+from harness.stats import Estimate
+
+LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
+MARKED = 8  # markers on a line
+
+
+def tradeoff(model: ModelSummary) -> Drawing | None:
+    """Decode speed against peak memory, host and devices together."""
+    points = [
+        (total, row.decode_tok_per_s, row)
+        for row in model.rows
+        if (total := row.memory.total_peak_bytes) is not None and row.decode_tok_per_s is not None
+    ]
+    if not points:
+        return None
+    figure, axes = new_axes(3.9)
+    for total, speed, row in points:
+        look: dict[str, Any] = (
+            {"fmt": "o", "color": INK} if row.is_reference else {"fmt": "s", "color": BLUE}
+        )
+        axes.errorbar([total], [speed.value], yerr=_sides(speed), markersize=6, **look)
+    largest = max(total for total, _, _ in points)
+    axes.set_xlim(0, largest * 1.12)
+    speeds = [speed.value for _, speed, _ in points]
+    tops = [speed.value if speed.high is None else speed.high for _, speed, _ in points]
+    _value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
+    axes.set_xlabel(f"peak memory, host and devices together, {size_axis(axes.xaxis, largest)}")
+    title = f"Speed against memory, {model.name}, {trials_text([row for _, _, row in points])}"
+    axes.set_title(title)
+    _say_better(axes)
+    label_points(
+        axes,
+        [
+            Point(total, speed.value, speed.low, speed.high, _name(row))
+            for total, speed, row in points
+        ],
+    )
+    said = [f"{row.label}: {number(v.value)} tok/s with {size(n)}" for n, v, row in points]
+    says = f"Scatter plot of decode speed against peak memory: {'; '.join(said)}."
+    return Drawing(figure, title, says)
+
+
+def latency(model: ModelSummary) -> Drawing | None:
+    """The time of each token over its position."""
+    rows = [row for row in model.rows if len(row.curve_s) > 1]
+    if not rows:
+        return None
+    figure, axes = new_axes(3.9)
+    curves = [[s * 1e3 for s in row.curve_s] for row in rows]
+    ends = []
+    for look, row, curve in zip(_looks(rows), rows, curves, strict=True):
+        every = max(1, len(curve) // MARKED)
+        positions = range(1, len(curve) + 1)
+        axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
+        ends.append((len(curve), curve[-1], _name(row), look["color"]))
+    axes.set_xlim(1, max(len(curve) for curve in curves))
+    _value_axis(axes, min(map(min, curves)), max(map(max, curves)), "milliseconds")
+    axes.set_xlabel("position of the generated token")
+    title = f"Time per token, {model.name}, median over passes, {trials_text(rows)}"
+    axes.set_title(title)
+    label_ends(axes, ends)
+    said = [
+        f"{row.label}: {number(curve[0])} to {number(curve[-1])} ms"
+        for row, curve in zip(rows, curves, strict=True)
+    ]
+    says = f"Line chart of the time per token, from the first to the last: {'; '.join(said)}."
+    return Drawing(figure, title, says)
+
+
+def _value_axis(axes: Axes, low: float, high: float, label: str) -> None:
+    """From zero, or logarithmic where values that differ this much would lie on the axis."""
+    if high > LOG_FROM * low > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(low * 0.6, high * 1.6)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.set_ylabel(f"{label}, logarithmic")
+    else:
+        axes.set_ylim(0, high * 1.12)
+        axes.set_ylabel(label)
+    counting_axis(axes.yaxis)
+
+
+def _looks(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Colour, marker and dashes of each row's line: no two are alike in all three."""
+    looks: list[dict[str, Any]] = []
+    others = 0
+    for row in rows:
+        if row.is_reference and not any(look["color"] == INK for look in looks):
+            looks.append({"color": INK, "marker": "o", "linestyle": "-"})
+            continue
+        looks.append(
+            {
+                "color": LINES[others % len(LINES)],
+                "marker": MARKERS[others % len(MARKERS)],
+                "linestyle": ("-", "--", ":")[others // len(LINES) % 3],
+            }
+        )
+        others += 1
+    return looks
+
+
+def _sides(value: Estimate) -> list[list[float]] | None:
+    if value.low is None or value.high is None:
+        return None
+    return [[value.value - value.low], [value.high - value.value]]
+
+
+def _say_better(axes: Axes) -> None:
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("better", (0, 1), (22, -20), color=MUTED, fontsize=8.5, va="top", **where)
+    axes.annotate("", (0, 1), (22, -22), arrowprops={"arrowstyle": "->", "color": MUTED}, **where)
+
+
+def _name(row: Row) -> str:
+    return f"{row.label} (reference)" if row.is_reference else row.label
