@@ -13,12 +13,8 @@ from typing import NoReturn
 import click
 
 from harness import __version__
+from harness.cli.exits import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
 from harness.errors import BadInput, HarnessError
-
-EXIT_BAD_INPUT = 2
-EXIT_CELL_FAILED = 3
-EXIT_NOTHING_MEASURED = 4
-EXIT_INTERRUPTED = 130
 
 # In the order of a user's day; each is a module of this package that defines `command`.
 COMMANDS = {
@@ -40,9 +36,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(
-            f"harness.cli.{COMMANDS[name]}"
-        ).command
+        command: click.Command = importlib.import_module(f"harness.cli.{COMMANDS[name]}").command
         return command
 
 

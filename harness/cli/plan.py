@@ -6,7 +6,7 @@ import json
 
 import click
 
-NOTHING_RUNS = 4
+from harness.cli.exits import EXIT_NOTHING_MEASURED
 
 
 @click.command()
@@ -30,4 +30,4 @@ def command(study: str, *, as_json: bool) -> int:
         from harness.cli.plan_table import show_plan
 
         show_plan(planned, study)
-    return 0 if planned.running else NOTHING_RUNS
+    return 0 if planned.running else EXIT_NOTHING_MEASURED

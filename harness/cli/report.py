@@ -20,16 +20,25 @@ def command(run_dir: Path, *, as_json: bool) -> None:
     summary.md and plots/ there, and prints the table of results.
     """
     from harness.errors import BadInput, RecordsError
+
+    try:
+        show_report(run_dir, as_json=as_json)
+    except RecordsError as error:
+        # The folder is what the user named: theirs to correct.
+        raise BadInput(str(error)) from error
+
+
+def show_report(run_dir: Path, *, as_json: bool) -> None:
+    """Write the report of a run and print its table, where the report lies, and what is next.
+
+    Raises `RecordsError` where the folder is not a run's, is damaged, or cannot be written to.
+    """
     from harness.records.store import read_run
     from harness.report.summary import summarise
     from harness.report.terminal import result_table
     from harness.report.write import write_summary
 
-    try:
-        run = read_run(run_dir)
-    except RecordsError as error:
-        # The folder is what the user named: theirs to correct.
-        raise BadInput(str(error)) from error
+    run = read_run(run_dir)
     summary = summarise(run)
     paths = write_summary(run, summary)
     if as_json:

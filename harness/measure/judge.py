@@ -30,9 +30,7 @@ def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     return Outcome(kind="ok")
 
 
-def plan_mismatch(
-    requested: Sequence[LayerPlan], effective: Sequence[SlotRecord]
-) -> str | None:
+def plan_mismatch(requested: Sequence[LayerPlan], effective: Sequence[SlotRecord]) -> str | None:
     """The first slot that is not where, or not what, was asked for; None if all are."""
     if len(requested) != len(effective):
         return f"asked for {len(requested)} slots, {len(effective)} were loaded"

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from harness.config.study import Speed
-from harness.engines.base import Ids, Session, State
+from harness.engines.base import Ids, Logits, Session, State
 from harness.errors import NotANumber
 from harness.measure.job import Passed
 from harness.records.record import Prefill
-
 
 Clock = Callable[[], float]
 
@@ -69,14 +69,14 @@ def _pass(session: Session, prompts: list[Ids], decoded: Ids, clock: Clock) -> P
         return Passed(prefill=prefill, decode_s=time_decode(session, decoded, state, clock))
 
 
-class _no_garbage_collection:  # noqa: N801 - reads as a statement
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
     """Collect before, and not while: a collection would land on one token's time."""
-
-    def __enter__(self) -> None:
-        gc.collect()
-        gc.disable()
-
-    def __exit__(self, *_: object) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
         gc.enable()
 
 
@@ -84,7 +84,7 @@ def _draw(random: np.random.Generator, session: Session, shape: tuple[int, int])
     return random.integers(0, session.capabilities.n_vocab, size=shape, dtype=np.int64)
 
 
-def _check_finite(logits: np.ndarray, what: str) -> None:  # type: ignore[type-arg]
+def _check_finite(logits: Logits, what: str) -> None:
     if not np.isfinite(logits).all():
         n = int((~np.isfinite(logits)).sum())
         raise NotANumber(f"{n} of {logits.size} logits are NaN or infinite after {what}")

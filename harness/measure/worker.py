@@ -42,7 +42,7 @@ def main() -> None:
     """Read the job, do it, say how it went."""
     channel = Channel(int(sys.argv[1]))
     # Unbuffered: the waiting thread must hold no lock that the interpreter's exit wants.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:  # noqa: PTH123
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
         job = msgspec.json.decode(stdin.readline(), type=Job)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
@@ -90,9 +90,7 @@ def _work(job: Job, channel: Channel) -> None:
             tokenizer = load_tokenizer(job.tokenizer)
             measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
         channel.send(
-            Finished(
-                peak_rss=peak_rss_bytes(), device_peak_bytes=session.device_peak_bytes()
-            )
+            Finished(peak_rss=peak_rss_bytes(), device_peak_bytes=session.device_peak_bytes())
         )
     finally:
         session.close()

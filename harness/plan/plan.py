@@ -18,7 +18,6 @@ from harness.plan.cell import Cell, PlannedCell
 from harness.plan.look import Surroundings, look
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile
-from harness.plan.release import not_in_this_release
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.strategy import LayerPlan, Stage, parse, resolve, warnings
 
@@ -123,11 +122,8 @@ def _reasons(
     if cell.model in seen.unreadable:
         yield seen.unreadable[cell.model]
     absent = _absent(slots, machine)
-    unready = not_in_this_release(cell.engine, slots)
     if absent:
         yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"
-    elif unready is not None:
-        yield unready
 
 
 def _absent(slots: tuple[LayerPlan, ...] | tuple[Stage, ...], machine: Machine) -> list[str]:

@@ -39,6 +39,7 @@ class Sum(NamedTuple):
 
     @property
     def result(self) -> int:
+        """What it comes to."""
         return self.a + self.b if self.sign == "+" else self.a - self.b
 
 

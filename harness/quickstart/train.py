@@ -83,9 +83,7 @@ def train(out: Path, recipe: Recipe, report: Callable[[Progress], None]) -> dict
     )
     encoded = [_encode(tokenizer, turn) for turn in turns]
     sums = [_encode(tokenizer, sum_turn(task)) for task in corpus.held_out_sums(N_SCORED_SUMS)]
-    model = TrainableRwkv4(
-        n_vocab=recipe.n_vocab, n_embd=recipe.n_embd, n_layer=recipe.n_layer
-    )
+    model = TrainableRwkv4(n_vocab=recipe.n_vocab, n_embd=recipe.n_embd, n_layer=recipe.n_layer)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.peak_lr,
@@ -136,9 +134,7 @@ def sum_turn(task: corpus.Sum) -> corpus.Turn:
     return corpus.Turn(f"What is {task.a} {task.sign} {task.b}?", corpus.work_out(task))
 
 
-def held_out_score(
-    model: TrainableRwkv4, sums: list[tuple[np.ndarray, np.ndarray]]
-) -> float:
+def held_out_score(model: TrainableRwkv4, sums: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """Share of sums whose whole working and result greedy decoding would write exactly.
 
     Teacher forcing suffices: greedy decoding writes the expected answer if and only if the

@@ -105,8 +105,13 @@ def create_run_folder(
     (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
     (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
     _write_json(path / FACTS_NAME, facts)
-    _write_json(path / PLAN_NAME, list(plan))
+    write_plan(path, plan)
     (path / RECORDS_NAME).touch()
+
+
+def write_plan(path: Path, plan: Iterable[Mapping[str, Any]]) -> None:
+    """Keep the plan that a run follows from now on: it may go on with other devices or files."""
+    _write_json(path / PLAN_NAME, list(plan))
 
 
 def read_run(path: str | Path) -> Run:
@@ -133,7 +138,7 @@ def _read_records(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...], int]
         return (), (), 0
     data = path.read_bytes()
     whole, newline, torn = data.rpartition(b"\n")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if torn:
         notes = (f"the last line of {path.name} was cut off in writing, and is left out",)
     lines = whole.split(b"\n") if newline else []

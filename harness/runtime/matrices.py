@@ -17,6 +17,7 @@ from harness.runtime.quantise import Mm8
 
 _TILE_ITEMS = 2**18  # int8 weights cast at a time: 1 MiB as float32, which a core's cache holds
 _PACKED_ROWS = 4  # up to here torch's packed int8 kernel beats casting tiles
+_PACKED_MULTIPLE = 64  # of inputs: it reads whole vector registers, beyond the end of odd rows
 
 
 class Matrix(Protocol):
@@ -144,7 +145,10 @@ class Int8Matrix:
     def _is_packed(self, x_dtype: torch.dtype) -> bool:
         """torch's fused kernel is fast for bf16 only; its other formats run in scalar code."""
         return (
-            x_dtype == torch.bfloat16 and self.weight.device.type == "cpu" and _has_packed_int8()
+            x_dtype == torch.bfloat16
+            and self.weight.device.type == "cpu"
+            and self.weight.shape[1] % _PACKED_MULTIPLE == 0
+            and _has_packed_int8()
         )
 
 
@@ -181,8 +185,9 @@ def _has_packed_int8() -> bool:
     """Whether this torch has the kernel, and it computes what we take it for."""
     if not hasattr(torch, "_weight_int8pack_mm"):
         return False
-    x = torch.arange(32, dtype=torch.bfloat16).reshape(1, 32) - 16
-    weight = (torch.arange(64 * 32) % 7 - 3).to(torch.int8).reshape(64, 32)
+    n_in = _PACKED_MULTIPLE
+    x = torch.arange(n_in, dtype=torch.bfloat16).reshape(1, n_in) - n_in / 2
+    weight = (torch.arange(64 * n_in) % 7 - 3).to(torch.int8).reshape(64, n_in)
     try:
         got = _packed_product(x, weight)
     except RuntimeError:

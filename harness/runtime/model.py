@@ -114,19 +114,19 @@ class Model:
         """The same for checked int64 ids [B, T] on the CPU: logits [B, V] or [B, T, V]."""
         state = self._checked_state(ids.shape[0], state)
         x = self.weights.emb[ids]
-        layers = []
+        new_layers = []
         for block, layer, device, dtype in zip(
             self.weights.blocks, state.layers, self._devices, self._dtypes, strict=False
         ):
             x = x.to(device=device, dtype=dtype)
-            x, layer = block.forward(x, layer)
-            layers.append(layer)
+            x, new_layer = block.forward(x, layer)
+            new_layers.append(new_layer)
         if not full_output:
             x = x[:, -1]
         x = x.to(device=self._devices[-1], dtype=self._dtypes[-1])
         last = self.weights.head
         x = ops.layer_norm(x, last.ln_weight, last.ln_bias)
-        return last.head(x).float(), State(tuple(layers))
+        return last.head(x).float(), State(tuple(new_layers))
 
     def empty_state(self, batch: int = 1) -> State:
         """The state before the first token."""
@@ -173,9 +173,7 @@ class Model:
         try:
             ids = torch.as_tensor(tokens)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise BadInput(
-                f"tokens must be ids, or rows of ids of one length: {error}"
-            ) from error
+            raise BadInput(f"tokens must be ids, or rows of ids of one length: {error}") from error
         if ids.numel() == 0 or ids.dim() not in (1, 2):
             raise BadInput(
                 f"tokens have shape {list(ids.shape)}; allowed are [T] and [B, T], not empty"

@@ -17,9 +17,7 @@ _EPS = 1e-5  # of every LayerNorm in RWKV-4
 def layer_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """LayerNorm over the last dimension of x [..., C]."""
     if _needs_float32(x):
-        normed = functional.layer_norm(
-            x.float(), x.shape[-1:], weight.float(), bias.float(), _EPS
-        )
+        normed = functional.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), _EPS)
         return normed.to(x.dtype)
     return functional.layer_norm(x, x.shape[-1:], weight, bias, _EPS)
 

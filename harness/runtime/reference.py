@@ -53,7 +53,9 @@ class ReferenceModel:
         x = self._norm(f"{block}ln1", x)
         previous = state.get(att, torch.zeros_like(x))
         state[att] = x
-        r = torch.sigmoid(w[f"{att}receptance.weight"] @ self._mixed(f"{att}time_mix_r", x, previous))
+        r = torch.sigmoid(
+            w[f"{att}receptance.weight"] @ self._mixed(f"{att}time_mix_r", x, previous)
+        )
         k = w[f"{att}key.weight"] @ self._mixed(f"{att}time_mix_k", x, previous)
         v = w[f"{att}value.weight"] @ self._mixed(f"{att}time_mix_v", x, previous)
         decay = -torch.exp(w[f"{att}time_decay"].reshape(-1))
@@ -75,7 +77,9 @@ class ReferenceModel:
         x = self._norm(f"{block}ln2", x)
         previous = state.get(ffn, torch.zeros_like(x))
         state[ffn] = x
-        r = torch.sigmoid(w[f"{ffn}receptance.weight"] @ self._mixed(f"{ffn}time_mix_r", x, previous))
+        r = torch.sigmoid(
+            w[f"{ffn}receptance.weight"] @ self._mixed(f"{ffn}time_mix_r", x, previous)
+        )
         k = torch.relu(w[f"{ffn}key.weight"] @ self._mixed(f"{ffn}time_mix_k", x, previous)) ** 2
         result: torch.Tensor = r * (w[f"{ffn}value.weight"] @ k)
         return result

@@ -21,9 +21,7 @@ class ModelShape:
     def n_params(self) -> int:
         """Parameters of an original checkpoint, ln0 included."""
         per_block = 5 * self.n_embd**2 + 2 * self.n_embd * self.dim_ffn + 11 * self.n_embd
-        return (
-            2 * self.n_vocab * self.n_embd + per_block * self.n_layer + 4 * self.n_embd
-        )
+        return 2 * self.n_vocab * self.n_embd + per_block * self.n_layer + 4 * self.n_embd
 
     @property
     def matrices(self) -> dict[str, tuple[int, int]]:

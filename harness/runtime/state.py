@@ -33,9 +33,7 @@ class State(NamedTuple):
         return int(self.layers[0].att_x.shape[0])
 
 
-def empty_layer(
-    batch: int, n_embd: int, dtype: torch.dtype, device: torch.device
-) -> LayerState:
+def empty_layer(batch: int, n_embd: int, dtype: torch.dtype, device: torch.device) -> LayerState:
     """The state of a block that has seen nothing."""
 
     def filled(value: float, dtype: torch.dtype) -> torch.Tensor:

@@ -75,19 +75,16 @@ def resolve(strategy: str, n_layer: int) -> tuple[LayerPlan, ...]:
     """
     stages = parse(strategy)
     stored, streaming, n_streamed = _allot(stages, n_layer + 1, strategy)
-    plans: list[LayerPlan] = []
-    for index, stage in enumerate(stages):
-        streamed = n_streamed if index == streaming else 0
-        for slot in range(stored[index] + streamed):
-            plans.append(
-                LayerPlan(
-                    device=stage.device,
-                    dtype=stage.dtype,
-                    weight_dtype=stage.weight_dtype,
-                    streamed=slot >= stored[index],
-                )
-            )
-    return tuple(plans)
+    return tuple(
+        LayerPlan(
+            device=stage.device,
+            dtype=stage.dtype,
+            weight_dtype=stage.weight_dtype,
+            streamed=slot >= stored[index],
+        )
+        for index, stage in enumerate(stages)
+        for slot in range(stored[index] + (n_streamed if index == streaming else 0))
+    )
 
 
 def warnings(strategy: str, n_layer: int) -> tuple[str, ...]:
@@ -180,9 +177,7 @@ def _allot(
 def _parse_stage(text: str, strategy: str) -> Stage:
     match = _STAGE.fullmatch(text)
     if match is None:
-        raise StrategyError(
-            f"invalid strategy '{strategy}': {_what_is_wrong(text)} {_ALLOWED}"
-        )
+        raise StrategyError(f"invalid strategy '{strategy}': {_what_is_wrong(text)} {_ALLOWED}")
     return Stage(
         device=match["device"],
         dtype=match["dtype"],
@@ -205,7 +200,7 @@ def _what_is_wrong(stage: str) -> str:
     for candidate in _repairs(stage):
         if _STAGE.fullmatch(candidate):
             return f"stage '{stage}' is not valid. Did you mean '{candidate}'?"
-    device = stage.split(" ")[0]
+    device = stage.split(" ", maxsplit=1)[0]
     if not re.fullmatch(r"cuda(:[0-9]+)?|mps|cpu", device):
         return f"stage '{stage}' has the unknown device '{device}'."
     return f"stage '{stage}' is not valid."

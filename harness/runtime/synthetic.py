@@ -6,6 +6,7 @@ activations near 1, so that no format over- or underflows. Knows nothing of trai
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class RandomSource:
     def read(self, name: str) -> torch.Tensor:
         """One tensor; the same for the same seed, whatever was read before."""
         size = self._sizes[name]
-        generator = torch.Generator().manual_seed(self._seed * 2**32 + zlib.crc32(name.encode()))
+        # One number from both: torch's CPU generator takes only 32 bits of a seed.
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {name}".encode()))
         noise = torch.empty(size).uniform_(-1, 1, generator=generator)
         return _scaled(name, noise).to(self._dtype)
 
@@ -77,4 +79,4 @@ def _scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
     if name == "emb.weight":
         return noise
     # variance 1/in for unit variance out; doubled for a signal that survives many blocks
-    return noise * (6 / noise.shape[1]) ** 0.5
+    return noise * math.sqrt(6 / noise.shape[1])

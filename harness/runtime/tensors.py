@@ -50,7 +50,7 @@ class FileSource:
 def _read_strided(file: BinaryIO, info: TensorInfo, what: str) -> torch.Tensor:
     dtype = TORCH_DTYPES[info.dtype]
     flat = torch.empty(info.span, dtype=dtype)
-    buffer = memoryview(flat.view(torch.uint8).numpy())
+    buffer = memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
     file.seek(info.offset)
     filled = 0
     while filled < len(buffer):

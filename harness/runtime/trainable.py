@@ -53,7 +53,8 @@ class _Block(nn.Module):
         if hasattr(self, "ln0"):
             x = self.ln0(x)
         x = x + self.att(self.ln1(x))
-        return x + self.ffn(self.ln2(x))
+        y: torch.Tensor = x + self.ffn(self.ln2(x))
+        return y
 
 
 class _TimeMix(nn.Module):
@@ -101,9 +102,7 @@ class _ChannelMix(nn.Module):
         return y
 
 
-def _wkv(
-    w: torch.Tensor, u: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-) -> torch.Tensor:
+def _wkv(w: torch.Tensor, u: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """The WKV recurrence, token by token: k, v [B, T, C]; w (negative), u [C] -> [B, T, C].
 
     The running exponent only stabilises: it cancels exactly, so no gradient flows through it.

@@ -49,8 +49,9 @@ def wkv_sequence(
 ) -> tuple[torch.Tensor, WkvState]:
     """T tokens: k, v [B, T, C] -> outputs [B, T, C] and the state after the last."""
     outputs = []
-    for k_chunk, v_chunk in zip(k.split(_CHUNK, dim=1), v.split(_CHUNK, dim=1), strict=True):
-        out, state = _wkv_chunk(w, u, k_chunk, v_chunk, state)
+    for start in range(0, k.shape[1], _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        out, state = _wkv_chunk(w, u, k[:, chunk], v[:, chunk], state)
         outputs.append(out)
     return torch.cat(outputs, dim=1), state
 

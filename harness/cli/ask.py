@@ -1,0 +1,151 @@
+"""`ask`: one answer from one model, streamed to the terminal."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.language.generate import Generated
+
+BUILTIN = "builtin:quickstart"
+
+
+@click.command()
+@click.argument("question")
+@click.option(
+    "--model", default=BUILTIN, show_default=True, help="Weights: a path, or the shipped."
+)
+@click.option("--strategy", default="cpu fp32", show_default=True, help="Where and in what to run.")
+@click.option("--tokenizer", help="A tokenizers JSON file; the shipped model has its own.")
+@click.option("--prompt", help="Template with {question}.  [default: Bob: {question}⏎⏎Alice:]")
+@click.option("--engine", default="torch", show_default=True, help="Implementation to run.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(min=1))
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0))
+@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1))
+@click.option("--top-k", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--presence-penalty", default=0.0, show_default=True, type=float)
+@click.option("--frequency-penalty", default=0.0, show_default=True, type=float)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--json", "as_json", is_flag=True, help="Print the answer and its timing as JSON.")
+def command(
+    question: str,
+    *,
+    model: str,
+    strategy: str,
+    tokenizer: str | None,
+    prompt: str | None,
+    engine: str,
+    threads: int,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    presence_penalty: float,
+    frequency_penalty: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Answer QUESTION with one model under one strategy.
+
+    The answer ends at a blank line or at the end-of-text token. Greedy unless --temperature is
+    given; the same seed gives the same answer.
+    """
+    from harness.config.study import Answers, Model
+    from harness.engines.base import ModelSource
+    from harness.engines.registry import load_engine
+    from harness.language.generate import generate
+    from harness.language.sampling import SamplingSettings
+    from harness.language.stopping import StopRules
+    from harness.language.template import fill_template
+    from harness.language.tokenizer import load_tokenizer
+
+    weights, tokenizer_path = _files(model, tokenizer)
+    settings = SamplingSettings(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        seed=seed,
+    )
+    encoder = load_tokenizer(tokenizer_path)
+    usual = Answers(questions=BUILTIN)
+    template = Model(weights=model).prompt if prompt is None else prompt
+    loaded = load_engine(engine)
+    click.echo(f"Loading {model} as '{strategy}' …", err=True)
+    started = time.perf_counter()
+    session = loaded.open(ModelSource(weights=weights), strategy, threads=threads)
+    load_s = time.perf_counter() - started
+    for warning in session.warnings():
+        click.echo(f"Note: {warning}", err=True)
+    encoder.check_fits(session.capabilities.n_vocab)
+    answer = generate(
+        session,
+        encoder.encode(fill_template(template, question)),
+        encoder,
+        settings,
+        stop=StopRules(strings=tuple(usual.stop), tokens=tuple(usual.stop_tokens)),
+        max_tokens=max_tokens,
+        on_text=None if as_json else _stream(),
+    )
+    session.close()
+    _finish(answer, load_s, as_json=as_json)
+
+
+def _files(model: str, tokenizer: str | None) -> tuple[Path, Path]:
+    from harness.quickstart import files
+
+    if model == BUILTIN:
+        return files.WEIGHTS, files.TOKENIZER if tokenizer is None else Path(tokenizer)
+    if model.startswith("random:"):
+        raise click.UsageError(f"--model {model}: random weights know nothing to answer")
+    if tokenizer is None:
+        raise click.UsageError(
+            f"--model {model} needs --tokenizer, such as 20B_tokenizer.json for Raven models"
+        )
+    return Path(model), Path(tokenizer)
+
+
+class _stream:  # noqa: N801 - a function with a memory
+    """Prints text as it comes, without the space that models begin an answer with."""
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def __call__(self, text: str) -> None:
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        click.echo(text, nl=False)
+
+
+def _finish(answer: Generated, load_s: float, *, as_json: bool) -> None:
+    import statistics
+
+    per_token = statistics.median(answer.decode_s) if answer.decode_s else None
+    if as_json:
+        import json
+
+        document = {
+            "text": answer.text.strip(),
+            "token_ids": list(answer.token_ids),
+            "stop": answer.stop,
+            "prompt_tokens": answer.prompt_tokens,
+            "load_s": load_s,
+            "prefill_s": answer.prefill_s,
+            "decode_s": list(answer.decode_s),
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    speed = "" if per_token is None else f", {1 / per_token:.1f} tok/s"
+    click.echo()
+    click.echo(
+        f"Load {load_s:.2f} s, prompt of {answer.prompt_tokens} tokens {answer.prefill_s:.3f} s, "
+        f"{len(answer.token_ids)} tokens{speed} ({answer.stop.replace('_', ' ')})",
+        err=True,
+    )

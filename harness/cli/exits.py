@@ -1,0 +1,7 @@
+"""Exit codes, the same for every command."""
+
+EXIT_GATE_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_CELL_FAILED = 3
+EXIT_NOTHING_MEASURED = 4
+EXIT_INTERRUPTED = 130

@@ -1,0 +1,69 @@
+"""Prepare what all trials of a run share: identities of the models, resolved plans, facts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.config.load import LoadedStudy
+from harness.machine import Machine
+from harness.measure.identity import ModelIdentity, identify_model
+from harness.measure.trial import Bench
+from harness.plan.cell import Cell
+from harness.plan.look import look
+from harness.plan.plan import Plan
+from harness.runtime.strategy import LayerPlan, resolve
+
+
+def identify_models(
+    loaded: LoadedStudy, planned: Plan, on_model: Callable[[str], None]
+) -> dict[str, ModelIdentity]:
+    """Hash the files of every planned model; `on_model` hears of each before it is read."""
+    identities = {}
+    for model in dict.fromkeys(one.cell.model for one in planned.cells):
+        on_model(model)
+        identities[model] = identify_model(loaded, model)
+    return identities
+
+
+def run_identity(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[str, Any]:
+    """What two runs of the same study have in common: content, never paths."""
+    return {
+        "study_sha256": loaded.sha256,
+        "models": {
+            name: {
+                "weights_sha256": model.weights_sha256,
+                "tokenizer_sha256": model.tokenizer_sha256,
+            }
+            for name, model in models.items()
+        },
+    }
+
+
+def prepare_bench(
+    loaded: LoadedStudy,
+    planned: Plan,
+    machine: Machine,
+    models: dict[str, ModelIdentity],
+    folder: Path,
+) -> Bench:
+    """The bench of a run in `folder`."""
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    return Bench(
+        loaded=loaded,
+        machine_facts=machine.facts,
+        models=models,
+        plans=_resolve(loaded, planned),
+        logs=logs,
+    )
+
+
+def _resolve(loaded: LoadedStudy, planned: Plan) -> dict[Cell, tuple[LayerPlan, ...] | None]:
+    shapes = look(loaded).shapes
+    plans: dict[Cell, tuple[LayerPlan, ...] | None] = {}
+    for one in planned.cells:
+        shape = None if one.cell.engine == "fake" else shapes.get(one.cell.model)
+        plans[one.cell] = None if shape is None else resolve(one.cell.strategy, shape.n_layer)
+    return plans
