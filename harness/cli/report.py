@@ -10,7 +10,7 @@ import click
 from harness.cli.console import console
 
 
-@click.command()
+@click.command(short_help="Make a run's report again from its records.")
 @click.argument("run_dir", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(run_dir: Path, *, as_json: bool) -> None:

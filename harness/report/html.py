@@ -25,7 +25,7 @@ def render_html(page: Page) -> str:
     inline = {
         # Ours, and escaped where it was drawn.
         (model.slug, plot.kind): Markup(  # noqa: S704
-            to_inline(plot.svg, f"{model.slug}-{plot.kind}", f"{plot.title}. {plot.says}")
+            to_inline(plot.svg, f"{model.slug}_{plot.kind}", f"{plot.title}. {plot.says}")
         )
         for model in page.models
         for plot in model.plots

@@ -46,13 +46,7 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
     frame = axes.get_window_extent()
     taken = [_occupied(axes, point) for point in points]
     for point in points:
-        tries = [_annotate(axes, point, place) for place in _PLACES]
-        boxes = [label.get_window_extent() for label in tries]
-        chosen = next((at for at, box in enumerate(boxes) if _is_free(box, frame, taken)), 0)
-        for at, label in enumerate(tries):
-            if at != chosen:
-                label.remove()
-        taken.append(boxes[chosen])
+        taken.append(_place(axes, point, frame, taken))
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -93,6 +87,17 @@ def _lay_out(axes: Axes) -> None:
     figure = axes.figure
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()
+
+
+def _place(axes: Axes, point: Point, frame: Bbox, taken: Sequence[Bbox]) -> Bbox:
+    """Write one text where it is free, or at the first place if none is; returns what it covers."""
+    for place in _PLACES:
+        label = _annotate(axes, point, place)
+        box = label.get_window_extent()
+        if _is_free(box, frame, taken):
+            return box
+        label.remove()
+    return _annotate(axes, point, _PLACES[0]).get_window_extent()
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:

@@ -26,7 +26,7 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     """The part of one model."""
 
     name: str
-    slug: str  # unique within the page, fit for ids and names of files
+    slug: str  # unique within the page; letters, digits and dashes: for ids and files
     weights: str
     sentence: str  # the answer first
     choices: Table | None

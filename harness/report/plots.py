@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from harness.report import numbers, plot_bars, plot_curves
-from harness.report.style import Drawing, house_style, to_png, to_svg
+from harness.report.style import Drawing, house_style, settle, to_png, to_svg
 from harness.report.table import Table
 from harness.report.values import ModelSummary
 
@@ -46,6 +46,7 @@ def draw_plots(model: ModelSummary) -> tuple[Plot, ...]:
             drawing = draw(model)
             if drawing is None:
                 continue
+            settle(drawing.figure)
             drawn.append(
                 Plot(
                     kind=kind,

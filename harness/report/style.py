@@ -110,6 +110,12 @@ def size_axis(axis: Axis, largest: float) -> str:
     return name
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out once, so that all its files look alike and none pays for it again."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def to_svg(figure: Figure) -> str:
     """The figure as SVG, without the date and without trailing blanks."""
     buffer = io.StringIO()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+
 from harness.config.study import Answers, Model, Speed, Study, Workloads
 from harness.plan.cell import Cell
 from harness.records.record import (
@@ -186,7 +188,10 @@ def plausible() -> Fabricated:
     peaks = {"cpu fp32": 262, "cpu bf16": 255, "cpu fp32i8": 251, mixed: 256}
     for strategy, speed in speeds.items():
         run.speed(strategy, speed, peaks[strategy], tokens=64)
-        run.answers(strategy, wrong={"cpu bf16": ("sum",), "cpu fp32i8": ("poem", "script")}.get(strategy, ()))
+        run.answers(
+            strategy,
+            wrong={"cpu bf16": ("sum",), "cpu fp32i8": ("poem", "script")}.get(strategy, ()),
+        )
     for strategy, speed in speeds.items():
         peak = 220 + (peaks[strategy] - 240) * 30
         run.speed(strategy, speed / 60, peak, model="random-169m", tokens=64)
@@ -228,3 +233,57 @@ def with_every_failure() -> Fabricated:
         cell = run.planned(run.cell(f"cpu fp32 *{number}"), trials=1)
         run.add(cell, outcome=kind, reason=f"fabricated {kind}", detail="Traceback <of> & things")
     return run
+
+
+def hostile() -> Fabricated:
+    """Everything that a page shows and that somebody else wrote tries to break it."""
+    name = 'x"><script>alert("$m$")</script> 世界 | `a`'
+    run = Fabricated(["cpu fp32", "cpu bf16"], {name: "<img src=x onerror=y>.pth"})
+    run.speed("cpu fp32", 100)
+    run.answers("cpu fp32")
+    run.answers("cpu bf16", wrong=[question[0] for question in QUESTIONS])
+    cell = run.planned(run.cell("cpu bf16"), warnings=["<script>warn</script> | *loud*"])
+    run.add(cell, outcome="crashed", reason="</td><script>why</script>", detail="</pre><script>x")
+    run.records[0] = msgspec.structs.replace(
+        run.records[0], facts={**FACTS, "os": "<script>fact</script>"}
+    )
+    return run
+
+
+def skips_only() -> Fabricated:
+    """A machine that can run nothing of the study."""
+    run = Fabricated(["cuda fp16", "cuda fp16i8"])
+    for strategy in run.strategies:
+        for workload in ("speed", "answers"):
+            run.planned(run.cell(strategy, workload), skip_reason="no CUDA device")
+    return run
+
+
+def failures_only() -> Fabricated:
+    """Every cell crashed."""
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    for strategy in run.strategies:
+        cell = run.planned(run.cell(strategy), trials=2)
+        for trial in range(2):
+            run.add(cell, trial=trial, outcome="crashed", reason="signal 11")
+    return run
+
+
+def one_trial() -> Fabricated:
+    """The least that can be measured: one trial, no memory, one token."""
+    run = Fabricated(trials=1)
+    cell = run.planned(run.cell("cpu fp32"))
+    run.add(cell, decode_tok_per_s=100.0, decode_s=[[0.01]])
+    return run
+
+
+EVERY = {
+    "plausible": plausible,
+    "every failure": with_every_failure,
+    "devices": with_devices,
+    "hostile": hostile,
+    "skips only": skips_only,
+    "failures only": failures_only,
+    "one trial": one_trial,
+    "empty": Fabricated,
+}

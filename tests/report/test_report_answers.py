@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import pytest
+from fabricate import QUESTIONS, Fabricated
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.records.record import Answer
+from harness.report.answers import first_difference
+
+ids = st.lists(st.integers(0, 5), max_size=8)
+
+
+@given(ids, ids)
+def test_before_the_first_difference_all_tokens_are_the_same(mine, other):
+    at = first_difference(mine, other)
+    if at is None:
+        assert mine == other
+    else:
+        assert mine[:at] == other[:at]
+        assert mine[at : at + 1] != other[at : at + 1]
+
+
+@pytest.mark.parametrize(
+    "mine, other, at", [([1, 2], [1, 2, 3], 2), ([1, 2, 3], [1, 2], 2), ([], [], None)]
+)
+def test_an_answer_that_ends_earlier_differs_at_its_end(mine, other, at):
+    assert first_difference(mine, other) == at
+
+
+def answered(run, strategy, texts):
+    """An answers cell: question id -> (text, token ids, right)."""
+    cell = run.planned(run.cell(strategy, "answers"))
+    given = [Answer(id=q, text=t, token_ids=i, right=r) for q, (t, i, r) in texts.items()]
+    run.add(cell, answers=given)
+    return cell
+
+
+def test_answers_are_compared_with_the_references(summary_of):
+    run = Fabricated()
+    run.answers("cpu fp32")
+    run.answers("cpu bf16", wrong=("sum",))
+    model = summary_of(run).models[0]
+    rows = {row.label: row for row in model.rows}
+    assert (rows["cpu bf16"].agreement.same, rows["cpu bf16"].agreement.of) == (3, 4)
+    assert rows["cpu fp32"].agreement is None
+    question = next(question for question in model.questions if question.id == "sum")
+    reference, other = question.answers
+    assert not reference.compared
+    right, wrong = QUESTIONS[1][3], QUESTIONS[1][4]
+    assert other.text[: other.same_characters] == right[: other.same_characters]
+    assert other.text[other.same_characters] != right[other.same_characters]
+    assert other.first_difference == len(wrong) - 1  # one token per character here
+    assert [question.differs for question in model.questions] == [False, True, False, False]
+
+
+def test_other_tokens_behind_the_same_text_are_a_difference(summary_of):
+    run = Fabricated()
+    answered(run, "cpu fp32", {"q": ("ab", [1, 2], True)})
+    answered(run, "cpu bf16", {"q": ("ab", [3], True)})
+    answer = summary_of(run).models[0].questions[0].answers[1]
+    assert answer.first_difference == 0
+    assert answer.same_characters == 2
+
+
+def test_only_questions_with_a_pattern_are_scored(rows_of):
+    run = Fabricated()
+    run.answers("cpu fp32", wrong=("sum", "poem"))
+    row = rows_of(run)["cpu fp32"]
+    assert (row.score.right, row.score.of) == (2, 3)
+    assert row.score.low < 2 / 3 < row.score.high
+    assert {name: (s.right, s.of) for name, s in row.categories.items()} == {
+        "facts": (2, 2),
+        "arithmetic": (0, 1),
+    }
+
+
+def test_questions_without_patterns_give_no_score_and_say_so(rows_of):
+    run = Fabricated()
+    answered(run, "cpu fp32", {"q": ("ab", [1, 2], None)})
+    row = rows_of(run)["cpu fp32"]
+    assert row.score is None
+    assert row.missing["score"] == "no question has a pattern of a right answer"
+
+
+def test_answers_that_were_judged_wrong_are_still_shown_and_scored(rows_of):
+    run = Fabricated()
+    cell = run.planned(run.cell("cpu fp32", "answers"))
+    wrong = Answer(id="q", text="x", token_ids=[1], right=False)
+    run.add(cell, outcome="wrong_answers", reason="all alike", answers=[wrong])
+    row = rows_of(run)["cpu fp32"]
+    assert (row.score.right, row.score.of) == (0, 1)
+    assert row.outcomes[0].state == "failed"
+
+
+def test_the_answers_of_a_crash_are_not_scored(rows_of):
+    run = Fabricated()
+    cell = run.planned(run.cell("cpu fp32", "answers"))
+    run.add(
+        cell,
+        outcome="crashed",
+        reason="boom",
+        answers=[Answer(id="q", text="x", token_ids=[1], right=True)],
+    )
+    row = rows_of(run)["cpu fp32"]
+    assert row.score is None
+    assert row.missing["score"] == "crashed: boom"
+
+
+def test_without_answers_of_the_reference_nothing_is_compared(summary_of):
+    run = Fabricated()
+    run.speed("cpu fp32", 100)
+    run.answers("cpu bf16")
+    model = summary_of(run).models[0]
+    assert all(row.agreement is None for row in model.rows)
+    assert not any(given.compared for question in model.questions for given in question.answers)
+
+
+def test_trials_that_answer_differently_are_warned_of(summary_of):
+    run = Fabricated()
+    cell = run.planned(run.cell("cpu fp32", "answers"), trials=2)
+    for trial, text in enumerate("ab"):
+        answer = Answer(id="q7", text=text, token_ids=[trial])
+        run.add(cell, trial=trial, answers=[answer])
+    warnings = [w for w in summary_of(run).warnings if "not deterministic" in w]
+    assert len(warnings) == 1
+    assert "q7" in warnings[0]

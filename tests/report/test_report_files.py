@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import fabricate
+import pytest
+from rich.console import Console
+
+from harness.cli.main import main
+from harness.errors import RecordsError
+from harness.report.terminal import result_table
+from harness.report.write import write_report
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return fabricate.with_every_failure().write(tmp_path / "run")
+
+
+def report(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["report", *map(str, arguments)])
+    return stop.value.code
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_report_lies_beside_the_records(run_dir):
+    paths = write_report(run_dir)
+    assert paths.html == run_dir / "report.html"
+    assert paths.markdown == run_dir / "summary.md"
+    assert {p.suffix for p in paths.plots} == {".svg", ".png"}
+    assert all(path.is_file() for path in (paths.html, paths.markdown, *paths.plots))
+
+
+def test_writing_it_twice_changes_no_byte_and_leaves_nothing_behind(run_dir):
+    before = contents(run_dir)
+    paths = write_report(run_dir)
+    first = contents(run_dir)
+    assert set(first) - set(before) == {
+        path.relative_to(run_dir) for path in (paths.html, paths.markdown, *paths.plots)
+    }
+    write_report(run_dir)
+    assert contents(run_dir) == first
+
+
+def test_the_place_of_the_folder_is_not_in_the_report(tmp_path):
+    for place in ("here", "there"):
+        write_report(fabricate.with_every_failure().write(tmp_path / place / "run"))
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")
+
+
+def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(run_dir, monkeypatch):
+    write_report(run_dir)
+    before = contents(run_dir)
+
+    def refuse(self, target):
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(RecordsError, match="No space left on device"):
+        write_report(run_dir)
+    assert contents(run_dir) == before
+
+
+def test_the_markdown_links_plots_that_are_there(run_dir):
+    text = write_report(run_dir).markdown.read_text(encoding="utf-8")
+    links = [part.split(")")[0] for part in text.split("](plots/")[1:]]
+    assert len(links) == 5
+    assert all((run_dir / "plots" / link).is_file() for link in links)
+
+
+@pytest.mark.parametrize("name", fabricate.EVERY)
+def test_the_table_fits_80_columns_and_cuts_nothing_off(name, summary_of):
+    out = io.StringIO()
+    Console(file=out, width=80, emoji=False).print(
+        result_table(summary_of(fabricate.EVERY[name]()))
+    )
+    assert max(len(line) for line in out.getvalue().splitlines()) <= 80
+    assert "…" not in out.getvalue()
+
+
+def test_the_command_ends_with_the_path_and_the_next_command(run_dir, capsys):
+    assert report(run_dir) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"Report: {run_dir / 'report.html'}"
+    assert lines[-1].startswith("Next: python -m webbrowser file://")
+    assert all(len(line) <= 80 for line in lines[:-2])
+
+
+def test_the_table_has_speed_memory_accuracy_and_outcome_of_every_strategy(summary_of):
+    out = io.StringIO()
+    Console(file=out, width=80).print(result_table(summary_of(fabricate.plausible())))
+    first = out.getvalue().split("random-169m")[0]
+    line = next(line for line in first.splitlines() if line.startswith("cpu fp32 (ref)"))
+    assert line.split()[-1] == "ok"
+    assert "MiB" in line
+    assert "3 of 3" in line
+    assert "±" in line
+    assert "skipped: no CUDA device on this machine" in first
+
+
+def test_json_is_json_and_nothing_else(run_dir, capsys):
+    assert report(run_dir, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["report"]["html"].endswith("report.html")
+    assert document["summary"]["models"][0]["rows"][0]["decode_tok_per_s"]["n"] == 3
+
+
+@pytest.mark.parametrize("damage", ["nothing there", "not a run", "torn in the middle"])
+def test_a_folder_that_is_no_run_is_bad_input(damage, tmp_path, run_dir, capsys):
+    folder = {"nothing there": tmp_path / "none", "not a run": tmp_path}.get(damage, run_dir)
+    if damage == "torn in the middle":
+        records = run_dir / "records.jsonl"
+        records.write_bytes(b'{"schema": \n' + records.read_bytes())
+    assert report(folder) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert str(folder) in captured.err.replace("\n", "")
+    assert "Traceback" not in captured.err
+
+
+def test_a_torn_last_line_is_noted(run_dir, capsys):
+    with (run_dir / "records.jsonl").open("ab") as file:
+        file.write(b'{"schema": 1, "ke')
+    assert report(run_dir) == 0
+    assert "cut off" in capsys.readouterr().out
+    assert "cut off" in (run_dir / "report.html").read_text(encoding="utf-8")
+
+
+def test_naming_the_command_loads_nothing_heavy():
+    heavy = ["matplotlib", "scipy", "pandas", "jinja2", "torch", "numpy"]
+    program = f"""
+import sys
+import harness.cli.report
+print([name for name in {heavy!r} if name in sys.modules])
+import harness.report.write, harness.report.terminal
+print([name for name in ("torch", "harness.measure", "matplotlib.pyplot") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]

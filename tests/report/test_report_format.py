@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report import format as fmt
+
+
+@given(st.floats(1e-3, 1e12))
+def test_numbers_keep_three_significant_digits(value):
+    shown = float(fmt.number(value).replace(",", ""))
+    assert shown == pytest.approx(value, rel=0.00502)
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [(0, "0"), (9.996, "10.0"), (99.96, "100"), (1234.5, "1,234"), (-1.5, "−1.50"),
+     (float("nan"), "not a number"), (float("inf"), "∞")],
+)  # fmt: skip
+def test_numbers_at_the_edges(value, shown):
+    assert fmt.number(value) == shown
+
+
+def test_both_ends_of_an_interval_have_the_decimals_of_its_value():
+    assert fmt.interval(9.871, 11.2345, 10.5) == "9.9 to 11.2"
+    assert fmt.interval(None, 11.0, 10.5) is None
+
+
+@pytest.mark.parametrize(
+    "n_bytes, shown",
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (310 * 2**20, "310 MiB"),
+     (int(5.5 * 2**30), "5.50 GiB"), (2**50, "1,024 TiB")],
+)  # fmt: skip
+def test_sizes_are_in_iec_units(n_bytes, shown):
+    assert fmt.size(n_bytes) == shown
+
+
+@given(st.integers(1, 2**49))
+def test_a_size_is_read_in_a_unit_that_fits(n_bytes):
+    name, unit = fmt.unit_of(n_bytes)
+    assert 1 <= n_bytes / unit < 1024
+    assert fmt.size(n_bytes).endswith(f" {name}")
+
+
+@pytest.mark.parametrize(
+    "value, shown", [(0.0123, "12.3 ms"), (0.9999, "1,000 ms"), (1.5, "1.50 s"), (61.04, "61.0 s")]
+)
+def test_seconds(value, shown):
+    assert fmt.seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    "items, shown",
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")],
+)
+def test_listings(items, shown):
+    assert fmt.listing(items) == shown
+
+
+@pytest.mark.parametrize(
+    "iso, shown",
+    [
+        (None, "–"),
+        ("2024-05-01T10:02:03+00:00", "2024-05-01 10:02 UTC"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_clock_times(iso, shown):
+    assert fmt.clock_time(iso) == shown

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import fabricate
+import pytest
+from fabricate import Fabricated
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.report import plot_bars, plot_curves
+from harness.report.labels import _apart
+from harness.report.plots import draw_plots
+from harness.report.style import house_style, to_inline, to_png, to_svg
+
+DRAWINGS = (
+    plot_bars.decode,
+    plot_bars.prefill,
+    plot_bars.memory,
+    plot_curves.tradeoff,
+    plot_curves.latency,
+)
+
+
+def texts(svg):
+    root = ET.fromstring(svg)
+    return ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def axes_of(draw, model):
+    with house_style():
+        drawing = draw(model)
+    return drawing, drawing.figure.axes[0]
+
+
+@pytest.fixture
+def model_of(summary_of):
+    return lambda run: summary_of(run).models[0]
+
+
+def test_a_model_has_five_plots_each_with_its_numbers_and_its_words(model_of):
+    plots = draw_plots(model_of(fabricate.plausible()))
+    assert [plot.kind for plot in plots] == ["decode", "prefill", "memory", "tradeoff", "latency"]
+    for plot in plots:
+        assert plot.png.startswith(b"\x89PNG")
+        assert all(table.rows for table in plot.tables)
+        assert "cpu fp32i8 *3 -> cpu fp32: " in plot.says
+        assert plot.title in texts(plot.svg)
+
+
+def test_the_same_numbers_give_the_same_bytes(model_of):
+    model = model_of(fabricate.with_every_failure())
+    first, second = draw_plots(model), draw_plots(model)
+    assert [(p.svg, p.png) for p in first] == [(p.svg, p.png) for p in second]
+    assert not any("<dc:date>" in plot.svg for plot in first)
+
+
+def test_the_users_own_settings_of_matplotlib_change_nothing(model_of):
+    import matplotlib as mpl
+
+    model = model_of(fabricate.with_every_failure())
+    usual = draw_plots(model)
+    with mpl.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.fonttype": "path"}):
+        assert [p.svg for p in draw_plots(model)] == [p.svg for p in usual]
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_where_there_are_no_numbers_nothing_is_drawn(draw, model_of):
+    with house_style():
+        assert draw(model_of(fabricate.failures_only())) is None
+        assert draw(model_of(fabricate.skips_only())) is None
+
+
+def test_the_least_that_can_be_measured_is_drawn_without_an_interval(model_of):
+    (plot,) = draw_plots(model_of(fabricate.one_trial()))
+    assert plot.kind == "decode"
+    assert plot.title.endswith("median of 1 trial")
+    assert any("no interval" in text for text in texts(plot.svg))
+
+
+@pytest.mark.parametrize("draw", [plot_bars.decode, plot_bars.prefill, plot_bars.memory])
+def test_bars_begin_at_zero_and_end_within_the_axes(draw, model_of):
+    _, axes = axes_of(draw, model_of(fabricate.with_devices()))
+    left, right = axes.get_xlim()
+    assert left == 0
+    assert all(bar.get_x() >= 0 for bar in axes.patches)
+    assert all(bar.get_x() + bar.get_width() < right for bar in axes.patches)
+
+
+def test_bars_are_as_long_as_the_numbers(model_of):
+    model = model_of(fabricate.plausible())
+    _, axes = axes_of(plot_bars.decode, model)
+    values = [row.decode_tok_per_s.value for row in model.rows if row.decode_tok_per_s]
+    assert [bar.get_width() for bar in axes.patches] == values
+
+
+def test_the_parts_of_a_memory_bar_add_up_to_the_peak(model_of):
+    model = model_of(fabricate.plausible())
+    _, axes = axes_of(plot_bars.memory, model)
+    ends = {bar.get_x() + bar.get_width() for bar in axes.patches if bar.get_x() > 0}
+    assert ends == {row.memory.peak_rss_bytes for row in model.rows if row.memory.peak_rss_bytes}
+
+
+def test_what_failed_is_named_where_its_bar_would_be_and_what_was_skipped_is_not_drawn(model_of):
+    with house_style():
+        drawing = plot_bars.decode(model_of(fabricate.with_every_failure()))
+        shown = " ".join(texts(to_svg(drawing.figure)))
+    for kind in fabricate.FAILURES:
+        assert (f"fabricated {kind}" in shown) == (kind != "skipped")
+
+
+def test_speeds_far_apart_get_a_logarithmic_axis_that_says_so(model_of):
+    _, axes = axes_of(plot_curves.latency, model_of(fabricate.with_devices()))
+    assert axes.get_yscale() == "log"
+    assert "logarithmic" in axes.get_ylabel()
+    _, axes = axes_of(plot_curves.latency, model_of(fabricate.plausible()))
+    assert axes.get_ylim()[0] == 0
+
+
+def test_an_interval_that_reaches_below_zero_is_drawn_all_the_same(model_of):
+    run = Fabricated(trials=2)
+    for strategy, speeds in (("cpu fp32", (10.0, 90.0)), ("cpu bf16", (2.0, 2.1))):
+        cell = run.planned(run.cell(strategy))
+        for trial, speed in enumerate(speeds):
+            memory = fabricate.Memory(peak_rss_bytes=fabricate.MIB)
+            run.add(cell, trial=trial, decode_tok_per_s=speed, memory=memory)
+    plots = draw_plots(model_of(run))
+    assert [plot.kind for plot in plots] == ["decode", "memory", "tradeoff"]
+
+
+@pytest.mark.parametrize("make", [fabricate.plausible, fabricate.with_devices])
+def test_labels_of_points_cover_neither_each_other_nor_a_point(make, model_of):
+    drawing, axes = axes_of(plot_curves.tradeoff, model_of(make()))
+    drawing.figure.draw_without_rendering()
+    names = [text for text in axes.texts if text.get_text() not in ("", "better")]
+    boxes = [text.get_window_extent() for text in names]
+    assert len(boxes) > 3
+    for at, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:at])
+    points = [line.get_xydata()[0] for line in axes.lines if len(line.get_xydata()) == 1]
+    for x, y in axes.transData.transform(points):
+        assert not any(box.x0 < x < box.x1 and box.y0 < y < box.y1 for box in boxes)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.01, 0.08))
+def test_labels_of_lines_keep_their_order_and_their_distance(shares, step):
+    wanted = [(share, at) for at, share in enumerate(sorted(shares))]
+    placed = _apart(wanted, step)
+    assert [at for _, at in placed] == [at for _, at in wanted]
+    heights = [share for share, _ in placed]
+    assert all(b - a >= step - 1e-9 for a, b in pairwise(heights))
+    assert heights[-1] <= 1 + 1e-9
+
+
+def test_labels_that_have_room_stay_where_they_belong():
+    assert _apart([(0.1, 0), (0.5, 1), (0.9, 2)], 0.05) == [
+        (pytest.approx(0.1), 0),
+        (pytest.approx(0.5), 1),
+        (pytest.approx(0.9), 2),
+    ]
+
+
+def test_names_are_drawn_as_they_are_written_and_escaped(model_of):
+    model = model_of(fabricate.hostile())
+    for plot in draw_plots(model):
+        assert "<script>" not in plot.svg
+        assert any(model.name in text for text in texts(plot.svg))  # "$m$" is no formula
+
+
+def test_an_inline_drawing_has_the_pages_colours_ids_of_its_own_and_a_label(model_of):
+    plot = draw_plots(model_of(fabricate.plausible()))[0]
+    inline = to_inline(plot.svg, "here", 'says "so" & <so>')
+    root = ET.fromstring(inline)
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == 'says "so" & <so>'
+    ids = [node.get("id") for node in root.iter() if node.get("id")]
+    assert ids
+    assert all(name.startswith("here-") for name in ids)
+    assert "http" not in inline
+    assert "currentColor" in inline
+    assert "<metadata" not in inline
+
+
+def test_a_png_says_nothing_of_who_made_it(model_of):
+    with house_style():
+        png = to_png(plot_bars.decode(model_of(fabricate.plausible())).figure)
+    assert b"Software" not in png
