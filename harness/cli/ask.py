@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BUILTIN = "builtin:quickstart"
 
 
-@click.command()
+@click.command(short_help="Ask one model one question.")
 @click.argument("question")
 @click.option(
     "--model", default=BUILTIN, show_default=True, help="Weights: a path, or the shipped."
@@ -23,14 +23,54 @@ BUILTIN = "builtin:quickstart"
 @click.option("--tokenizer", help="A tokenizers JSON file; the shipped model has its own.")
 @click.option("--prompt", help="Template with {question}.  [default: Bob: {question}⏎⏎Alice:]")
 @click.option("--engine", default="torch", show_default=True, help="Implementation to run.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0))
-@click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1))
-@click.option("--top-k", default=0, show_default=True, type=click.IntRange(min=0))
-@click.option("--presence-penalty", default=0.0, show_default=True, type=float)
-@click.option("--frequency-penalty", default=0.0, show_default=True, type=float)
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."
+)
+@click.option(
+    "--max-tokens",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Longest answer.",
+)
+@click.option(
+    "--temperature",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="0 is greedy.",
+)
+@click.option(
+    "--top-p",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Keep the likeliest tokens up to this share.",
+)
+@click.option(
+    "--top-k",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Keep this many tokens; 0 keeps all.",
+)
+@click.option(
+    "--presence-penalty",
+    default=0.0,
+    show_default=True,
+    type=float,
+    help="Taken from the logit of a token once it was said.",
+)
+@click.option(
+    "--frequency-penalty",
+    default=0.0,
+    show_default=True,
+    type=float,
+    help="Taken from it each time it was said.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draws."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its timing as JSON.")
 def command(
     question: str,

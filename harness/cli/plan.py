@@ -9,7 +9,7 @@ import click
 from harness.cli.exits import EXIT_NOTHING_MEASURED
 
 
-@click.command()
+@click.command(short_help="Show what a study would run here, and what not.")
 @click.argument("study")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(study: str, *, as_json: bool) -> int:

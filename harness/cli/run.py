@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.records.store import RecordStore
 
 
-@click.command()
+@click.command(short_help="Measure a study and write its report.")
 @click.argument("study")
 @click.option(
     "--results",

@@ -9,7 +9,7 @@ import click
 from harness.errors import BadInput
 
 
-@click.command()
+@click.command(short_help="Write the JSON Schema of studies, for editors.")
 @click.option(
     "-o",
     "--output",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from harness.quickstart.train import Progress
 
 
-@click.command()
+@click.command(short_help="Train the shipped model again.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for model.pth, tokenizer.json and training.json.",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="CPU threads; two stall on small machines.",
+)
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Of weights and order.  [default: shipped]"
 )
@@ -36,15 +42,16 @@ def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_
     from harness.errors import MissingExtra
     from harness.quickstart.train import Recipe, train
 
-    try:
-        import torch  # noqa: F401 - only to say it early
-    except ImportError as error:
-        raise MissingExtra("torch", "torch") from error
     chosen = {"threads": threads, "seed": seed, "steps": steps}
     recipe = Recipe(**{name: value for name, value in chosen.items() if value is not None})
     progress = console(stderr=True)
     progress.print(f"Writing the corpus and training {recipe.steps} steps …", markup=False)
-    log = train(out, recipe, lambda now: progress.print(_line(now), markup=False))
+    try:
+        log = train(out, recipe, lambda now: progress.print(_line(now), markup=False))
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise MissingExtra("torch", "torch") from error
+        raise
     if as_json:
         import json
 

@@ -69,13 +69,14 @@ def run_job(
     """
     kills_before = oom_kills()
     messages: list[Message] = []
-    with log.open("ab") as output, _started(job, output) as (process, pipe):
-        try:
+    timed_out = interrupted = False
+    returncode = -signal.SIGKILL
+    try:
+        with log.open("ab") as output, _started(job, output) as (process, pipe):
             timed_out = not _listen(pipe, deadline_s, messages, on_message, on_wait)
-            interrupted = False
-        except KeyboardInterrupt:
-            timed_out, interrupted = False, True
-        returncode = _end(process, kill=timed_out or interrupted)
+            returncode = _end(process, kill=timed_out)
+    except KeyboardInterrupt:
+        interrupted = True  # leaving the block has killed the worker
     ended = Ended(
         messages=tuple(messages),
         returncode=returncode,

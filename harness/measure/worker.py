@@ -18,7 +18,7 @@ import msgspec
 
 from harness.engines.base import Engine, ModelSource, Session
 from harness.engines.registry import load_engine
-from harness.errors import HarnessError, NotANumber, Unsupported
+from harness.errors import HarnessError, NotANumber
 from harness.language.tokenizer import load_tokenizer
 from harness.machine.memory import peak_rss_bytes
 from harness.measure.answers import measure_answers
@@ -66,7 +66,7 @@ def describe(error: BaseException) -> Failed:
 def _kind(error: BaseException) -> str:
     if isinstance(error, NotANumber):
         return "not_a_number"
-    if isinstance(error, Unsupported):
+    if isinstance(error, HarnessError):  # refused in words: a device, a file, a tokenizer
         return "unsupported"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this file has no torch
         return "out_of_memory_device"

@@ -16,6 +16,7 @@ from harness.report.values import Summary
 
 QUICKSTART = "builtin:quickstart"
 RANDOM = "random:"
+WIDE = 0.25  # half an interval, as a share of the value, from which comparing is idle
 
 
 def cautions(summary: Summary, cells: Sequence[CellTrials]) -> Iterator[str]:
@@ -24,6 +25,7 @@ def cautions(summary: Summary, cells: Sequence[CellTrials]) -> Iterator[str]:
     yield from _of_models(summary)
     yield from _of_facts(summary)
     yield from _of_single_trials(summary)
+    yield from _of_wide_intervals(summary)
     for cell in cells:
         yield from _of_cell(cell)
     yield from _recorded(summary)
@@ -69,6 +71,24 @@ def _of_single_trials(summary: Summary) -> Iterator[str]:
         f"{who} {'was' if every or len(single) == 1 else 'were'} timed in one trial only: there "
         "is no interval, and no difference can be told from noise."
     )
+
+
+def _of_wide_intervals(summary: Summary) -> Iterator[str]:
+    wide = [
+        f"{model.name}, {row.label}"
+        for model in summary.models
+        for row in model.rows
+        if (speed := row.decode_tok_per_s) is not None
+        and speed.low is not None
+        and speed.high is not None
+        and speed.high - speed.low > 2 * WIDE * speed.value
+    ]
+    if wide:
+        yield (
+            f"The decode speed of {listing(wide)} is known to no better than "
+            f"± {WIDE * 100:.0f} %: the trials are too few or too noisy. Raise the number of "
+            "trials in the study, or quieten the machine."
+        )
 
 
 def _of_cell(cell: CellTrials) -> Iterator[str]:

@@ -231,8 +231,12 @@ def _fact_text(fact: Fact) -> str | None:
 
 
 def _slots(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first} to {last}"
+    return str(first) if first == last else f"{first}–{last}"
 
 
 def _kernels(kernels: Mapping[str, str]) -> str:
-    return "; ".join(f"{operation}: {kernel}" for operation, kernel in kernels.items())
+    """Each kernel with the operations that it ran."""
+    operations: dict[str, list[str]] = {}
+    for operation, kernel in kernels.items():
+        operations.setdefault(kernel, []).append(operation)
+    return "; ".join(f"{kernel}: {', '.join(names)}" for kernel, names in operations.items())

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 from harness.report.style import MUTED
@@ -93,11 +93,11 @@ def _place(axes: Axes, point: Point, frame: Bbox, taken: Sequence[Bbox]) -> Bbox
     """Write one text where it is free, or at the first place if none is; returns what it covers."""
     for place in _PLACES:
         label = _annotate(axes, point, place)
-        box = label.get_window_extent()
+        box = Text.get_window_extent(label)  # of the text alone, without its line
         if _is_free(box, frame, taken):
             return box
         label.remove()
-    return _annotate(axes, point, _PLACES[0]).get_window_extent()
+    return Text.get_window_extent(_annotate(axes, point, _PLACES[0]))
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:

@@ -1,0 +1,144 @@
+"""Run folders: appended, synced, read again, and continued."""
+
+import json
+from datetime import datetime, timezone
+
+import msgspec
+import pytest
+
+from harness.config.study import Model, Speed, Study, Workloads
+from harness.errors import RecordsError
+from harness.records.record import CellRef, Key, Outcome, Record
+from harness.records.runs import new_run_path, runs_of_study
+from harness.records.store import RecordStore, create_run_folder, read_run
+
+STUDY = Study(
+    name="stored",
+    models={"m": Model(weights="random:169m")},
+    strategies=["cpu fp32"],
+    workloads=Workloads(speed=Speed()),
+)
+CELL = CellRef(
+    id="m/torch/cpu fp32/1t/speed",
+    model="m",
+    engine="torch",
+    strategy="cpu fp32",
+    workload="speed",
+    threads=1,
+)
+
+
+def record(trial=0, attempt=0, kind="ok"):
+    return Record(
+        key=Key(computation="c"),
+        cell=CELL,
+        trial=trial,
+        attempt=attempt,
+        outcome=Outcome(kind=kind),
+        started_at="2026-01-01T00:00:00+00:00",
+        decode_s=[[0.1, 0.2]],
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "machine" / "run"
+    create_run_folder(path, study_text="name: stored\n", study=STUDY, facts={"a": 1}, plan=[])
+    return path
+
+
+def test_a_run_comes_back_as_it_was_stored(folder):
+    store = RecordStore(folder)
+    store.append(record())
+    store.append(record(trial=1, kind="timeout"))
+    run = read_run(folder)
+    assert run.records == (record(), record(trial=1, kind="timeout"))
+    assert run.study == STUDY
+    assert run.facts == {"a": 1}
+    assert run.notes == ()
+
+
+def test_a_torn_last_line_is_dropped_with_a_note_and_the_run_goes_on(folder):
+    store = RecordStore(folder)
+    store.append(record())
+    whole = (folder / "records.jsonl").read_bytes()
+    for cut in range(1, len(whole)):
+        (folder / "records.jsonl").write_bytes(whole + whole[:cut].rstrip(b"\n"))
+        run = read_run(folder)
+        assert run.records == (record(),)
+        assert "cut off in writing" in run.notes[0]
+    again = RecordStore(folder)
+    again.append(record(trial=1))
+    assert [r.trial for r in read_run(folder).records] == [0, 1]
+    assert read_run(folder).notes == ()
+
+
+def test_a_damaged_line_elsewhere_is_an_error(folder):
+    (folder / "records.jsonl").write_bytes(b"{broken\n" + msgspec.json.encode(record()) + b"\n")
+    with pytest.raises(RecordsError, match=r"records\.jsonl:1: not a record"):
+        read_run(folder)
+
+
+def test_a_newer_schema_is_refused(folder):
+    line = {**msgspec.to_builtins(record()), "schema": 99}
+    (folder / "records.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    with pytest.raises(RecordsError, match="schema 99 is newer"):
+        read_run(folder)
+
+
+def test_no_attempt_is_recorded_twice(folder):
+    store = RecordStore(folder)
+    store.append(record())
+    with pytest.raises(RecordsError, match="already recorded"):
+        store.append(record())
+
+
+@pytest.mark.parametrize("kind", ["skipped", "interrupted", "noisy"])
+def test_what_was_cut_short_is_tried_again(folder, kind):
+    store = RecordStore(folder)
+    store.append(record(kind=kind))
+    assert not store.is_finished(CELL.id, 0)
+    assert store.next_attempt(CELL.id, 0) == 1
+    store.append(record(attempt=1))
+    assert store.is_finished(CELL.id, 0)
+
+
+@pytest.mark.parametrize("kind", ["ok", "timeout", "crashed", "out_of_memory_host", "unsupported"])
+def test_other_outcomes_are_final(folder, kind):
+    store = RecordStore(folder)
+    store.append(record(kind=kind))
+    assert store.is_finished(CELL.id, 0)
+    assert not store.is_finished(CELL.id, 1)
+
+
+def test_what_is_not_a_run_is_said_to_be_none(tmp_path):
+    with pytest.raises(RecordsError, match="not a run folder"):
+        read_run(tmp_path)
+
+
+def test_runs_are_found_by_content_newest_first(tmp_path):
+    def run(name, weights):
+        create_run_folder(
+            tmp_path / name,
+            study_text="",
+            study=STUDY,
+            facts={"identity": {"study": "s", "models": {"m": weights}}},
+            plan=[],
+        )
+
+    run("stored-20260101T000000Z", "aaa")
+    run("stored-20260103T000000Z", "bbb")
+    run("stored-20260102T000000Z", None)
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "facts.json").write_text("[]", encoding="utf-8")
+    found = runs_of_study(tmp_path, {"study": "s", "models": {"m": "aaa"}})
+    assert [path.name for path in found] == ["stored-20260102T000000Z", "stored-20260101T000000Z"]
+    assert list(runs_of_study(tmp_path, {"study": "t", "models": {"m": "aaa"}})) == []
+
+
+def test_two_runs_of_one_second_get_two_folders(tmp_path):
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    first = new_run_path(tmp_path, "stored", now)
+    first.mkdir()
+    assert first.name == "stored-20260102T030405Z"
+    assert new_run_path(tmp_path, "stored", now).name == "stored-20260102T030405Z-2"
