@@ -21,7 +21,7 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = (
     (0, -9, "center", "top"),
     *(
         (side * 10, up * distance, "left" if side > 0 else "right", "center")
-        for distance in (14, 24, 36, 48)
+        for distance in (14, 24, 36, 48, 60, 72, 84, 96)
         for up in (1, -1)
         for side in (1, -1)
     ),
@@ -41,12 +41,20 @@ class Point(NamedTuple):
 
 
 def label_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each point's text at the first place where it covers no point, error bar or text."""
+    """Write each point's text where it covers no point and no other text.
+
+    Error bars are covered only where there is no other way.
+    """
     _lay_out(axes)
     frame = axes.get_window_extent()
-    taken = [_occupied(axes, point) for point in points]
+    bars = [_occupied(axes, point) for point in points]
+    dots = [_occupied(axes, point._replace(low=None, high=None)) for point in points]
+    texts: list[Bbox] = []
     for point in points:
-        taken.append(_place(axes, point, frame, taken))
+        label = _place(axes, point, frame, [*bars, *texts]) or _place(
+            axes, point, frame, [*dots, *texts]
+        )
+        texts.append(_text_box(label or _annotate(axes, point, _PLACES[0])))
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -89,15 +97,20 @@ def _lay_out(axes: Axes) -> None:
     figure.draw_without_rendering()
 
 
-def _place(axes: Axes, point: Point, frame: Bbox, taken: Sequence[Bbox]) -> Bbox:
-    """Write one text where it is free, or at the first place if none is; returns what it covers."""
+def _place(axes: Axes, point: Point, frame: Bbox, taken: Sequence[Bbox]) -> Annotation | None:
+    """Write one text at the first place where it covers nothing that is taken; None if none is."""
     for place in _PLACES:
         label = _annotate(axes, point, place)
-        box = Text.get_window_extent(label)  # of the text alone, without its line
-        if _is_free(box, frame, taken):
-            return box
+        if _is_free(_text_box(label), frame, taken):
+            return label
         label.remove()
-    return Text.get_window_extent(_annotate(axes, point, _PLACES[0]))
+    return None
+
+
+def _text_box(label: Annotation) -> Bbox:
+    """What the text alone covers, without the line to its point."""
+    label.get_window_extent()  # gives the text its place
+    return Text.get_window_extent(label)
 
 
 def _occupied(axes: Axes, point: Point) -> Bbox:

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 
 from harness.report.format import number, size
 from harness.report.labels import Point, label_ends, label_points
-from harness.report.results import trials_text
+from harness.report.results import device_names, trials_text
 from harness.report.style import (
     BLUE,
     INK,
@@ -29,6 +29,7 @@ from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate
 
 LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
+HEAP = 0.7  # the smallest as a share of the largest from which an axis from zero shows a heap
 MARKED = 8  # markers on a line
 
 
@@ -47,12 +48,12 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
             {"fmt": "o", "color": INK} if row.is_reference else {"fmt": "s", "color": BLUE}
         )
         axes.errorbar([total], [speed.value], yerr=_sides(speed), markersize=6, **look)
-    largest = max(total for total, _, _ in points)
-    axes.set_xlim(0, largest * 1.12)
+    unit = _memory_axis(axes, [total for total, _, _ in points])
     speeds = [speed.value for _, speed, _ in points]
     tops = [speed.value if speed.high is None else speed.high for _, speed, _ in points]
     _value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
-    axes.set_xlabel(f"peak memory, host and devices together, {size_axis(axes.xaxis, largest)}")
+    where = ", host and devices together" if device_names(model.rows) else ""
+    axes.set_xlabel(f"peak memory{where}, {unit}")
     title = f"Speed against memory, {model.name}, {trials_text([row for _, _, row in points])}"
     axes.set_title(title)
     _say_better(axes)
@@ -93,6 +94,17 @@ def latency(model: ModelSummary) -> Drawing | None:
     ]
     says = f"Line chart of the time per token, from the first to the last: {'; '.join(said)}."
     return Drawing(figure, title, says)
+
+
+def _memory_axis(axes: Axes, sizes: Sequence[int]) -> str:
+    """From zero, or around the points where they would lie in one heap; returns unit and remark."""
+    low, high = min(sizes), max(sizes)
+    if high * HEAP < low < high:
+        room = 0.4 * (high - low)
+        axes.set_xlim(low - room, high + room)
+        return f"{size_axis(axes.xaxis, high, span=high - low)} (not from zero)"
+    axes.set_xlim(0, high * 1.12)
+    return size_axis(axes.xaxis, high)
 
 
 def _value_axis(axes: Axes, low: float, high: float, label: str) -> None:

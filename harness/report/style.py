@@ -102,11 +102,15 @@ def counting_axis(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def size_axis(axis: Axis, largest: float) -> str:
-    """Ticks at round numbers of the unit in which `largest` bytes are read; returns that unit."""
+def size_axis(axis: Axis, largest: float, *, span: float | None = None) -> str:
+    """Ticks at round numbers of the unit in which `largest` bytes are read; returns that unit.
+
+    `span` is what the axis shows, where it does not begin at zero.
+    """
     name, n_bytes = unit_of(largest)
-    axis.set_major_locator(MultipleLocator(_round_step(largest / n_bytes) * n_bytes))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / n_bytes:,.10g}"))
+    shown = largest if span is None else span
+    axis.set_major_locator(MultipleLocator(_round_step(shown / n_bytes) * n_bytes))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / n_bytes:,.6g}"))
     return name
 
 
@@ -161,6 +165,6 @@ def _attribute(text: str) -> str:
 
 
 def _round_step(largest: float) -> float:
-    """A round step (1, 2 or 5 times a power of ten) that divides 0 to `largest` into 4 to 9."""
+    """A round step (1, 2 or 5 times a power of ten) that divides `largest` into 4 to 9."""
     power = 10.0 ** math.floor(math.log10(largest))
     return next(power * f for f in (0.1, 0.2, 0.5, 1, 2) if largest / (power * f) < 10)

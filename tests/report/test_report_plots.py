@@ -8,6 +8,7 @@ import pytest
 from fabricate import Fabricated
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from harness.report import plot_bars, plot_curves
 from harness.report.labels import _apart
@@ -129,12 +130,35 @@ def test_an_interval_that_reaches_below_zero_is_drawn_all_the_same(model_of):
     assert [plot.kind for plot in plots] == ["decode", "memory", "tradeoff"]
 
 
-@pytest.mark.parametrize("make", [fabricate.plausible, fabricate.with_devices])
+def test_an_axis_that_does_not_begin_at_zero_says_so(model_of):
+    _, axes = axes_of(plot_curves.tradeoff, model_of(fabricate.plausible()))
+    assert axes.get_xlim()[0] > 0
+    assert "not from zero" in axes.get_xlabel()
+    _, axes = axes_of(plot_curves.tradeoff, model_of(fabricate.with_devices()))
+    assert axes.get_xlim()[0] == 0
+    assert "not from zero" not in axes.get_xlabel()
+
+
+def crowded():
+    """Points close together, one of which has an error bar across the whole plot."""
+    run = Fabricated([f"cpu fp32 *{n} -> cpu bf16" for n in range(1, 6)], trials=2)
+    for at, strategy in enumerate(run.strategies):
+        cell = run.planned(run.cell(strategy))
+        for trial in range(2):
+            speed = 30.0 + at + trial * (12 if at == 2 else 0.1)
+            memory = fabricate.Memory(peak_rss_bytes=(1000 + 20 * at) * fabricate.MIB)
+            run.add(cell, trial=trial, decode_tok_per_s=speed, memory=memory)
+    return run
+
+
+@pytest.mark.parametrize("make", [fabricate.plausible, fabricate.with_devices, crowded])
 def test_labels_of_points_cover_neither_each_other_nor_a_point(make, model_of):
     drawing, axes = axes_of(plot_curves.tradeoff, model_of(make()))
     drawing.figure.draw_without_rendering()
     names = [text for text in axes.texts if text.get_text() not in ("", "better")]
-    boxes = [text.get_window_extent() for text in names]
+    boxes = [Text.get_window_extent(text) for text in names]
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
     assert len(boxes) > 3
     for at, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:at])

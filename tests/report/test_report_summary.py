@@ -93,6 +93,13 @@ def test_one_trial_gives_a_speed_without_an_interval_and_a_warning(summary_of):
     assert any("one trial only" in warning for warning in summary.warnings)
 
 
+@pytest.mark.parametrize("speeds, warned", [((100.0, 108.0), True), ((100.0, 100.5), False)])
+def test_an_interval_too_wide_to_compare_by_is_warned_of(speeds, warned, summary_of):
+    run, _ = with_speeds(*speeds)
+    found = [warning for warning in summary_of(run).warnings if "no better than ± 25 %" in warning]
+    assert bool(found) == warned
+
+
 def test_a_speed_of_nothing_is_missing_rather_than_zero(rows_of):
     run = Fabricated(["cpu fp32"])
     run.add(run.planned(run.cell("cpu fp32"), trials=1))
