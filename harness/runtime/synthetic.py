@@ -49,8 +49,8 @@ class RandomSource:
         size = self._sizes[name]
         # One number from both: torch's CPU generator takes only 32 bits of a seed.
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {name}".encode()))
-        noise = torch.empty(size).uniform_(-1, 1, generator=generator)
-        return _scaled(name, noise).to(self._dtype)
+        noise = torch.empty(size, dtype=self._dtype).uniform_(-1, 1, generator=generator)
+        return _scale_(name, noise)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -64,19 +64,19 @@ def save_random(
     torch.save({name: source.read(name) for name in original_tensors(shape)}, path)
 
 
-def _scaled(name: str, noise: torch.Tensor) -> torch.Tensor:
-    """Uniform noise in (-1, 1) -> plausible values for the tensor of this name."""
+def _scale_(name: str, noise: torch.Tensor) -> torch.Tensor:
+    """Uniform noise in (-1, 1) -> plausible values for the tensor of this name, in place."""
     if name.endswith("time_decay"):
-        return noise * 3 - 1  # decays per token from exp(-0.02) to exp(-7.4)
+        return noise.mul_(3).sub_(1)  # decays per token from exp(-0.02) to exp(-7.4)
     if name.endswith("time_first"):
         return noise
     if "time_mix" in name:
-        return noise * 0.5 + 0.5
+        return noise.mul_(0.5).add_(0.5)
     if name.endswith("bias"):
-        return noise * 0.1
+        return noise.mul_(0.1)
     if noise.dim() == 1:
-        return noise * 0.3 + 1
+        return noise.mul_(0.3).add_(1)
     if name == "emb.weight":
         return noise
     # variance 1/in for unit variance out; doubled for a signal that survives many blocks
-    return noise * math.sqrt(6 / noise.shape[1])
+    return noise.mul_(math.sqrt(6 / noise.shape[1]))

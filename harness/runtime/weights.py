@@ -152,7 +152,7 @@ class _Slot:
         if self._plan.weight_dtype == UINT8:
             matrix = Int8Matrix(quantise(weight, self._dtype))
         else:
-            matrix = DenseMatrix(weight.to(self._dtype))
+            matrix = DenseMatrix(weight, self._dtype, self._device)
         if self._plan.streamed and may_stream:
             return StreamedMatrix(matrix, self._device)
         return matrix.on(self._device)
