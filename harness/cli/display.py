@@ -51,6 +51,8 @@ class RunDisplay:
 
     def begin(self, trial: Trial) -> None:
         """A trial starts."""
+        if trial.skip_reason is not None:
+            return
         self._trial_started = time.monotonic()
         self._name = _name(trial)
         self._phase = "starting"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.console import console
+from harness.errors import HarnessError, MissingExtra
 
 if TYPE_CHECKING:
     from harness.quickstart.train import Progress
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("quickstart-model"),
     show_default=True,
-    help="Folder for model.pth, tokenizer.json and training.json.",
+    help="Folder for the model, its tokenizer, log and card.",
 )
 @click.option(
     "--threads",
@@ -39,8 +40,8 @@ def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_
     Takes about an hour on one core. The same seed gives the same model with the same torch on the
     same kind of machine.
     """
-    from harness.errors import MissingExtra
-    from harness.quickstart.train import Recipe, train
+    from harness.quickstart.card import write_card
+    from harness.quickstart.train import Recipe, train, write_log
 
     chosen = {"threads": threads, "seed": seed, "steps": steps}
     recipe = Recipe(**{name: value for name, value in chosen.items() if value is not None})
@@ -52,6 +53,10 @@ def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_
         if error.name == "torch":
             raise MissingExtra("torch", "torch") from error
         raise
+    progress.print("Answering the questions …")
+    log["questions"] = score_questions(out)
+    write_log(out, log)
+    write_card(out)
     if as_json:
         import json
 
@@ -70,6 +75,43 @@ def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_
         markup=False,
         soft_wrap=True,
     )
+
+
+def score_questions(folder: Path) -> dict[str, Any]:
+    """How many of its questions the model in `folder` answers rightly under `cpu fp32`."""
+    from harness.config.load import load_study
+    from harness.engines.base import ModelSource
+    from harness.engines.registry import load_engine
+    from harness.language.tokenizer import load_tokenizer
+    from harness.measure.answers import measure_answers
+    from harness.measure.job import Answered, Job
+    from harness.quickstart import files
+
+    loaded = load_study(files.BUILTIN)
+    answers = loaded.study.workloads.answers
+    if answers is None:
+        raise HarnessError("the quickstart study asks no questions")
+    job = Job(
+        engine="torch",
+        strategy="cpu fp32",
+        weights=str(folder / files.WEIGHTS_NAME),
+        weights_seed=0,
+        threads=1,
+        seed=0,
+        prompt=next(iter(loaded.files.values())).prompt,
+        questions=list(loaded.questions),
+    )
+    engine = load_engine(job.engine)
+    session = engine.open(ModelSource(weights=Path(job.weights)), job.strategy, threads=1)
+    tokenizer = load_tokenizer(folder / files.TOKENIZER_NAME)
+    got: list[Answered] = []
+    measure_answers(session, tokenizer, job, answers, engine.clock, got.append)
+    sums = [a.answer for a in got if a.answer.category in ("addition", "subtraction")]
+    return {
+        "n": len(got),
+        "right": sum(a.answer.right is True for a in got),
+        "sums": {"n": len(sums), "right": sum(a.right is True for a in sums)},
+    }
 
 
 def _line(now: Progress) -> str:

@@ -10,8 +10,14 @@ from pathlib import Path
 
 BUILTIN = "builtin:quickstart"
 
+WEIGHTS_NAME = "model.pth"
+TOKENIZER_NAME = "tokenizer.json"
+LOG_NAME = "training.json"
+CARD_NAME = "MODEL_CARD.md"
+CURVE_NAME = "loss.svg"
+
 FOLDER = Path(__file__).parent
-WEIGHTS = FOLDER / "model.pth"
-TOKENIZER = FOLDER / "tokenizer.json"
+WEIGHTS = FOLDER / WEIGHTS_NAME
+TOKENIZER = FOLDER / TOKENIZER_NAME
 STUDY = FOLDER / "study.yaml"
 QUESTIONS = FOLDER / "questions.yaml"

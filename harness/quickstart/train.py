@@ -19,6 +19,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from harness.quickstart import corpus
+from harness.quickstart.files import LOG_NAME, TOKENIZER_NAME, WEIGHTS_NAME
 from harness.quickstart.tokenizer import N_VOCAB, train_tokenizer
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
     from harness.runtime.trainable import TrainableRwkv4
 
-WEIGHTS_NAME = "model.pth"
-TOKENIZER_NAME = "tokenizer.json"
-LOG_NAME = "training.json"
 N_SCORED_SUMS = 500
 QUESTION_WEIGHT = 0.1  # of the loss: an operand cannot be foreseen, an answer can
 
@@ -118,15 +116,21 @@ def train(out: Path, recipe: Recipe, report: Callable[[Progress], None]) -> dict
     torch.save(weights_by_name, out / WEIGHTS_NAME)
     log = {
         "recipe": asdict(recipe),
-        "torch": torch.__version__,
+        "n_params": sum(parameter.numel() for parameter in model.parameters()),
+        "torch": str(torch.__version__),
         "corpus_tokens": sum(len(ids) for ids, _ in encoded),
         "trained_tokens": recipe.steps * recipe.batch * recipe.tokens,
         "elapsed_s": time.perf_counter() - started,
         "held_out_sums": {"n": len(sums), "right": held_out_score(model, sums)},
         "curve": curve,
     }
-    (out / LOG_NAME).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
+    write_log(out, log)
     return log
+
+
+def write_log(folder: Path, log: dict[str, Any]) -> None:
+    """Keep the log of a training beside the model."""
+    (folder / LOG_NAME).write_text(json.dumps(log, indent=1) + "\n", encoding="utf-8")
 
 
 def sum_turn(task: corpus.Sum) -> corpus.Turn:
