@@ -74,21 +74,21 @@ def _of_single_trials(summary: Summary) -> Iterator[str]:
 
 
 def _of_wide_intervals(summary: Summary) -> Iterator[str]:
-    wide = [
-        f"{model.name}, {row.label}"
-        for model in summary.models
-        for row in model.rows
-        if (speed := row.decode_tok_per_s) is not None
-        and speed.low is not None
-        and speed.high is not None
-        and speed.high - speed.low > 2 * WIDE * speed.value
-    ]
-    if wide:
-        yield (
-            f"The decode speed of {listing(wide)} is known to no better than "
-            f"± {WIDE * 100:.0f} %: the trials are too few or too noisy. Raise the number of "
-            "trials in the study, or quieten the machine."
-        )
+    for model in summary.models:
+        wide = [
+            row.label
+            for row in model.rows
+            if (speed := row.decode_tok_per_s) is not None
+            and speed.low is not None
+            and speed.high is not None
+            and speed.high - speed.low > 2 * WIDE * speed.value
+        ]
+        if wide:
+            yield (
+                f"{model.name}: decode speed is known to no better than ± {WIDE * 100:.0f} % for "
+                f"{listing([f'“{label}”' for label in wide])}: the trials are too few or too "
+                "noisy. Raise the number of trials in the study, or quieten the machine."
+            )
 
 
 def _of_cell(cell: CellTrials) -> Iterator[str]:

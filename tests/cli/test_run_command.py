@@ -168,8 +168,10 @@ def test_json_is_all_that_stdout_has(fake_study, tmp_path, capfd):
 def _start(study, results):
     """Run in a process of its own, to be stopped; yields once a trial hangs after another ended."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness", "run", str(study)]  # noqa: RUF005 - two lines
-        + ["--results", str(results), "--machine", "here"],
+        [
+            *(sys.executable, "-m", "harness", "run", str(study)),
+            *("--results", str(results), "--machine", "here"),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
