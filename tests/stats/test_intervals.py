@@ -33,6 +33,22 @@ def test_the_interval_over_trials_covers_the_truth_as_often_as_it_says(trials):
     assert 0.93 <= found <= 0.97
 
 
+def test_the_interval_of_speeds_that_scatter_much_stays_above_zero():
+    wide = estimate([756.0, 1852.0, 1904.0])
+    assert 0 < wide.low < 756
+    assert wide.high > 1904
+    found = coverage(
+        lambda rng: rng.lognormal(np.log(TRUTH), 0.5, 3),
+        lambda x: ends(estimate(x.tolist())),
+        TRUTH,
+    )
+    assert 0.93 <= found <= 0.97
+
+
+def test_values_of_zero_give_no_interval():
+    assert ends(estimate([0.0, 1.0, 2.0])) == (None, None)
+
+
 def test_tokens_are_not_independent_samples():
     """Why trials are the samples: pooled tokens claim a precision that is not there."""
 
