@@ -110,7 +110,7 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
     from harness.measure.trial import InterruptedTrial, measure
 
     display = RunDisplay(console(stderr=True), n_trials)
-    with display.shown():
+    with store.appending(), display.shown():
         try:
             for trial in schedule(planned, store):
                 display.begin(trial)

@@ -26,6 +26,7 @@ from harness.measure.job import Job, Message
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _READ_BYTES = 2**16
+_EXIT_S = 30.0  # that a worker may take to leave after its last word
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -162,9 +163,11 @@ def _listen(
 
 def _end(process: subprocess.Popen[bytes], *, kill: bool) -> int:
     """Wait for the worker, and leave none of its descendants behind."""
-    if kill:
+    try:
+        returncode = process.wait(timeout=0 if kill else _EXIT_S)
+    except subprocess.TimeoutExpired:
         _kill_group(process.pid)
-    returncode = process.wait()
+        return process.wait()
     _kill_group(process.pid)
     return returncode
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,8 +104,10 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
 
 
 def _log_name(trial: Trial) -> str:
-    plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in trial.cell.id)
-    return f"{plain}-{trial.trial}-{trial.attempt}.log"
+    """A file name with what people look for, and a hash for what had to be left out of it."""
+    plain = "".join(c if (c.isascii() and c.isalnum()) or c in "-." else "_" for c in trial.cell.id)
+    digest = hashlib.sha256(trial.cell.id.encode("utf-8")).hexdigest()[:8]
+    return f"{plain[:120]}-{digest}-{trial.trial}-{trial.attempt}.log"
 
 
 def _record(

@@ -4,18 +4,21 @@
 
 Records are appended one JSON line at a time, each flushed and synced before the next trial begins,
 so that a run that is killed keeps all it measured. A torn last line is dropped with a note; a line
-that is damaged elsewhere is an error, because it means that somebody edited the file.
+that is damaged elsewhere is an error, because it means that somebody edited the file. One process
+at a time appends to a run.
 Knows neither measuring nor showing.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -43,30 +46,52 @@ class Run:
 
 
 class RecordStore:
-    """Appends to one run's `records.jsonl`, and knows which trials are finished."""
+    """What a run's `records.jsonl` holds, and the one way to append to it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / RECORDS_NAME
-        records, self.notes, intact = _read_records(self.path)
-        if self.path.exists() and intact < self.path.stat().st_size:
-            os.truncate(self.path, intact)
+        self.records: list[Record] = []
+        self._file: BinaryIO | None = None
+        self._read()
+
+    def _read(self) -> int:
+        """Read all records; returns how many bytes of the file are whole lines."""
+        records, _, intact = _read_records(self.path)
         self.records = list(records)
-        self._seen = {(r.cell.id, r.trial, r.attempt) for r in records}
+        return intact
+
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Hold the file for this process alone, without the torn line of a run that was killed.
+
+        Raises `RecordsError` where another process holds it, or it cannot be written.
+        """
+        try:
+            with self.path.open("r+b") as file:
+                _lock(file, self.folder)
+                file.truncate(self._read())
+                file.seek(0, os.SEEK_END)
+                self._file = file
+                yield
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        finally:
+            self._file = None
 
     def append(self, record: Record) -> None:
-        """Write one record and sync it to the disk.
+        """Write one record and sync it to the disk, inside `appending`.
 
         Raises `RecordsError` when this attempt of this trial is already there.
         """
+        if self._file is None:
+            raise RecordsError(f"{self.path}: append only inside appending()")
         key = (record.cell.id, record.trial, record.attempt)
-        if key in self._seen:
+        if any((r.cell.id, r.trial, r.attempt) == key for r in self.records):
             raise RecordsError(f"{self.path}: {key} is already recorded")
-        with self.path.open("ab") as file:
-            file.write(msgspec.json.encode(record) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._seen.add(key)
+        self._file.write(msgspec.json.encode(record) + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
         self.records.append(record)
 
     def is_finished(self, cell_id: str, trial: int) -> bool:
@@ -89,6 +114,23 @@ class RecordStore:
         return max(attempts, key=lambda record: record.attempt, default=None)
 
 
+def _lock(file: BinaryIO, folder: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise RecordsError(
+            f"{folder}: another process is measuring into this run. Wait until it is done (two "
+            "would disturb each other), or start a run of your own with --fresh."
+        ) from None
+
+
+def _unwritable(path: Path, error: OSError) -> RecordsError:
+    return RecordsError(
+        f"{path}: cannot be written ({error.strerror or error}). What was recorded before is kept. "
+        "Make room or choose another folder with --results, and run again to go on."
+    )
+
+
 def create_run_folder(
     path: Path,
     *,
@@ -100,13 +142,13 @@ def create_run_folder(
     """Make a new run's folder with all that is known before the first trial."""
     try:
         path.mkdir(parents=True)
+        (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
+        (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
+        _write_json(path / FACTS_NAME, facts)
+        write_plan(path, plan)
+        (path / RECORDS_NAME).touch()
     except OSError as error:
-        raise RecordsError(f"{path}: cannot be made ({error.strerror or error})") from error
-    (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
-    (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
-    _write_json(path / FACTS_NAME, facts)
-    write_plan(path, plan)
-    (path / RECORDS_NAME).touch()
+        raise _unwritable(path, error) from error
 
 
 def write_plan(path: Path, plan: Iterable[Mapping[str, Any]]) -> None:

@@ -24,7 +24,7 @@ from harness.stats import Estimate, Ratio
 _REMARKS = (
     (
         "Speeds are medians over trials; below them, where there is more than one trial, the 95 % "
-        "interval of the trials’ mean (Student’s t), and of ratios Welch’s."
+        "interval of the trials’ centre (Student’s t of the logarithms), and of ratios Welch’s."
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "

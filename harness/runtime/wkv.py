@@ -19,6 +19,7 @@ import torch
 
 EMPTY_EXPONENT = -1e30  # pp of an empty state
 _CHUNK = 128  # tokens whose exponents are made at once; bounds the workspace
+_STRONGEST = -1e4  # decay beyond which exponents need not follow: exp of it is 0 many times over
 
 
 class WkvState(NamedTuple):
@@ -74,11 +75,12 @@ def _wkv_chunk(
 
     The exponent before token t is the largest of pp + t·w and k_i + (t-1-i)·w for i < t, which is
     t·w + max(pp, the running maximum of k_i - (i+1)·w). Rounding in it is harmless: the weights
-    below are made from the exponents as they came out, so that whatever they are cancels.
+    below are made from the exponents as they came out, so that whatever they are cancels. A decay
+    so strong that t·w would leave k no digits is bounded there (and only there).
     """
     n_tokens = k.shape[1]
     steps = torch.arange(1, n_tokens + 1, dtype=k.dtype, device=k.device)[:, None]  # [T, 1]
-    drift = steps * w  # [T, C]
+    drift = steps * w.clamp(min=_STRONGEST)  # [T, C]
     highest = torch.cummax(k - drift, dim=1).values
     after = drift + torch.maximum(state.pp[:, None], highest)  # exponent after each token
     before = torch.cat((state.pp[:, None], after[:, :-1]), dim=1)

@@ -47,10 +47,16 @@ def folder(tmp_path):
     return path
 
 
-def test_a_run_comes_back_as_it_was_stored(folder):
+def append(folder, *records):
     store = RecordStore(folder)
-    store.append(record())
-    store.append(record(trial=1, kind="timeout"))
+    with store.appending():
+        for one in records:
+            store.append(one)
+    return store
+
+
+def test_a_run_comes_back_as_it_was_stored(folder):
+    append(folder, record(), record(trial=1, kind="timeout"))
     run = read_run(folder)
     assert run.records == (record(), record(trial=1, kind="timeout"))
     assert run.study == STUDY
@@ -59,16 +65,14 @@ def test_a_run_comes_back_as_it_was_stored(folder):
 
 
 def test_a_torn_last_line_is_dropped_with_a_note_and_the_run_goes_on(folder):
-    store = RecordStore(folder)
-    store.append(record())
+    append(folder, record())
     whole = (folder / "records.jsonl").read_bytes()
     for cut in range(1, len(whole)):
         (folder / "records.jsonl").write_bytes(whole + whole[:cut].rstrip(b"\n"))
         run = read_run(folder)
         assert run.records == (record(),)
         assert "cut off in writing" in run.notes[0]
-    again = RecordStore(folder)
-    again.append(record(trial=1))
+    append(folder, record(trial=1))
     assert [r.trial for r in read_run(folder).records] == [0, 1]
     assert read_run(folder).notes == ()
 
@@ -87,26 +91,49 @@ def test_a_newer_schema_is_refused(folder):
 
 
 def test_no_attempt_is_recorded_twice(folder):
-    store = RecordStore(folder)
-    store.append(record())
     with pytest.raises(RecordsError, match="already recorded"):
-        store.append(record())
+        append(folder, record(), record())
+    with pytest.raises(RecordsError, match="already recorded"):
+        append(folder, record())
+
+
+def test_one_process_at_a_time_appends(folder):
+    append(folder, record())
+    torn = b'{"schema": 1, "key"'
+    with RecordStore(folder).appending(), pytest.raises(RecordsError, match="another process"):
+        append(folder, record(trial=1))
+    # Reading, as `report` does while a run goes on, leaves the line that is being written alone.
+    with (folder / "records.jsonl").open("ab") as file:
+        file.write(torn)
+    assert len(RecordStore(folder).records) == 1
+    assert (folder / "records.jsonl").read_bytes().endswith(torn)
+
+
+def test_a_full_disk_is_said_in_words_and_keeps_what_is_there(folder, monkeypatch):
+    append(folder, record())
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RecordsError, match="No space left on device"):
+        append(folder, record(trial=1))
+    monkeypatch.undo()
+    assert read_run(folder).records[0] == record()
 
 
 @pytest.mark.parametrize("kind", ["skipped", "interrupted", "noisy"])
 def test_what_was_cut_short_is_tried_again(folder, kind):
-    store = RecordStore(folder)
-    store.append(record(kind=kind))
+    store = append(folder, record(kind=kind))
     assert not store.is_finished(CELL.id, 0)
     assert store.next_attempt(CELL.id, 0) == 1
-    store.append(record(attempt=1))
+    store = append(folder, record(attempt=1))
     assert store.is_finished(CELL.id, 0)
 
 
 @pytest.mark.parametrize("kind", ["ok", "timeout", "crashed", "out_of_memory_host", "unsupported"])
 def test_other_outcomes_are_final(folder, kind):
-    store = RecordStore(folder)
-    store.append(record(kind=kind))
+    store = append(folder, record(kind=kind))
     assert store.is_finished(CELL.id, 0)
     assert not store.is_finished(CELL.id, 1)
 
