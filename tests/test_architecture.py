@@ -49,6 +49,7 @@ LIGHT = {
     "harness.engines.registry",
     "harness.runtime",
     "harness.runtime.checkpoint",
+    "harness.runtime.effective",
     "harness.runtime.forecast",
     "harness.runtime.shape",
     "harness.runtime.strategy",

@@ -6,13 +6,14 @@ vocabulary. Everything is batched from the start; one question is B = 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from harness.runtime.effective import EffectiveSlot
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
@@ -25,19 +26,6 @@ class ModelSource:
 
     weights: Path | str  # a checkpoint, or "random:169m"
     seed: int = 0  # of random weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slot:
-    """Where one slot lies and what runs it, as read back from what was loaded."""
-
-    slot: int
-    device: str
-    dtype: str
-    weight_dtype: str
-    streamed: bool
-    bytes: int
-    kernels: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +57,7 @@ class Session(Protocol):
     def device_peak_bytes(self) -> dict[str, int]:
         """The allocator's peak per accelerator; empty on the CPU."""
 
-    def effective_plan(self) -> tuple[Slot, ...]:
+    def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Where each slot really lies."""
 
     def warnings(self) -> tuple[str, ...]:

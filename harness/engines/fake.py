@@ -28,8 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource, Slot
+from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.errors import BadInput, Unsupported
+from harness.runtime.effective import EffectiveSlot
 
 
 class OutOfMemoryError(RuntimeError):
@@ -106,7 +107,7 @@ class FakeSession:
         """As scripted."""
         return dict(self._script.get("peak_device_bytes", {}))
 
-    def effective_plan(self) -> tuple[Slot, ...]:
+    def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Nothing is loaded anywhere."""
         return ()
 

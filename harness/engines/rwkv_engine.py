@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource, Slot
+from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.errors import MissingExtra, Unsupported
 from harness.runtime.checkpoint import read_header
 from harness.runtime.dtypes import NAMES
+from harness.runtime.effective import EffectiveSlot
 
 
 class RwkvEngine:
@@ -97,17 +98,17 @@ class RwkvSession:
         devices = {str(s.device) for s in self._model.strategy if "cuda" in str(s.device)}
         return {d: int(torch.cuda.max_memory_allocated(d)) for d in sorted(devices)}
 
-    def effective_plan(self) -> tuple[Slot, ...]:
+    def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Read back from the package's tensors."""
         return tuple(self._slot(i) for i in range(self._n_layer + 1))
 
-    def _slot(self, index: int) -> Slot:
+    def _slot(self, index: int) -> EffectiveSlot:
         is_head = index == self._n_layer
         prefixes = ("ln_out.", "head.") if is_head else (f"blocks.{index}.",)
         tensors = {k: t for k, t in self._model.w.items() if k.startswith(prefixes)}
         norm = tensors["ln_out.weight" if is_head else f"blocks.{index}.ln1.weight"]
         matrix = tensors["head.weight" if is_head else f"blocks.{index}.att.key.weight"]
-        return Slot(
+        return EffectiveSlot(
             slot=index,
             device=str(norm.device),
             dtype=NAMES[norm.dtype],

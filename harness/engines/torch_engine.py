@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource, Slot
+from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.runtime.effective import EffectiveSlot
 from harness.runtime.model import Model, load_model
 from harness.runtime.state import State
 
@@ -80,20 +81,9 @@ class TorchSession:
             device: int(torch.cuda.max_memory_allocated(device)) for device in self._accelerators
         }
 
-    def effective_plan(self) -> tuple[Slot, ...]:
+    def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Read back from the loaded tensors."""
-        return tuple(
-            Slot(
-                slot=slot.slot,
-                device=slot.device,
-                dtype=slot.dtype,
-                weight_dtype=slot.weight_dtype,
-                streamed=slot.streamed,
-                bytes=slot.bytes,
-                kernels=slot.kernels,
-            )
-            for slot in self._model.effective_plan()
-        )
+        return self._model.effective_plan()
 
     def warnings(self) -> tuple[str, ...]:
         """Stages that the plan cut, dropped or stretched."""

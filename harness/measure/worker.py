@@ -110,15 +110,7 @@ def _open(engine: Engine, job: Job, channel: Channel) -> Session:
             peak_rss=peak_rss_bytes(),
             n_vocab=session.capabilities.n_vocab,
             plan=[
-                SlotRecord(
-                    slot=slot.slot,
-                    device=slot.device,
-                    dtype=slot.dtype,
-                    weight_dtype=slot.weight_dtype,
-                    streamed=slot.streamed,
-                    bytes=slot.bytes,
-                    kernels=dict(slot.kernels),
-                )
+                SlotRecord(**{**vars(slot), "kernels": dict(slot.kernels)})
                 for slot in session.effective_plan()
             ],
             warnings=list(session.warnings()),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from harness.runtime.blocks import Block
 from harness.runtime.checkpoint import read_header
 from harness.runtime.devices import require_devices
 from harness.runtime.dtypes import NAMES, TORCH_DTYPES
+from harness.runtime.effective import EffectiveSlot
 from harness.runtime.matrices import Matrix
 from harness.runtime.shape import ModelShape
 from harness.runtime.state import State, empty_layer
@@ -32,19 +32,6 @@ from harness.runtime.tensors import FileSource, TensorSource
 from harness.runtime.weights import Fold, StreamedMatrix, Weights, load_weights
 
 FOLDS = ("float32", "file")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EffectiveSlot:
-    """Where one slot lies and what runs it, read back from its tensors."""
-
-    slot: int
-    device: str
-    dtype: str
-    weight_dtype: str
-    streamed: bool
-    bytes: int
-    kernels: dict[str, str]
 
 
 def load_model(
