@@ -120,13 +120,14 @@ def _question(entry: Node) -> Question:
 def _meaning_problems(root: Node) -> list[Problem]:
     """What the schema cannot see: ids given twice, patterns that cannot be used."""
     problems = []
-    first_line: dict[str, int] = {}
+    first: dict[str, Node] = {}
     for index, entry in enumerate(root.get("questions").items):
         name = entry.get("id").text
-        line = entry.get("id").line
-        if name is not None and first_line.setdefault(name, line) != line:
-            twice = f"'{name}' is given twice, first in line {first_line[name]}."
+        if name is not None and name in first:
+            twice = f"'{name}' is given twice, first in line {first[name].line}."
             problems.append(root.problem(("questions", index, "id"), twice))
+        elif name is not None:
+            first[name] = entry.get("id")
         text = entry.get("text").text
         if text is not None and not text.strip():
             problems.append(root.problem(("questions", index, "text"), "holds no words."))

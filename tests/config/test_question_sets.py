@@ -46,6 +46,19 @@ def test_text_file_has_a_question_per_line(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "questions: [{id: a, text: Who}, {id: a, text: Why}]\n",
+        "questions:\n  - &one {id: a, text: Who}\n  - *one\n",
+        "questions:\n  - &one {id: a, text: Who}\n  - {<<: *one, text: Why}\n",
+    ],
+)
+def test_an_id_is_given_once_however_it_is_written(tmp_path, text):
+    with pytest.raises(StudyError, match=r"questions\[1\]\.id: 'a' is given twice"):
+        load_questions(write(tmp_path, text))
+
+
 def test_right_wrong_and_neither(tmp_path):
     oslo, poem = load_questions(write(tmp_path, GOOD))
 
