@@ -152,10 +152,13 @@ def _borrows(node: Node, source: Source) -> bool:
 def _identity(study: Study, questions_sha256: str | None) -> str:
     """Equal for two studies that ask the same, wherever the weights, tokenizer and questions lie.
 
-    The content of weights and tokenizer belongs to each record's key.
+    The content of weights and tokenizer belongs to each record's key. More trials, or a longer
+    deadline, are more of the same: a run goes on with them.
     """
     asked: dict[str, Any] = msgspec.to_builtins(study)
-    del asked["description"]
+    del asked["description"], asked["limits"]
+    if asked["workloads"]["speed"] is not None:
+        del asked["workloads"]["speed"]["trials"]
     for model in asked["models"].values():
         if not model["weights"].startswith(RANDOM):
             model["weights"] = "file"

@@ -93,6 +93,16 @@ def test_identity_is_what_is_asked_not_where_files_lie(write_study, good_study, 
     assert other_questions.questions_sha256 != one.questions_sha256
 
 
+def test_more_of_the_same_is_the_same_study(write_study, good_study):
+    one = load_study(write_study())
+    more = load_study(write_study(good_study.replace("trials: 2", "trials: 7")))
+    longer = load_study(write_study(good_study + "limits: {trial_s: 9}\n"))
+    other = load_study(write_study(good_study.replace("trials: 2", "trials: 2\n    passes: 9")))
+
+    assert more.study.workloads.speed.trials == 7
+    assert more.sha256 == longer.sha256 == one.sha256 != other.sha256
+
+
 def test_text_is_what_was_written(write_study, good_study):
     assert load_study(write_study()).text == good_study
 
