@@ -100,7 +100,8 @@ def _nothing_measured(model: ModelSummary) -> str:
         return "Nothing was planned."
     parts = [f"{count(n, 'cell')} {state}" for state, n in states.items()]
     reason = next((outcome.reason for outcome in outcomes if outcome.reason), None)
-    text = f"Nothing could be measured: {listing(parts)}"
+    what = "Nothing tells them apart" if "ok" in states else "Nothing could be measured"
+    text = f"{what}: {listing(parts)}"
     return f"{text}. The first reason: {reason}." if reason else f"{text}."
 
 

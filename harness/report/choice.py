@@ -44,6 +44,8 @@ def _best_answers(rows: Sequence[Row]) -> Choice | None:
     if not scored:
         return None
     most = max(share for share, _ in scored)
+    if most == 0:
+        return None  # none is a choice for right answers
     return _first([row for share, row in scored if share == most], "best answers")
 
 

@@ -5,10 +5,11 @@ Knows where each figure comes from; invents no figure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from harness.records.record import Record
 from harness.report.format import in_words
+from harness.report.memory import plausible
 from harness.report.trials import CellTrials
 from harness.report.values import CellOutcome, Row
 
@@ -16,21 +17,27 @@ from harness.report.values import CellOutcome, Row
 _SPEED = ("decode_tok_per_s", "prefill_tok_per_s", "token_times")
 
 
-def reasons(row: Row, cells: Sequence[CellTrials], measured: Sequence[Record]) -> dict[str, str]:
+def reasons(
+    row: Row,
+    cells: Sequence[CellTrials],
+    measured: Sequence[Record],
+    workloads: Collection[str],
+) -> dict[str, str]:
     """Figure -> reason, for each figure of the row that is None.
 
-    `measured` are the records that speak for memory and loading, `cells` all that the row is of.
+    `measured` are the records that speak for memory and loading, `cells` all that the row is of,
+    `workloads` what the study runs on it, be it in this run or not.
     """
     found: dict[str, str] = {}
     for name in _SPEED:
         if getattr(row, name) is None:
-            found[name] = _of_workload(row, "speed")
+            found[name] = _of_workload(row, "speed", workloads)
     if row.score is None:
         answered = any(record.answers for cell in cells for record in cell.ok)
         found["score"] = (
             "no question has a pattern of a right answer"
             if answered
-            else _of_workload(row, "answers")
+            else _of_workload(row, "answers", workloads)
         )
     if row.load_s is None:
         found["load_s"] = "not recorded" if measured else _why_nothing(row)
@@ -43,8 +50,10 @@ def why(outcome: CellOutcome) -> str:
     return f"{words}: {outcome.reason}" if outcome.reason else words
 
 
-def _of_workload(row: Row, workload: str) -> str:
+def _of_workload(row: Row, workload: str, workloads: Collection[str]) -> str:
     outcome = next((o for o in row.outcomes if o.workload == workload), None)
+    if outcome is None and workload in workloads:
+        return f"the workload '{workload}' has not been run in this run's folder"
     if outcome is None:
         return f"the study does not run the workload '{workload}' on it"
     return why(outcome) if outcome.ok == 0 else "not recorded"
@@ -54,7 +63,9 @@ def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
     if not measured:
         nothing = _why_nothing(row)
         return {"peak_rss_bytes": nothing, "model_bytes": nothing}
-    said = {name: text for record in measured for name, text in record.memory.missing.items()}
+    said = {
+        name: text for record in measured for name, text in plausible(record.memory).missing.items()
+    }
     peak = said.get("peak_rss_bytes", "not recorded")
     if row.memory.peak_rss_bytes is None:
         return {"peak_rss_bytes": peak, "model_bytes": peak}

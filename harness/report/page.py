@@ -103,19 +103,34 @@ def _model_page(model: ModelSummary, slug: str) -> ModelPage:
         plots=draw_plots(model),
         differing=evidence.answer_tables(model, differing) if differing else (),
         agreeing=evidence.answer_tables(model, agreeing) if agreeing else (),
-        about_answers=_about_answers(len(differing), len(model.questions)),
-        agreeing_title=(
-            f"{count(len(agreeing), 'question')} that no strategy answers otherwise than the "
-            "reference"
-        ),
+        about_answers=_about_answers(len(differing), model),
+        agreeing_title=_agreeing_title(len(agreeing), compared=_is_compared(model)),
         placement=evidence.placement_table(model),
         planned=evidence.planned_table(model),
     )
 
 
-def _about_answers(differing: int, of: int) -> str | None:
+def _is_compared(model: ModelSummary) -> bool:
+    return any(given.compared for question in model.questions for given in question.answers)
+
+
+def _agreeing_title(n: int, *, compared: bool) -> str:
+    questions = count(n, "question")
+    if not compared:
+        return f"{questions}, answered but not compared with a reference"
+    return f"{questions} that no strategy answers otherwise than the reference"
+
+
+def _about_answers(differing: int, model: ModelSummary) -> str | None:
+    of = len(model.questions)
     if of == 0:
         return None
+    if not _is_compared(model):
+        references = {row.label for row in model.rows if row.is_reference}
+        labels = {given.label for question in model.questions for given in question.answers}
+        if labels <= references:
+            return "Only the reference strategy has answered: there is nothing to compare."
+        return "The reference strategy has no answers, so none are compared with it."
     if differing == 0:
         return "No strategy answers any question otherwise than the reference does."
     verb = "is" if differing == 1 else "are"

@@ -194,7 +194,7 @@ def _device(name: str) -> Callable[[Row], Cell]:
 
 
 def _outcome(outcome: CellOutcome) -> str:
-    if outcome.state in ("ok", "skipped", "not run"):
+    if outcome.state in ("ok", "not finished", "skipped", "not run"):
         return outcome.state
     kind = in_words(outcome.kind or "not finished")
     if outcome.state == "partial":

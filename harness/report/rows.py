@@ -6,7 +6,7 @@ its own median; the statistics then run over trials.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -14,14 +14,18 @@ import msgspec
 
 from harness.records.record import Prefill, Record, SlotRecord
 from harness.report.answers import score_by_category, score_of, shown_answers
+from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.trials import CellTrials, judge
-from harness.report.values import MemoryUse, Placement, PrefillSpeed, Row, TokenTimes
+from harness.report.values import Placement, PrefillSpeed, Row, TokenTimes
 from harness.stats import Estimate, Ratio, estimate, median, quantile, ratio
 
 
-def build_row(label: str, cells: Sequence[CellTrials]) -> Row:
-    """The row of one model, engine, strategy and thread count, without any comparison."""
+def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str] = ()) -> Row:
+    """The row of one model, engine, strategy and thread count, without any comparison.
+
+    `workloads` are those that the study runs on it, also where this run left them out.
+    """
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
     # Memory and placement are the speed trials', which answer nothing and hold no more than the
@@ -45,7 +49,7 @@ def build_row(label: str, cells: Sequence[CellTrials]) -> Row:
         prefill_tok_per_s=_estimate([r.prefill_tok_per_s for r in ok]),
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
-        memory=_memory(measured),
+        memory=memory_of(measured),
         token_times=_token_times(ok),
         curve_s=_curve(ok),
         score=score_of(given),
@@ -54,7 +58,7 @@ def build_row(label: str, cells: Sequence[CellTrials]) -> Row:
         planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
-    return msgspec.structs.replace(row, missing=reasons(row, cells, measured))
+    return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))
 
 
 def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:
@@ -82,13 +86,16 @@ def _estimate(values: Iterable[float | None]) -> Estimate | None:
 
 
 def _prefill_lengths(records: Sequence[Record]) -> tuple[PrefillSpeed, ...]:
-    """At each prompt length: the median over a trial's passes, then over trials."""
+    """At each prompt length: tokens over the median time of a trial's passes, then over trials.
+
+    The headline speed of a record is defined alike.
+    """
     by_length: dict[int, list[float]] = {}
     for record in records:
-        passes = sorted((p for p in record.prefill if p.s > 0), key=_tokens)
-        for tokens, same in groupby(passes, key=_tokens):
-            speeds = [record.batch * tokens / one.s for one in same]
-            by_length.setdefault(tokens, []).append(median(speeds))
+        for tokens, same in groupby(sorted(record.prefill, key=_tokens), key=_tokens):
+            time_s = median([one.s for one in same])
+            if time_s > 0:
+                by_length.setdefault(tokens, []).append(record.batch * tokens / time_s)
     return tuple(
         PrefillSpeed(tokens=tokens, tok_per_s=estimate(by_length[tokens]))
         for tokens in sorted(by_length)
@@ -97,28 +104,6 @@ def _prefill_lengths(records: Sequence[Record]) -> tuple[PrefillSpeed, ...]:
 
 def _tokens(prefill: Prefill) -> int:
     return prefill.tokens
-
-
-def _memory(records: Sequence[Record]) -> MemoryUse:
-    """The largest of the trials: the question that a peak answers is whether it fits."""
-    peaks = [record.memory for record in records]
-    devices = _unique(name for memory in peaks for name in memory.device_peak_bytes)
-    return MemoryUse(
-        peak_rss_bytes=_largest(memory.peak_rss_bytes for memory in peaks),
-        import_rss_bytes=_largest(memory.import_rss_bytes for memory in peaks),
-        model_bytes=_largest(
-            memory.peak_rss_bytes - memory.import_rss_bytes
-            for memory in peaks
-            if memory.peak_rss_bytes is not None and memory.import_rss_bytes is not None
-        ),
-        device_peak_bytes={
-            name: max(memory.device_peak_bytes.get(name, 0) for memory in peaks) for name in devices
-        },
-    )
-
-
-def _largest(values: Iterable[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _token_times(records: Sequence[Record]) -> TokenTimes | None:

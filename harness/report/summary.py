@@ -11,6 +11,7 @@ from pathlib import PurePath
 import msgspec
 
 from harness.config.study import Study
+from harness.plan.matrix import cells as study_cells
 from harness.records.store import Run
 from harness.report.answers import (
     agreement_of,
@@ -43,7 +44,7 @@ def summarise(run: Run) -> Summary:
         started_at=times[0] if times else None,
         last_started_at=times[-1] if times else None,
         trials_planned=sum(max(cell.planned, len(cell.records)) for cell in to_run),
-        trials_recorded=sum(len(cell.records) for cell in to_run),
+        trials_recorded=sum(len(cell.finished) for cell in to_run),
         models=models,
         facts=all_facts(run.facts, counted),
         differences=differences(counted),
@@ -59,7 +60,8 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
         key = (cell.cell.engine, cell.cell.strategy, cell.cell.threads)
         groups.setdefault(key, []).append(cell)
     labels = _labels(list(groups))
-    rows = [build_row(labels[key], group) for key, group in groups.items()]
+    intended = _intended(study, name)
+    rows = [build_row(labels[key], group, intended.get(key, ())) for key, group in groups.items()]
     rows = [_with_reference(row, rows, study) for row in rows]
     answers = {labels[key]: shown_answers(_answers_cell(group)) for key, group in groups.items()}
     questions = compare_answers(rows, answers)
@@ -73,6 +75,16 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
         questions=questions,
         choices=choose(rows),
     )
+
+
+def _intended(study: Study, model: str) -> dict[tuple[str, str, int], list[str]]:
+    """The workloads that the study has for each row, be they in this run or not."""
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for cell in study_cells(study):
+        if cell.model == model:
+            key = (cell.engine, cell.strategy, cell.threads)
+            found.setdefault(key, []).append(cell.workload)
+    return found
 
 
 def _labels(keys: Sequence[tuple[str, str, int]]) -> dict[tuple[str, str, int], str]:

@@ -13,6 +13,8 @@ from msgspec import Struct
 from harness.records.record import CellRef, Record
 from harness.report.values import CellOutcome, Problem
 
+INTERRUPTED = "interrupted"
+
 
 class CellTrials(Struct, frozen=True, kw_only=True):
     """A cell, what was planned for it, and the record that counts of each of its trials."""
@@ -28,6 +30,11 @@ class CellTrials(Struct, frozen=True, kw_only=True):
     def ok(self) -> tuple[Record, ...]:
         """The trials that ended well."""
         return tuple(record for record in self.records if record.outcome.kind == "ok")
+
+    @property
+    def finished(self) -> tuple[Record, ...]:
+        """The trials that came to an end of their own, good or bad."""
+        return tuple(r for r in self.records if r.outcome.kind != INTERRUPTED)
 
 
 def group_trials(
@@ -67,13 +74,17 @@ def judge(group: CellTrials) -> CellOutcome:
     )
     ok = len(group.ok)
     skipped = [problem for problem in problems if problem.kind == "skipped"]
-    kind, reason = (problems[0].kind, problems[0].reason) if problems else (None, None)
+    failed = [p for p in problems if p.kind not in ("skipped", INTERRUPTED)]
+    first = next(iter([*failed, *problems]), None)
+    kind, reason = (None, None) if first is None else (first.kind, first.reason)
     if ok:
         state = "partial" if problems or ok < group.planned else "ok"
         if not problems and state == "partial":
             reason = f"{group.planned - ok} of {group.planned} trials not run yet"
-    elif problems and len(skipped) < len(problems):
+    elif failed:
         state = "failed"
+    elif len(skipped) < len(problems):
+        state = "not finished"
     elif skipped or group.skip_reason is not None:
         state, kind, reason = "skipped", "skipped", reason or group.skip_reason
     else:

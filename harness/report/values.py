@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from harness.records.record import OutcomeKind
 from harness.stats import Estimate, Ratio
 
-State = Literal["ok", "partial", "failed", "skipped", "not run"]
+State = Literal["ok", "partial", "failed", "not finished", "skipped", "not run"]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class CellOutcome(Struct, frozen=True, kw_only=True):
     state: State
     ok: int  # trials that ended well
     trials: int  # trials that were planned, or found if more
-    reason: str | None = None  # of the first trial that did not end well, or of skipping
+    reason: str | None = None  # of the first trial that failed or did not end, or of skipping
     kind: OutcomeKind | None = None  # the same trial's
     problems: tuple[Problem, ...] = ()
 
@@ -209,7 +209,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     started_at: str | None  # of the first and of the last trial, UTC
     last_started_at: str | None
     trials_planned: int
-    trials_recorded: int
+    trials_recorded: int  # without those that were interrupted
     models: tuple[ModelSummary, ...]
     facts: tuple[Fact, ...]
     differences: tuple[FactDifference, ...]
@@ -218,5 +218,5 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     @property
     def is_finished(self) -> bool:
-        """Whether every planned trial has left a record."""
+        """Whether every planned trial has come to an end."""
         return self.trials_recorded >= self.trials_planned

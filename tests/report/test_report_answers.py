@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from harness.records.record import Answer
 from harness.report.answers import first_difference
+from harness.report.page import make_page
 
 ids = st.lists(st.integers(0, 5), max_size=8)
 
@@ -125,3 +126,21 @@ def test_trials_that_answer_differently_are_warned_of(summary_of):
     warnings = [w for w in summary_of(run).warnings if "not deterministic" in w]
     assert len(warnings) == 1
     assert "q7" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "strategies, said",
+    [
+        (["cpu bf16", "cpu fp32i8"], "reference strategy has no answers"),
+        (["cpu fp32"], "Only the reference"),
+        (["cpu fp32", "cpu bf16"], "No strategy answers any question otherwise"),
+    ],
+)
+def test_that_all_agree_is_said_only_of_what_was_compared(strategies, said, summary_of):
+    run = Fabricated(reference="cpu fp32")
+    run.planned(run.cell("cpu fp32"))
+    for strategy in strategies:
+        run.answers(strategy)
+    (model,) = make_page(summary_of(run)).models
+    assert said in model.about_answers
+    assert ("otherwise" in model.agreeing_title) == (len(strategies) > 1 and "No strategy" in said)

@@ -32,6 +32,15 @@ def test_the_fastest_the_smallest_and_the_most_often_right_are_named(summary_of)
     assert "2 of 3 answers right" in sentence
 
 
+def test_none_right_is_no_choice_for_right_answers(summary_of):
+    run = Fabricated()
+    for strategy in ("cpu fp32", "cpu bf16"):
+        run.answers(strategy, wrong=("sum", "capital", "script"))
+    model = summary_of(run).models[0]
+    assert "best answers" not in chosen(model)
+    assert "right answers" not in choice_sentence(model)
+
+
 def test_a_lead_within_the_noise_is_no_lead(summary_of):
     run = Fabricated()
     for strategy, speeds in (("cpu fp32", (100, 90, 110)), ("cpu bf16", (102, 95, 108))):

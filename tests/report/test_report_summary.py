@@ -5,8 +5,11 @@ import msgspec
 import pytest
 from fabricate import MIB, Fabricated
 
+from harness.measure.trial import prefill_speed
 from harness.records.record import Memory, Prefill
+from harness.report.advice import choice_sentence
 from harness.report.missing import why
+from harness.report.results import outcome_text
 
 
 def with_speeds(*speeds, **kwargs):
@@ -41,7 +44,8 @@ def test_every_way_to_fail_keeps_its_name_and_its_reason(kind, rows_of):
     cell = run.planned(run.cell("cpu fp32"), trials=1)
     run.add(cell, outcome=kind, reason="because of this", detail="more", decode_tok_per_s=5.0)
     row = rows_of(run)["cpu fp32"]
-    assert row.outcomes[0].state == ("skipped" if kind == "skipped" else "failed")
+    states = {"skipped": "skipped", "interrupted": "not finished"}
+    assert row.outcomes[0].state == states.get(kind, "failed")
     assert row.outcomes[0].kind == kind
     assert row.outcomes[0].problems[0].detail == "more"
     assert row.decode_tok_per_s is None
@@ -278,3 +282,65 @@ def test_outcomes_read_like_words(rows_of):
         run.planned(run.cell("cpu fp32"), trials=1), outcome="out_of_memory_host", reason="9 GB"
     )
     assert why(rows_of(run)["cpu fp32"].outcomes[0]) == "out of memory (host): 9 GB"
+
+
+def test_the_headline_and_the_longest_length_of_prefill_are_one_figure(rows_of):
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=2)
+    for trial, times in enumerate([(1.0, 4.0), (2.0, 3.0)]):  # two passes: no middle one
+        prefill = [Prefill(tokens=40, s=s) for s in times]
+        speed = prefill_speed(prefill, 3)
+        run.add(cell, trial=trial, prefill=prefill, batch=3, prefill_tok_per_s=speed)
+    row = rows_of(run)["cpu fp32"]
+    assert row.prefill_lengths[-1].tok_per_s == row.prefill_tok_per_s
+
+
+def test_a_workload_of_the_study_that_this_run_left_out_was_not_run(rows_of):
+    run = Fabricated(["cpu fp32"])
+    run.speed("cpu fp32", 100)
+    run.speed("cpu bf16", 100)  # in no study: it asks for one strategy
+    rows = rows_of(run)
+    assert "'answers' has not been run" in rows["cpu fp32"].missing["score"]
+    assert "the study does not run" in rows["cpu bf16"].missing["score"]
+
+
+def test_an_interrupted_trial_is_still_to_be_done_and_no_failure(summary_of):
+    run, cell = with_speeds()
+    run.plan[0]["trials"] = 2
+    run.add(cell, outcome="interrupted", reason="stopped from the keyboard")
+    summary = summary_of(run)
+    (row,) = summary.models[0].rows
+    assert outcome_text(row) == "not finished"
+    assert (summary.trials_recorded, summary.is_finished) == (0, False)
+    assert "1 cell not finished" in choice_sentence(summary.models[0])
+
+
+def test_a_failure_beside_an_interrupted_trial_is_the_one_that_counts(rows_of):
+    run, cell = with_speeds()
+    run.plan[0]["trials"] = 2
+    run.add(cell, trial=0, outcome="interrupted")
+    run.add(cell, trial=1, outcome="crashed", reason="signal 11")
+    (outcome,) = rows_of(run)["cpu fp32"].outcomes
+    assert (outcome.state, outcome.kind, outcome.reason) == ("failed", "crashed", "signal 11")
+
+
+@pytest.mark.parametrize("peak", [-5, 0, 199 * MIB, 10**30])
+def test_a_peak_that_cannot_be_is_missing_with_its_reason(peak, rows_of):
+    run = Fabricated(["cpu fp32"])
+    memory = Memory(
+        peak_rss_bytes=peak, import_rss_bytes=200 * MIB, device_peak_bytes={"cuda:0": -5}
+    )
+    run.add(run.planned(run.cell("cpu fp32"), trials=1), memory=memory)
+    row = rows_of(run)["cpu fp32"]
+    assert row.memory.total_peak_bytes is None
+    assert row.memory.device_peak_bytes == {}
+    assert "cannot be" in row.missing["peak_rss_bytes"]
+
+
+def test_a_peak_that_can_be_outlives_an_earlier_one_that_cannot(rows_of):
+    run = Fabricated(["cpu fp32"])
+    memory = Memory(peak_rss_bytes=300 * MIB, import_rss_bytes=-1)
+    run.add(run.planned(run.cell("cpu fp32"), trials=1), memory=memory)
+    row = rows_of(run)["cpu fp32"]
+    assert row.memory.peak_rss_bytes == 300 * MIB
+    assert "cannot be" in row.missing["model_bytes"]

@@ -1,0 +1,64 @@
+"""The memory of a strategy from that of its trials, without figures that cannot be true.
+
+Knows bytes; what a peak is of, and why a trial has none, the records say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from harness.records.record import Memory, Record
+from harness.report.format import size
+from harness.report.values import MemoryUse
+
+MOST_BYTES = 2**60  # 1 EiB: more than any process can have had
+
+
+def memory_of(records: Sequence[Record]) -> MemoryUse:
+    """The largest of the trials: the question that a peak answers is whether it fits."""
+    peaks = [plausible(record.memory) for record in records]
+    devices = dict.fromkeys(name for memory in peaks for name in memory.device_peak_bytes)
+    return MemoryUse(
+        peak_rss_bytes=_largest(memory.peak_rss_bytes for memory in peaks),
+        import_rss_bytes=_largest(memory.import_rss_bytes for memory in peaks),
+        model_bytes=_largest(
+            memory.peak_rss_bytes - memory.import_rss_bytes
+            for memory in peaks
+            if memory.peak_rss_bytes is not None and memory.import_rss_bytes is not None
+        ),
+        device_peak_bytes={
+            name: max(memory.device_peak_bytes.get(name, 0) for memory in peaks) for name in devices
+        },
+    )
+
+
+def plausible(memory: Memory) -> Memory:
+    """The same without figures that no machine can have had; `missing` says which."""
+    before, peak = memory.import_rss_bytes, memory.peak_rss_bytes
+    missing = dict(memory.missing)
+    if before is not None and not 0 <= before <= MOST_BYTES:
+        missing["import_rss_bytes"] = f"the record says {before:,} bytes, which cannot be"
+        before = None
+    if peak is not None and not 0 < peak <= MOST_BYTES:
+        missing["peak_rss_bytes"] = f"the record says {peak:,} bytes, which cannot be"
+        peak = None
+    elif peak is not None and before is not None and peak < before:
+        missing["peak_rss_bytes"] = (
+            f"the record says {size(peak)}, less than the {size(before)} before the model was "
+            "opened, which cannot be"
+        )
+        peak = None
+    on_devices = memory.device_peak_bytes.items()
+    return msgspec.structs.replace(
+        memory,
+        peak_rss_bytes=peak,
+        import_rss_bytes=before,
+        device_peak_bytes={name: n for name, n in on_devices if 0 <= n <= MOST_BYTES},
+        missing=missing,
+    )
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
