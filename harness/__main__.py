@@ -1,6 +1,11 @@
 """`python -m harness`."""
 
-from harness.cli.main import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:
+        from harness.cli.main import main
+
+        main()
+    except KeyboardInterrupt:  # before the command line could catch it
+        sys.exit(130)

@@ -24,7 +24,7 @@ BUILTIN = "builtin:quickstart"
 @click.option("--prompt", help="Template with {question}.  [default: Bob: {question}⏎⏎Alice:]")
 @click.option("--engine", default="torch", show_default=True, help="Implementation to run.")
 @click.option(
-    "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."
+    "--threads", default=1, show_default=True, type=click.IntRange(1, 1024), help="CPU threads."
 )
 @click.option(
     "--max-tokens",
@@ -103,6 +103,7 @@ def command(
     from harness.language.stopping import StopRules
     from harness.language.template import fill_template
     from harness.language.tokenizer import load_tokenizer
+    from harness.runtime.strategy import parse
 
     weights, tokenizer_path = _files(model, tokenizer)
     settings = SamplingSettings(
@@ -113,9 +114,12 @@ def command(
         frequency_penalty=frequency_penalty,
         seed=seed,
     )
+    # Everything that can be refused is refused before the weights are read.
+    parse(strategy)
     encoder = load_tokenizer(tokenizer_path)
-    usual = Answers(questions=BUILTIN)
     template = Model(weights=model).prompt if prompt is None else prompt
+    asked = encoder.encode(fill_template(template, question))
+    usual = Answers(questions=BUILTIN)
     loaded = load_engine(engine)
     click.echo(f"Loading {model} as '{strategy}' …", err=True)
     started = time.perf_counter()
@@ -126,7 +130,7 @@ def command(
     encoder.check_fits(session.capabilities.n_vocab)
     answer = generate(
         session,
-        encoder.encode(fill_template(template, question)),
+        asked,
         encoder,
         settings,
         stop=StopRules(strings=tuple(usual.stop), tokens=tuple(usual.stop_tokens)),
@@ -140,15 +144,18 @@ def command(
 def _files(model: str, tokenizer: str | None) -> tuple[Path, Path]:
     from harness.quickstart import files
 
+    named = files.TOKENIZER if tokenizer == BUILTIN else Path(tokenizer or files.TOKENIZER)
     if model == BUILTIN:
-        return files.WEIGHTS, files.TOKENIZER if tokenizer is None else Path(tokenizer)
+        return files.WEIGHTS, named
     if model.startswith("random:"):
         raise click.UsageError(f"--model {model}: random weights know nothing to answer")
+    if not Path(model).is_file():
+        raise click.UsageError(f"--model {model}: there is no such file")
     if tokenizer is None:
         raise click.UsageError(
             f"--model {model} needs --tokenizer, such as 20B_tokenizer.json for Raven models"
         )
-    return Path(model), Path(tokenizer)
+    return Path(model), named
 
 
 class _stream:  # noqa: N801 - a function with a memory
@@ -189,3 +196,4 @@ def _finish(answer: Generated, load_s: float, *, as_json: bool) -> None:
         f"{len(answer.token_ids)} tokens{speed} ({answer.stop.replace('_', ' ')})",
         err=True,
     )
+    click.echo("Next, to compare strategies: python -m harness plan builtin:quickstart", err=True)

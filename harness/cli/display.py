@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from harness.measure.job import Answered, Imported, Message, Opened, Passed
 from harness.measure.trial import Trial
 from harness.records.record import Record
+
+_BAR_WIDTH = 12
+_HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
 
 
 class RunDisplay:
@@ -25,39 +31,28 @@ class RunDisplay:
         self._out = out
         self._n_trials = n_trials
         self._n_done = 0
-        self._spent: dict[str, list[float]] = {}  # seconds of finished trials, by cell
-        self._started = time.monotonic()
-        self._trial_started = self._started
-        self._live = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=16),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[eta]}"),
-            console=out,
-            auto_refresh=False,
-            transient=True,
-            disable=not out.is_terminal,
-        )
-        self._task = self._live.add_task("starting", total=n_trials, eta="")
+        self._spent: list[float] = []  # seconds of finished trials
+        self._name = self._phase = ""
+        self._trial_started = self._last_said = time.monotonic()
+        self._live = Live(console=out, auto_refresh=False, transient=True)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Keep the live line on the terminal."""
-        self._live.start()
-        try:
+        if not self._out.is_terminal:
             yield
-        finally:
-            self._live.stop()
+            return
+        with self._live:
+            yield
 
     def begin(self, trial: Trial) -> None:
         """A trial starts."""
         if trial.skip_reason is not None:
             return
         self._trial_started = time.monotonic()
-        self._name = _name(trial)
-        self._phase = "starting"
+        self._name, self._phase = _name(trial), "starting"
         if not self._out.is_terminal:
-            self._say(f"[{self._n_done + 1}/{self._n_trials}] {self._name} …{self._eta()}")
+            self._say(f"{self._count()} {self._name} …{self._left(', ')}")
         self.tick()
 
     def message(self, message: Message) -> None:
@@ -67,42 +62,55 @@ class RunDisplay:
         elif isinstance(message, Opened):
             self._phase = "measuring"
         elif isinstance(message, Passed):
-            self._phase = "measuring, a pass is done"
+            self._phase = "measuring on"
         elif isinstance(message, Answered):
             self._phase = f"answered {message.answer.id}"
         self.tick()
 
     def tick(self) -> None:
-        """Redraw; called about once a second."""
+        """Redraw, or give a sign of life; called about once a second."""
         elapsed = time.monotonic() - self._trial_started
-        self._live.update(
-            self._task,
-            description=f"{self._name}: {self._phase} {elapsed:.0f} s",
-            completed=self._n_done,
-            eta=self._eta().strip(" ,"),
-            refresh=True,
-        )
+        if self._out.is_terminal:
+            with suppress(OSError):  # a terminal that went away must not stop the measuring
+                self._live.update(self._line(f"{self._phase} {elapsed:.0f} s"), refresh=True)
+        elif time.monotonic() - self._last_said > _HEARTBEAT_S:
+            self._say(f"  {self._name}: {self._phase}, {elapsed:.0f} s")
 
     def end(self, trial: Trial, record: Record) -> None:
         """A trial is recorded."""
-        seconds = time.monotonic() - self._trial_started
-        if trial.skip_reason is None:
-            self._n_done += 1
-            self._spent.setdefault(trial.cell.id, []).append(seconds)
-            self._say(f"  {_name(trial)}: {_result(record)} ({seconds:.0f} s)")
-        else:
+        if trial.skip_reason is not None:
             self._say(f"  {_name(trial)}: skipped: {trial.skip_reason}")
+            return
+        seconds = time.monotonic() - self._trial_started
+        self._n_done += 1
+        self._spent.append(seconds)
+        self._say(f"  {_name(trial)}: {_result(record)} ({seconds:.0f} s)")
 
-    def _eta(self) -> str:
+    def _line(self, doing: str) -> Table:
+        """One line of the terminal: the phase and the time left stay whole, the name is cut."""
+        line = Table.grid(padding=(0, 1), expand=True)
+        line.add_column(no_wrap=True)
+        line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        line.add_column(no_wrap=True)
+        line.add_column(no_wrap=True)
+        bar = ProgressBar(total=self._n_trials, completed=self._n_done, width=_BAR_WIDTH)
+        line.add_row(Text(self._count()), Text(self._name), Text(f"{doing}{self._left(', ')}"), bar)
+        return line
+
+    def _count(self) -> str:
+        return f"[{min(self._n_done + 1, self._n_trials)}/{self._n_trials}]"
+
+    def _left(self, before: str) -> str:
         """Time left, from the mean of the trials so far; nothing before the first is done."""
-        if not self._n_done:
+        if not self._spent:
             return ""
-        spent = [seconds for trials in self._spent.values() for seconds in trials]
-        left = sum(spent) / len(spent) * (self._n_trials - self._n_done)
-        return f", about {_duration(left)} left"
+        left = sum(self._spent) / len(self._spent) * (self._n_trials - self._n_done)
+        return f"{before}{_duration(left)} left"
 
     def _say(self, line: str) -> None:
-        self._live.console.print(line, markup=False, soft_wrap=True)
+        self._last_said = time.monotonic()
+        with suppress(OSError):
+            self._out.print(line, markup=False, soft_wrap=True)
 
 
 def _name(trial: Trial) -> str:
@@ -122,7 +130,9 @@ def _result(record: Record) -> str:
             f"prefill {record.prefill_tok_per_s:.1f} tok/s"
         )
     judged = [answer.right for answer in record.answers if answer.right is not None]
-    return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} judged ones right"
+    if not judged:
+        return f"{len(record.answers)} answers"
+    return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} right"
 
 
 def _duration(seconds: float) -> str:

@@ -1,12 +1,13 @@
 """The command line: finds the command, and is the only place that turns an error into an exit code.
 
-0 done, 1 gate failed, 2 bad input, 3 a cell failed, 4 nothing could be measured, 130 interrupted.
 Commands live in files of their own, imported when named, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -54,30 +55,55 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
+    _prepare_streams()
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        # A closed terminal, `timeout` or a job scheduler stops us as Ctrl-C does: cleanly.
+        signal.signal(name, signal.default_int_handler)
     try:
-        code = cli.main(arguments, prog_name="rwkv-harness", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.exceptions.Abort:
-        _complain("interrupted")
-        code = EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        code = EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        code = EXIT_BAD_INPUT
-    except BadInput as error:
-        _complain(str(error))
-        code = EXIT_BAD_INPUT
-    except HarnessError as error:
-        _complain(str(error))
-        code = EXIT_NOTHING_MEASURED
+        code = _run(arguments)
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`… | head`): nothing left to say, and nobody to hear.
-        sys.stderr.close()
+        # Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+    except OSError as error:
+        _complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        code = EXIT_BAD_INPUT
+    sys.exit(code)
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        # Not through click's own main, which takes a broken pipe for a failure.
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        with cli.make_context("rwkv-harness", given) as context:
+            code = cli.invoke(context)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return EXIT_BAD_INPUT
+    except BadInput as error:
+        _complain(str(error))
+        return EXIT_BAD_INPUT
+    except HarnessError as error:
+        _complain(str(error))
+        return EXIT_NOTHING_MEASURED
+
+
+def _prepare_streams() -> None:
+    """Make output that cannot be shown a '?', and a closed stream no error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _complain(message: str) -> None:

@@ -54,7 +54,7 @@ def show_report(run_dir: Path, *, as_json: bool) -> None:
         click.echo(json.dumps(json.loads(document), indent=2, ensure_ascii=False))
         return
     out = console()
-    out.print(result_table(summary))
+    out.print(result_table(summary), crop=False)
     for note in (*summary.notes, *summary.warnings):
         out.print(f"Note: {note}", markup=False)
     # Paths and commands stay in one piece, to be copied.

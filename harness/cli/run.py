@@ -5,6 +5,9 @@ Reads like the flow: study -> plan -> trials -> records -> report.
 
 from __future__ import annotations
 
+import re
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +37,13 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start a new run, also if one is unfinished.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, even a finished one.")
 @click.option("--only", type=click.Choice(["speed", "answers"]), help="Run one workload only.")
-@click.option("--trials", type=click.IntRange(min=1), help="Speed trials per cell.")
-@click.option("--machine", "label", help="Name of this machine's folder below --results.")
+@click.option("--trials", type=click.IntRange(1, 10_000), help="Speed trials per cell.")
+@click.option(
+    "--machine",
+    "label",
+    callback=lambda _context, _option, label: _checked_label(label),
+    help="Name of this machine's folder below --results.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
 def command(
     study: str,
@@ -82,25 +90,41 @@ def command(
         loaded,
         planned,
         run_identity(loaded, models),
-        fresh,
-        resume,
+        fresh=fresh,
+        resume=resume,
     )
-    _open_folder(folder, is_new, loaded, planned, machine, models)
+    # The folder keeps the whole plan, also where one workload of it is run now.
+    whole = plan(loaded, machine, trials=trials)
+    _open_folder(folder, is_new, loaded, whole, machine, models)
     store = RecordStore(folder)
     left = n_left(planned, store)
     out.print(
-        f"{'Run' if is_new else 'Going on with'} {folder}: {left} of {planned.n_trials} trials "
-        f"to do",
+        f"{'Run' if is_new else 'Going on with'} {folder}: {left} of {planned.n_trials} "
+        f"{'trial' if planned.n_trials == 1 else 'trials'} to do",
         markup=False,
         soft_wrap=True,
     )
     bench = prepare_bench(loaded, planned, machine, models, folder)
     finished = _measure_all(planned, store, bench, left)
-    code = _exit_code(store, planned, finished)
-    _report(folder, as_json)
+    _report(folder, as_json=as_json)
     if not finished:
-        out.print(f"Interrupted. To go on: python -m harness run {study}", markup=False)
-    return code
+        out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
+        return EXIT_INTERRUPTED
+    return 0 if left == 0 else _exit_code(store, planned)
+
+
+def _same_command() -> str:
+    """The command that was given, to be pasted, without what would begin anew."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
+    return shlex.join(["python", "-m", "harness", *arguments])
+
+
+def _checked_label(label: str | None) -> str | None:
+    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", label):
+        raise click.BadParameter(
+            f"'{label}' is no folder name; use letters, digits, '.', '_' and '-', at most 100."
+        )
+    return label
 
 
 def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int) -> bool:
@@ -130,18 +154,24 @@ def _choose_run(
     loaded: LoadedStudy,
     planned: Plan,
     identity: dict[str, Any],
+    *,
     fresh: bool,
     resume: bool,
 ) -> tuple[Path, bool]:
     """The folder to work in, and whether it is new."""
+    from harness.errors import RecordsError
     from harness.measure.schedule import n_left
     from harness.records.runs import new_run_path, runs_of_study
-    from harness.records.store import RecordStore
+    from harness.records.store import RecordStore, read_run
 
-    if not fresh:
-        for folder in runs_of_study(machine_folder, identity):
-            if resume or n_left(planned, RecordStore(folder)):
-                return folder, False
+    for folder in () if fresh else runs_of_study(machine_folder, identity):
+        try:
+            read_run(folder)
+        except RecordsError as error:
+            click.echo(f"Note: a run is left alone: {error}", err=True)
+            continue
+        if resume or n_left(planned, RecordStore(folder)):
+            return folder, False
     return new_run_path(machine_folder, loaded.study.name), True
 
 
@@ -153,6 +183,7 @@ def _open_folder(
     machine: Machine,
     models: dict[str, ModelIdentity],
 ) -> None:
+    from harness.errors import BadInput, RecordsError
     from harness.measure.bench import run_identity
     from harness.plan.document import plan_document
     from harness.records.store import create_run_folder, write_plan
@@ -161,25 +192,33 @@ def _open_folder(
     if not is_new:
         write_plan(folder, cells)
         return
-    create_run_folder(
-        folder,
-        study_text=loaded.text,
-        study=loaded.study,
-        facts={**machine.facts, "identity": run_identity(loaded, models)},
-        plan=cells,
-    )
+    try:
+        create_run_folder(
+            folder,
+            study_text=loaded.text,
+            study=loaded.study,
+            facts={**machine.facts, "identity": run_identity(loaded, models)},
+            plan=cells,
+        )
+    except RecordsError as error:
+        raise BadInput(str(error)) from error  # the folder is what the user named
 
 
-def _report(folder: Path, as_json: bool) -> None:
+def _report(folder: Path, *, as_json: bool) -> None:
+    """Write the report; whatever stops that, the records are there and the way back is said."""
     from harness.cli.report import show_report
 
-    show_report(folder, as_json=as_json)
+    click.echo("Writing the report …", err=True)
+    try:
+        show_report(folder, as_json=as_json)
+    except KeyboardInterrupt:
+        again = shlex.join(["python", "-m", "harness", "report", str(folder)])
+        click.echo(f"The records are kept. To report on them: {again}", err=True)
+        raise
 
 
-def _exit_code(store: RecordStore, planned: Plan, finished: bool) -> int:
-    """0 if every trial that ran is ok, 3 if one failed, 4 if all did, 130 if stopped."""
-    if not finished:
-        return EXIT_INTERRUPTED
+def _exit_code(store: RecordStore, planned: Plan) -> int:
+    """0 if every trial is ok, 3 if one failed, 4 if all did."""
     kinds = [
         store.latest_outcome(one.cell.id, trial)
         for one in planned.running
@@ -203,4 +242,4 @@ def _say_nothing_runs(planned: Plan, study: str) -> None:
         click.echo("Nothing can be measured here:", err=True)
         for reason in dict.fromkeys(one.skip_reason for one in planned.cells):
             click.echo(f"  {reason}", err=True)
-    click.echo(f"Next: python -m harness plan {study}", err=True)
+    click.echo(f"Next: python -m harness plan {shlex.quote(study)}", err=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--threads",
     default=1,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),
     help="CPU threads; two stall on small machines.",
 )
 @click.option(

@@ -6,8 +6,10 @@ it offers. Its object prints while it loads; that goes to the trial's log.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import sys
 import time
 from typing import Any
 
@@ -41,7 +43,9 @@ class RwkvEngine:
             raise MissingExtra("rwkv", "peers") from error
         shape = read_header(model.weights).shape
         path = str(model.weights).removesuffix(".pth")
-        return RwkvSession(RWKV(model=path, strategy=strategy), shape.n_vocab, shape.n_layer)
+        with contextlib.redirect_stdout(sys.stderr):  # it prints every tensor as it loads
+            loaded = RWKV(model=path, strategy=strategy)
+        return RwkvSession(loaded, shape.n_vocab, shape.n_layer)
 
     def clock(self) -> float:
         """Seconds of real time."""

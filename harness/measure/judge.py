@@ -34,8 +34,11 @@ def plan_mismatch(requested: Sequence[LayerPlan], effective: Sequence[SlotRecord
     """The first slot that is not where, or not what, was asked for; None if all are."""
     if len(requested) != len(effective):
         return f"asked for {len(requested)} slots, {len(effective)} were loaded"
+    head = len(requested) - 1
     for index, (asked, got) in enumerate(zip(requested, effective, strict=True)):
-        wanted = (_indexed(asked.device), asked.dtype, asked.weight_dtype, asked.streamed)
+        # The head is never streamed, also where its slot is (as in the official package).
+        streamed = asked.streamed and index != head
+        wanted = (_indexed(asked.device), asked.dtype, asked.weight_dtype, streamed)
         loaded = (_indexed(got.device), got.dtype, got.weight_dtype, got.streamed)
         for what, want, have in zip(
             ("device", "dtype", "weight dtype", "streamed"), wanted, loaded, strict=True

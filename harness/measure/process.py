@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 import harness
-from harness.machine.memory import oom_kills
-from harness.measure.job import Job, Message
+from harness.machine.memory import MemoryReading, oom_kills
+from harness.measure.job import Failed, Job, Message
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _READ_BYTES = 2**16
@@ -156,9 +156,25 @@ def _listen(
             return True
         *lines, pending = (pending + data).split(b"\n")
         for line in lines:
-            message = _MESSAGE.decode(line)
+            message = _decode(line)
             messages.append(message)
             on_message(message)
+            if isinstance(message, Failed):
+                return True
+
+
+def _decode(line: bytes) -> Message:
+    """One message; a line that is none (a NaN among the figures, say) is a failure in words."""
+    try:
+        message: Message = _MESSAGE.decode(line)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        return Failed(
+            kind="crashed",
+            reason=f"the worker sent figures that are not numbers: {error}",
+            detail=line[:2000].decode("utf-8", errors="replace"),
+            peak_rss=MemoryReading(missing="the worker sent what is no message"),
+        )
+    return message
 
 
 def _end(process: subprocess.Popen[bytes], *, kill: bool) -> int:

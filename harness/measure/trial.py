@@ -17,6 +17,7 @@ from harness.measure.judge import judge
 from harness.measure.process import Ended, Interrupted, run_job
 from harness.plan.cell import Cell
 from harness.records.record import CellRef, Memory, Outcome, Prefill, Record
+from harness.records.store import unwritable
 from harness.runtime.strategy import LayerPlan
 
 
@@ -57,6 +58,10 @@ def measure(
         outcome = Outcome(kind="skipped", reason=trial.skip_reason)
         return _record(trial, bench, started, (), outcome)
     log = bench.logs / _log_name(trial)
+    try:
+        log.touch()
+    except OSError as error:
+        raise unwritable(log, error) from error
     try:
         ended = run_job(
             _job(trial.cell, bench.loaded),
@@ -165,14 +170,18 @@ def _record(
 def prefill_speed(prefill: Sequence[Prefill], batch: int) -> float | None:
     """Tokens per second of the longest prefill: batch × tokens over the median time."""
     longest = max((one.tokens for one in prefill), default=0)
-    seconds = [one.s for one in prefill if one.tokens == longest]
-    return batch * longest / statistics.median(seconds) if seconds else None
+    return _rate(batch * longest, [one.s for one in prefill if one.tokens == longest])
 
 
 def decode_speed(decode_s: Sequence[Sequence[float]], batch: int) -> float | None:
     """Tokens per second of decoding: batch over the median time of a token, all passes pooled."""
-    seconds = [s for one in decode_s for s in one]
-    return batch / statistics.median(seconds) if seconds else None
+    return _rate(batch, [s for one in decode_s for s in one])
+
+
+def _rate(tokens: int, seconds: Sequence[float]) -> float | None:
+    """Tokens over the median time; None without times, or where a clock stood still."""
+    median = statistics.median(seconds) if seconds else 0.0
+    return tokens / median if median > 0 else None
 
 
 def _memory(messages: Sequence[Message]) -> Memory:

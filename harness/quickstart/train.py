@@ -100,7 +100,7 @@ def train(out: Path, recipe: Recipe, report: Callable[[Progress], None]) -> dict
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         smooth = loss.item() if smooth is None else 0.95 * smooth + 0.05 * loss.item()
-        if step % 50 == 0 or step == recipe.steps:
+        if step % 10 == 0 or step == recipe.steps:
             right = held_out_score(model, sums[:100]) if step % 250 == 0 else None
             progress = Progress(
                 step=step,
@@ -109,7 +109,8 @@ def train(out: Path, recipe: Recipe, report: Callable[[Progress], None]) -> dict
                 held_out_right=right,
                 elapsed_s=time.perf_counter() - started,
             )
-            curve.append(asdict(progress))
+            if step % 50 == 0 or step == recipe.steps:
+                curve.append(asdict(progress))
             report(progress)
     _round_to_bf16(model)
     weights_by_name = {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}

@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
 from harness.config.study import Study
 from harness.errors import RecordsError
-from harness.records.record import RETRIED, SCHEMA, Record
+from harness.records.record import RETRIED, SCHEMA, CellRef, Record
 
 STUDY_NAME = "study.yaml"  # the study's own text, for people
 RESOLVED_NAME = "study.json"  # the study as it was understood: extended, with every default
@@ -68,16 +68,18 @@ class RecordStore:
         Raises `RecordsError` where another process holds it, or it cannot be written.
         """
         try:
-            with self.path.open("r+b") as file:
-                _lock(file, self.folder)
-                file.truncate(self._read())
-                file.seek(0, os.SEEK_END)
-                self._file = file
-                yield
+            file = self.path.open("r+b")
         except OSError as error:
-            raise _unwritable(self.path, error) from error
-        finally:
-            self._file = None
+            raise unwritable(self.path, error) from error
+        with file:
+            _lock(file, self.folder)
+            file.truncate(self._read())
+            file.seek(0, os.SEEK_END)
+            self._file = file
+            try:
+                yield
+            finally:
+                self._file = None
 
     def append(self, record: Record) -> None:
         """Write one record and sync it to the disk, inside `appending`.
@@ -89,9 +91,12 @@ class RecordStore:
         key = (record.cell.id, record.trial, record.attempt)
         if any((r.cell.id, r.trial, r.attempt) == key for r in self.records):
             raise RecordsError(f"{self.path}: {key} is already recorded")
-        self._file.write(msgspec.json.encode(record) + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(msgspec.json.encode(record) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise unwritable(self.path, error) from error
         self.records.append(record)
 
     def is_finished(self, cell_id: str, trial: int) -> bool:
@@ -124,7 +129,8 @@ def _lock(file: BinaryIO, folder: Path) -> None:
         ) from None
 
 
-def _unwritable(path: Path, error: OSError) -> RecordsError:
+def unwritable(path: Path, error: OSError) -> RecordsError:
+    """The error for a run's file that cannot be written."""
     return RecordsError(
         f"{path}: cannot be written ({error.strerror or error}). What was recorded before is kept. "
         "Make room or choose another folder with --results, and run again to go on."
@@ -148,12 +154,15 @@ def create_run_folder(
         write_plan(path, plan)
         (path / RECORDS_NAME).touch()
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_plan(path: Path, plan: Iterable[Mapping[str, Any]]) -> None:
     """Keep the plan that a run follows from now on: it may go on with other devices or files."""
-    _write_json(path / PLAN_NAME, list(plan))
+    try:
+        _write_json(path / PLAN_NAME, list(plan))
+    except OSError as error:
+        raise unwritable(path / PLAN_NAME, error) from error
 
 
 def read_run(path: str | Path) -> Run:
@@ -165,20 +174,45 @@ def read_run(path: str | Path) -> Run:
             "results/<machine>/<run>, as 'run' prints it at the end."
         )
     records, notes, _ = _read_records(path / RECORDS_NAME)
+    return Run(
+        path=path,
+        records=records,
+        study=_read_file(path / RESOLVED_NAME, Study),
+        facts=_read_file(path / FACTS_NAME, dict[str, Any]),
+        plan=msgspec.to_builtins(_read_file(path / PLAN_NAME, list[PlanEntry])),
+        notes=notes,
+    )
+
+
+class PlanEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One planned cell, as `plan.json` keeps it."""
+
+    cell: CellRef
+    trials: int
+    skip_reason: str | None = None
+    weight_bytes: dict[str, int] = msgspec.field(default_factory=dict)
+    warnings: list[str] = msgspec.field(default_factory=list)
+
+
+T = TypeVar("T")
+
+
+def _read_file(path: Path, kind: type[T]) -> T:
     try:
-        study = msgspec.json.decode((path / RESOLVED_NAME).read_bytes(), type=Study)
-        facts = json.loads((path / FACTS_NAME).read_text(encoding="utf-8"))
-        plan = json.loads((path / PLAN_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        raise RecordsError(f"{path}: the run folder is damaged: {error}") from error
-    return Run(path=path, records=records, study=study, facts=facts, plan=plan, notes=notes)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordsError(
+            f"{path}: missing or damaged ({error}). Copy it back from a backup, or start a new run "
+            "with --fresh; the records themselves are in records.jsonl."
+        ) from error
 
 
 def _read_records(path: Path) -> tuple[tuple[Record, ...], tuple[str, ...], int]:
     """The records of a file, notes, and how many of its bytes are whole lines."""
-    if not path.exists():
-        return (), (), 0
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordsError(f"{path}: cannot be read ({error.strerror or error})") from error
     whole, newline, torn = data.rpartition(b"\n")
     notes: tuple[str, ...] = ()
     if torn:

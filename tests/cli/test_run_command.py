@@ -104,7 +104,7 @@ def test_a_failed_cell_is_not_tried_again(fake_study, tmp_path):
     study = fake_study({"fail": {"at": "open", "how": "crash"}})
     run(study, tmp_path / "results")
     code, folders = run(study, tmp_path / "results", "--resume")
-    assert (code, len(folders)) == (4, 1)
+    assert (code, len(folders)) == (0, 1)  # nothing is left to do
     assert len(read_run(folders[0]).records) == 2
 
 
@@ -165,6 +165,54 @@ def test_json_is_all_that_stdout_has(fake_study, tmp_path, capfd):
     assert "summary" in json.loads(capfd.readouterr().out)
 
 
+@pytest.mark.parametrize("times", [{"decode_s": [0.0]}, {"prefill_s": 0.0}])
+def test_a_clock_that_stands_still_gives_no_speed(times, fake_study, tmp_path):
+    code, (folder,) = run(fake_study(times), tmp_path / "results", "--trials", "1")
+    (record,) = read_run(folder).records
+    assert code == 0
+    assert None in (record.decode_tok_per_s, record.prefill_tok_per_s)
+
+
+def test_times_that_are_no_numbers_fail_the_trial_alone(fake_study, tmp_path):
+    study = fake_study(
+        {"strategies": {"cpu bf16": {"decode_s": [float("nan")]}}},
+        strategies=["cpu fp32", "cpu bf16"],
+    )
+    code, (folder,) = run(study, tmp_path / "results", "--trials", "1")
+    assert code == 3
+    kinds = {strategy: kind for (strategy, *_), kind in outcomes(folder).items()}
+    assert kinds == {"cpu fp32": "ok", "cpu bf16": "crashed"}
+
+
+def test_a_damaged_old_run_is_left_alone_with_a_note(fake_study, tmp_path, capsys):
+    study = fake_study({})
+    _, (old,) = run(study, tmp_path / "results", "--trials", "1")
+    (old / "study.json").unlink()
+    code, folders = run(study, tmp_path / "results")
+    assert (code, len(folders)) == (0, 2)
+    assert "study.json" in capsys.readouterr().err
+
+
+def test_the_plan_of_the_folder_is_whole_also_where_one_workload_runs(fake_study, tmp_path):
+    _, (folder,) = run(fake_study(ANSWERS, workloads=BOTH), tmp_path / "results", "--only", "speed")
+    assert [entry["cell"]["workload"] for entry in read_run(folder).plan] == ["speed", "answers"]
+
+
+@pytest.mark.parametrize("label", ["../up", "/abs", "..", "a b", ""])
+def test_a_machine_is_a_folder_name(label, fake_study, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(fake_study({})), "--results", str(tmp_path / "r"), "--machine", label])
+    assert stop.value.code == 2
+    assert "no folder name" in capsys.readouterr().err
+
+
+def test_an_unwritable_results_folder_is_the_users_to_change(fake_study, tmp_path, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    code, _ = run(fake_study({}), tmp_path / "file" / "results")
+    assert code == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def _start(study, results):
     """Run in a process of its own, to be stopped; yields once a trial hangs after another ended."""
     process = subprocess.Popen(
@@ -199,7 +247,9 @@ def _study_whose_second_trial_hangs(fake_study):
     raise AssertionError("no seed puts the hanging trial second")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["kill -9", "Ctrl-C", "kill"]
+)
 def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path, monkeypatch):
     study = _study_whose_second_trial_hangs(fake_study)
     results = tmp_path / "results"
@@ -211,7 +261,7 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path,
     (folder,) = (results / "here").glob("*")
     before = outcomes(folder)
     assert before["cpu fp32", "speed", 0, 0] == "ok"
-    was_interrupted = stop == signal.SIGINT
+    was_interrupted = stop != signal.SIGKILL
     if was_interrupted:
         assert process.returncode == 130
         assert before["cpu bf16", "speed", 0, 0] == "interrupted"

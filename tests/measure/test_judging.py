@@ -25,7 +25,7 @@ def loaded_as(strategy, n_layer=2):
             device="cuda:0" if plan.device == "cuda" else plan.device,
             dtype=plan.dtype,
             weight_dtype=plan.weight_dtype,
-            streamed=plan.streamed,
+            streamed=plan.streamed and i < n_layer,  # the head never is
             bytes=1,
         )
         for i, plan in enumerate(resolve(strategy, n_layer))

@@ -22,7 +22,8 @@ def test_a_short_training(tmp_path):
     seen = []
     log = train(tmp_path / "one", Recipe(**TINY, warmup_steps=5), seen.append)
     again = train(tmp_path / "two", Recipe(**TINY, warmup_steps=5), lambda _: None)
-    assert [now.step for now in seen] == [50, 60]
+    assert [now.step for now in seen] == [10, 20, 30, 40, 50, 60]
+    assert [point["step"] for point in log["curve"]] == [50, 60]
     assert seen[-1].loss < 6.0  # an untrained model is at ln 768 = 6.6
     assert 0 <= log["held_out_sums"]["right"] <= 1
     assert log["n_params"] == 2 * 768 * 32 + 13 * 32**2 * 2 + 32 * (11 * 2 + 4)
