@@ -73,7 +73,8 @@ def read_selector(entry: Node) -> dict[str, str | int]:
     """What a selector (or an addition) says, with its strategy in canonical spelling."""
     said: dict[str, str | int] = {}
     for name, node in entry.entries.items():
-        if name in AXIS_OF and isinstance(node.value, (str, int)):
+        kind = int if name == "threads" else str
+        if name in AXIS_OF and isinstance(node.value, kind) and not isinstance(node.value, bool):
             said[name] = (spell(node) or node.value) if name == "strategy" else node.value
     return said
 

@@ -41,6 +41,7 @@ def meaning_problems(root: Node) -> list[Problem]:
         *_repeated(root, "engines", DEFAULT_ENGINE),
         *_repeated(root, "threads", DEFAULT_THREADS),
         *_workload_problems(root),
+        *_repeated_lengths(root),
         *_include_problems(root, axes),
         *_exclude_problems(root, axes),
         *answering_problems(root, read_cells(root, axes)),
@@ -82,8 +83,18 @@ def _engine_problems(root: Node) -> Iterator[Problem]:
 
 
 def _repeated(root: Node, name: str, default: str | int) -> Iterator[Problem]:
+    return _repeated_among(root, axis_nodes(root, name, default))
+
+
+def _repeated_lengths(root: Node) -> Iterator[Problem]:
+    key: Key = ("workloads", "speed", "prompt_tokens")
+    lengths = root.get("workloads").get("speed").get("prompt_tokens").items
+    return _repeated_among(root, [((*key, index), node) for index, node in enumerate(lengths)])
+
+
+def _repeated_among(root: Node, nodes: Iterable[tuple[Key, Node]]) -> Iterator[Problem]:
     seen = set()
-    for key, node in axis_nodes(root, name, default):
+    for key, node in nodes:
         if not isinstance(node.value, (str, int)):
             continue
         if node.value in seen:

@@ -1,20 +1,22 @@
 """A YAML file as a tree of values that know their lines.
 
 Knows YAML (the plain JSON-like part of it) and nothing of studies. Everything that would be lost or
-guessed in silence is a problem: a key given twice, a key that is not text, a tag, a tab.
+guessed in silence is a problem: a key given twice, a key that is not text, a tag, a tab, a number
+that YAML 1.1 and 1.2 read differently.
 """
 
 from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from harness.config.problem import Problem
+from harness.config.problem import Problem, shown
 from harness.errors import StudyError
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -24,6 +26,8 @@ _MAX_NODES = 100_000  # aliases can make a small file huge
 _YAML = "tag:yaml.org,2002:"
 _WORDS = (f"{_YAML}str", f"{_YAML}timestamp")  # a date is text to us
 _MERGE = f"{_YAML}merge"
+_BASE_8_OR_60 = re.compile(r"[-+]?0[0-9_]+|.*:.*")  # to YAML 1.1 only
+_MOST_BITS = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,9 @@ def read_text(source: Source) -> str:
         raise StudyError([f"{source.shown}: no such file.{_similar_file(path)}"]) from None
     except IsADirectoryError:
         raise StudyError([f"{source.shown}: is a folder. Name a file in it."]) from None
-    except OSError as error:
-        raise StudyError([f"{source.shown}: cannot be read: {error.strerror}."]) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL
+        why = getattr(error, "strerror", None) or error
+        raise StudyError([f"{source.shown}: cannot be read: {why}."]) from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -159,11 +164,13 @@ class _Reader:
         value: Scalar | list[Node] | dict[str, Node]
         if isinstance(node, yaml.MappingNode):
             value = self._mapping(node, key)
+            self._check_tag(node, f"{_YAML}map", line, key)
         elif isinstance(node, yaml.SequenceNode):
             value = [
                 self.read(item, item.start_mark.line + 1, (*key, index))
                 for index, item in enumerate(node.value)
             ]
+            self._check_tag(node, f"{_YAML}seq", line, key)
         else:
             value = self._scalar(node, line, key)
         self._open.discard(id(node))
@@ -187,10 +194,13 @@ class _Reader:
                 continue
             if not isinstance(name_node, yaml.ScalarNode) or name_node.tag not in _WORDS:
                 word = getattr(name_node, "value", "")
-                name = word if isinstance(word, str) else "?"
+                name = word if isinstance(word, str) and word.isprintable() else "?"
                 self._add(line, (*key, name), f"'{name}' is not read as text. Put it in quotes.")
                 continue
-            name = name_node.value
+            text = self._text(name_node.value, line, key)
+            if text is None:
+                continue
+            name = text
             if name in own:
                 first = own[name].line
                 self._add(line, (*key, name), f"is given twice, first in line {first}.")
@@ -199,8 +209,11 @@ class _Reader:
         return {**merged, **own}
 
     def _scalar(self, node: yaml.ScalarNode, line: int, key: Key) -> Scalar:
+        usual = self._loader.resolve(yaml.ScalarNode, node.value, (node.style is None, True))
+        if not self._check_tag(node, usual, line, key):
+            return None
         if node.tag in _WORDS:
-            return str(node.value)
+            return self._text(node.value, line, key)
         makers = {
             "null": self._loader.construct_yaml_null,
             "bool": self._loader.construct_yaml_bool,
@@ -209,16 +222,41 @@ class _Reader:
         }
         make = makers.get(node.tag.removeprefix(_YAML))
         if make is None:
-            self._add(line, key, f"the tag {node.tag} is not known here. Leave it out.")
-            return str(node.value)
+            self._add(line, key, f"{shown(node.value)} is not read as text. Put it in quotes.")
+            return None
+        if node.tag.endswith((":int", ":float")) and _BASE_8_OR_60.fullmatch(node.value):
+            what = f"{shown(node.value)} is another number to some readers of YAML (base 8 or 60)"
+            self._add(line, key, f"{what}. Write it in base 10, or as text in quotes.")
+            return None
         try:
             value: bool | int | float | None = make(node)
         except (ValueError, KeyError, OverflowError):
             value = math.nan
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            value = math.inf
         if isinstance(value, float) and not math.isfinite(value):
-            self._add(line, key, f"{node.value} is not a number that can be used.")
+            self._add(line, key, f"{shown(node.value)} is not a number that can be used.")
             return None
         return value
+
+    def _check_tag(self, node: yaml.Node, usual: str, line: int, key: Key) -> bool:
+        """Whether the node has the tag it would have had without one; else a problem."""
+        if node.tag != usual:
+            self._add(line, key, f"the tag {node.tag} is not read here. Leave it out.")
+        return bool(node.tag == usual)
+
+    def _text(self, written: str, line: int, key: Key) -> str | None:
+        """The text, its surrogate pairs joined as JSON means them; None for what is no text."""
+        wrong = None
+        try:
+            text = written.encode("utf-16", "surrogatepass").decode("utf-16")
+            wrong = "U+0000 (NUL)" if "\0" in text else None
+        except UnicodeDecodeError:
+            wrong = "half of a surrogate pair"
+        if wrong is not None:
+            self._add(line, key, f"{shown(written)} holds {wrong}, which is no character of text.")
+            return None
+        return text
 
     def _add(self, line: int, key: Key, text: str) -> None:
         self._problems.append(Problem(self._source.shown, line, key_text(key), text))

@@ -21,6 +21,8 @@ def study_source(path: Path | str) -> Source:
     Raises `StudyError` for another `builtin:`.
     """
     text = str(path)
+    if not text:
+        raise StudyError([f"no study is named. Give a YAML file, or {files.BUILTIN}."])
     if text == files.BUILTIN:
         return Source(files.STUDY, files.BUILTIN)
     if text.startswith("builtin:"):
@@ -55,7 +57,7 @@ def _read_base(link: Node, problems: list[Problem], above: tuple[Source, ...]) -
         if base.shown != files.BUILTIN:
             path = located(link)
             base = Source(path, str(path))
-        if any(base.path.resolve() == source.path.resolve() for source in above):
+        if any(_real(base.path) == _real(source.path) for source in above):
             circle = " -> ".join(source.shown for source in (*above, base))
             problems.append(link.problem((EXTENDS,), f"goes in a circle: {circle}."))
             return None
@@ -81,7 +83,15 @@ def _tidied(path: Path) -> Path:
         else:
             parts.append(part)
     tidy = Path(*parts)
-    return tidy if tidy.parent.resolve() == path.parent.resolve() else path
+    return tidy if _real(tidy.parent) == _real(path.parent) else path
+
+
+def _real(path: Path) -> Path:
+    """Where symbolic links lead; the path itself where they lead nowhere."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links
+        return path
 
 
 def _merge(base: Node, own: Node) -> Node:

@@ -6,6 +6,7 @@ The one exception is a name that only exists without its `%25`.
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Iterable, Iterator
 
@@ -30,7 +31,8 @@ def model_problems(root: Node) -> Iterator[Problem]:
     for name, model in root.get("models").entries.items():
         key: Key = ("models", name)
         if not _NAME.fullmatch(name):
-            text = f"'{name}' is no name: letters, digits, '.', '_' and '-' only."
+            allowed = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            text = f"'{name}' is no name: {allowed}."
             yield root.problem(key, text)
         wrong = {
             "weights": _wrong_weights(model.get("weights")),
@@ -95,7 +97,8 @@ def _wrong_file(node: Node, source_key: str) -> str | None:
         return f"'{text}' does not exist.{hint}"
     if _URL.match(text):
         return f"'{text}' is a URL, not a path. Name the file here, and the URL as '{source_key}:'."
-    if "%25" in text and not located(node).exists():
+    # os.path, because Path.exists raises where it may not look.
+    if "%25" in text and not os.path.exists(located(node)):  # noqa: PTH110
         return f"'%25' is how a URL writes '%'. In a file name write '{text.replace('%25', '%')}'."
     return None
 

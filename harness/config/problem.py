@@ -40,7 +40,7 @@ def listed(names: Iterable[str]) -> str:
 def shown(value: Any) -> str:
     """A value of a YAML file in one short line."""
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty mapping"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
     if value is None:
@@ -49,5 +49,12 @@ def shown(value: Any) -> str:
         if not value:
             return "an empty text"
         short = value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
-        return "'" + short.replace("\n", "\\n") + "'"
+        return "'" + "".join(_visible(character) for character in short) + "'"
     return json.dumps(value)
+
+
+def _visible(character: str) -> str:
+    """Line breaks, control characters and halves of surrogate pairs as their escapes."""
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")

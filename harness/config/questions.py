@@ -30,7 +30,8 @@ class QuestionEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         str,
         Meta(
             pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)",
-            description="A name of letters, digits, `.`, `_` and `-`; unique in the file.",
+            description="A name of letters, digits, `.`, `_` and `-` that begins with a letter or "
+            "digit; unique in the file.",
         ),
     ]
     text: Annotated[Text, Meta(description="The question itself.")]

@@ -162,8 +162,8 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             pattern=r"^[a-z0-9][a-z0-9._-]*$(?!\n)",
             max_length=60,
-            description="A name of lower-case letters, digits, `.`, `_` and `-`, at most 60; "
-            "the run's folder bears it.",
+            description="A name of lower-case letters, digits, `.`, `_` and `-`, at most 60, that "
+            "begins with a letter or digit; the run's folder bears it.",
         ),
     ]
     description: Annotated[str, Meta(description="What the study asks, for people.")] = ""

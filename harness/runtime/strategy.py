@@ -21,8 +21,8 @@ from harness.errors import StrategyError
 DTYPES = ("fp32", "fp16", "bf16")
 UINT8 = "uint8"
 _STAGE = re.compile(
-    r"(?P<device>cuda(?::[0-9]+)?|mps|cpu) (?P<dtype>fp32|fp16|bf16)(?P<int8>i8)?"
-    r"(?: \*(?P<count>[0-9]+)(?P<stream>\+)?)?"
+    r"(?P<device>cuda(?::[0-9]{1,3})?|mps|cpu) (?P<dtype>fp32|fp16|bf16)(?P<int8>i8)?"
+    r"(?: \*(?P<count>[0-9]{1,6})(?P<stream>\+)?)?"
 )
 _ALLOWED = (
     "A stage is DEVICE DTYPE [*COUNT[+]] with single spaces: device cuda, cuda:N, mps or cpu; "
@@ -197,11 +197,13 @@ def _what_is_wrong(stage: str) -> str:
             f"stage '{stage}' asks for 4-bit or 3-bit weights, which do not exist (the official "
             f"package takes the word and does not quantise). Write '{better}' for int8."
         )
+    if re.search(r"\*[0-9]{7}", stage):
+        return "a count of slots has more than 6 digits."
     for candidate in _repairs(stage):
         if _STAGE.fullmatch(candidate):
             return f"stage '{stage}' is not valid. Did you mean '{candidate}'?"
     device = stage.split(" ", maxsplit=1)[0]
-    if not re.fullmatch(r"cuda(:[0-9]+)?|mps|cpu", device):
+    if not re.fullmatch(r"cuda(:[0-9]{1,3})?|mps|cpu", device):
         return f"stage '{stage}' has the unknown device '{device}'."
     return f"stage '{stage}' is not valid."
 

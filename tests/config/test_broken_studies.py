@@ -104,6 +104,25 @@ SLIPS = {
     "brackets not closed": ("[torch]", "[torch", 13, ["not valid YAML"]),
     "colon in a text": ("name: small", "name: small: one", 1, ["quotes"]),
     "self-reference": ("[torch]", "&a [*a]", 12, ["refers to itself"]),
+    "threads of a cell": (
+        "reference: cpu fp32",
+        "include: [{model: tiny, strategy: cpu bf16, workload: speed, threads: two}]",
+        24,
+        ["include[0].threads", "'two'"],
+    ),
+    "enormous seed": ("threads: 2", f"seed: 0x{'f' * 5000}", 13, ["seed", "used"]),
+    "enormous count": ("*20", f"*{'2' * 5000}", 11, ["strategies[1]", "6 digits"]),
+    "enormous name": ("model: made-up", f"model: 0x{'f' * 5000}", 23, ["model", "used"]),
+    "NUL in a path": ("models/tiny.pth", r'"a\0b"', 4, ["tiny.weights", "NUL"]),
+    "NUL in the path of questions": ("questions.txt", r'"a\0b"', 19, ["questions", "NUL"]),
+    "NUL in extends": ("name: small", r'extends: "a\0"', 1, ["extends", "NUL"]),
+    "half a character": ("Q: ", r"\uD800", 6, ["tiny.prompt", "surrogate"]),
+    "long path of questions": ("questions.txt", "q" * 300, 19, ["too long"]),
+    "long path with a percent": ("tiny.pth", "%25" * 100, 4, ["In a file name write"]),
+    "octal number": ("threads: 2", "threads: 010", 13, ["threads", "'010'", "base"]),
+    "length given twice": ("[8, 16]", "[8, 16, 8]", 16, ["prompt_tokens[2]", "'8' is given twice"]),
+    "no models": ("models:", "models: {}\nmodel:", 2, ["an empty mapping is not allowed"]),
+    "name of dots": ("name: small", "name: '..'", 1, ["begins with a letter or digit"]),
     "control character": ("small", "sm\x07all", 1, ["U+0007"]),
 }
 
@@ -150,6 +169,7 @@ def test_missing_file_names_a_similar_one(write_study, tmp_path):
 
 def test_folder_and_unknown_builtin_are_refused(tmp_path):
     assert "is a folder" in problems_of(tmp_path)[0]
+    assert "no study is named" in problems_of("")[0]
     assert "Allowed: builtin:quickstart" in problems_of("builtin:slowstart")[0]
 
 

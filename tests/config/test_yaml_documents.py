@@ -17,7 +17,7 @@ TEXT = st.text(
 VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
@@ -58,6 +58,40 @@ def test_scalars(text, value):
 
     assert got == value
     assert type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("010", "base 8 or 60"),
+        ("-0_7", "base 8 or 60"),
+        ("1:30", "base 8 or 60"),
+        ("1:30.5", "base 8 or 60"),
+        ("!!python/tuple [a]", "tag"),
+        ("!x {a: b}", "tag"),
+        ("!!str 5", "tag"),
+        ("0x" + "f" * 5000, "not a number that can be used"),
+        ("9" * 5000, "not a number that can be used"),
+        (r'"a\0b"', r"'a\x00b' holds U+0000 (NUL)"),
+        (r'"\uD800"', r"'\ud800' holds half of a surrogate pair"),
+        (r'{"\uDC00": a}', "half of a surrogate pair"),
+        (r'{? !x "\uDC00" : a}', "not read as text"),
+    ],
+)
+def test_what_would_be_guessed_is_refused(text, words):
+    problems = []
+
+    parse_yaml(f"a: b\nkey: {text}\n", SOURCE, problems)
+
+    (problem,) = problems
+    assert (problem.line, problem.key.split(".")[0]) == (2, "key")
+    assert words in problem.text
+    assert len(str(problem)) < 250
+    assert str(problem).encode()
+
+
+def test_pairs_of_surrogates_are_one_character():
+    assert plain(read(r'"\ud83d\ude00": "\ud83d\ude00"')) == {"\U0001f600": "\U0001f600"}
 
 
 def test_lines_are_those_of_the_keys():

@@ -105,6 +105,8 @@ def test_a_plan_is_spelled_in_words():
         ("", "a stage is empty"),
         ("cpu fp32 ->", "a stage is empty"),
         ("cpu fp32 -> -> cpu fp32", "a stage is empty"),
+        ("cuda fp16 *" + "9" * 5000, "more than 6 digits"),
+        ("cuda:" + "9" * 5000 + " fp16", "unknown device"),
         ("cuda fp16 *\u0663", "is not valid"),  # a digit, but not ours
     ],
 )
