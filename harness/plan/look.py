@@ -14,7 +14,7 @@ from harness.config.load import LoadedStudy
 from harness.config.model_checks import RANDOM
 from harness.errors import CheckpointError
 from harness.plan.matrix import cells
-from harness.plan.missing import MissingFile, missing_files
+from harness.plan.missing import MissingFile, missing_files, why_absent
 from harness.runtime.checkpoint import read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 
@@ -40,7 +40,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
             continue
         if isinstance(weights, str):
             shapes[name] = RANDOM_SHAPES[weights.removeprefix(RANDOM)]
-        elif weights.exists():
+        elif why_absent(weights) is None:
             try:
                 shapes[name] = read_header(weights).shape
             except CheckpointError as error:

@@ -11,6 +11,7 @@ from harness.config.load import LoadedStudy
 from harness.plan.matrix import cells
 from harness.quickstart import files
 
+ABSENT = "missing"
 TRAIN = "python -m harness train-quickstart"
 
 
@@ -23,6 +24,7 @@ class MissingFile:
     path: Path
     source: str | None  # its URL, where the study gives one
     twin: Path | None = None  # the same file under the name its URL has
+    state: str = ABSENT  # or why it cannot be seen, though it may be there
 
     @property
     def shown(self) -> str:
@@ -34,19 +36,23 @@ class MissingFile:
     def command(self) -> str | None:
         """The shell command that gets it; None where the study does not say from where."""
         target = shlex.quote(str(self.path))
+        if self.state != ABSENT:
+            return None
         if self.path in (files.WEIGHTS, files.TOKENIZER):
             return TRAIN
         if self.twin is not None:
             return f"mv {shlex.quote(str(self.twin))} {target}"
         if self.source is None:
             return None
-        return f"curl -L --create-dirs -o {target} {shlex.quote(self.source)}"
+        return f"curl -fL --create-dirs -o {target} {shlex.quote(self.source)}"
 
     @property
     def how(self) -> str:
         """The command, or what to do without one."""
         if self.command is not None:
             return self.command
+        if self.state != ABSENT:
+            return "Look at the path, and at the permissions of its folders."
         key = "source" if self.kind == "weights" else "tokenizer_source"
         return f"Put the file there, or give its URL in the study as '{key}:'."
 
@@ -64,22 +70,37 @@ def missing_files(loaded: LoadedStudy) -> tuple[MissingFile, ...]:
     found: dict[Path, MissingFile] = {}
     for model, kind in needed:
         path = getattr(loaded.files[model], kind)
-        if not isinstance(path, Path) or path.exists():
+        state = why_absent(path) if isinstance(path, Path) else None
+        if state is None:
             continue
         known = found.get(path)
-        found[path] = _missing(loaded, kind, path, (*(known.models if known else ()), model))
+        found[path] = _missing(loaded, kind, path, state, (*(known.models if known else ()), model))
     return tuple(found.values())
+
+
+def why_absent(path: Path) -> str | None:
+    """None for a path that leads to something; else `missing`, or why that cannot be told."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ABSENT
+    except (OSError, ValueError) as error:
+        return f"cannot be seen ({getattr(error, 'strerror', None) or error})"
+    return None
 
 
 def describe_missing(missing: Iterable[MissingFile]) -> str:
     """What is missing and how to get it, for people: two lines per file."""
     return "\n".join(
-        f"{file.shown} ({file.kind} of {', '.join(file.models)}) is missing:\n  {file.how}"
+        f"{file.shown} ({file.kind} of {', '.join(file.models)}) "
+        f"{'is missing' if file.state == ABSENT else file.state}:\n  {file.how}"
         for file in missing
     )
 
 
-def _missing(loaded: LoadedStudy, kind: str, path: Path, models: tuple[str, ...]) -> MissingFile:
+def _missing(
+    loaded: LoadedStudy, kind: str, path: Path, state: str, models: tuple[str, ...]
+) -> MissingFile:
     described = loaded.study.models[models[0]]
     source = described.source if kind == "weights" else described.tokenizer_source
     twin = path.with_name(path.name.replace("%", "%25"))
@@ -88,5 +109,6 @@ def _missing(loaded: LoadedStudy, kind: str, path: Path, models: tuple[str, ...]
         models=models,
         path=path,
         source=source,
-        twin=twin if twin != path and twin.exists() else None,
+        twin=twin if twin != path and why_absent(twin) is None else None,
+        state=state,
     )

@@ -114,7 +114,7 @@ def _reasons(
         yield f"{needs.package} is not installed: pip install 'rwkv-harness[{needs.extra}]'"
     for file in seen.missing:
         if cell.model in file.models and (file.kind == "weights" or cell.workload == "answers"):
-            yield f"{file.kind} missing: {file.shown}"
+            yield f"{file.kind} {file.state}: {file.shown}"
     if cell.engine != TORCH and isinstance(loaded.files[cell.model].weights, str):
         yield f"the {cell.engine} engine reads files only, not random weights"
     if cell.engine == FAKE:

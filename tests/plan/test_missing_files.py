@@ -1,11 +1,13 @@
 """Which files are missing, and how to get them."""
 
+import errno
 import shlex
 from pathlib import Path
 
 import pytest
 
 from harness.config.load import load_study
+from harness.plan.look import look
 from harness.plan.missing import describe_missing, missing_files
 from harness.quickstart import files
 
@@ -40,6 +42,35 @@ def test_what_no_cell_needs_is_not_missing(load, study_folder):
     assert missing_files(loaded) == ()
 
 
+def test_a_path_that_cannot_be_looked_at_says_why(load, study_folder):
+    loaded = load(("tiny.safetensors", "n" * 300), ("tokenizer.json", f"{'t' * 300}/t.json"))
+
+    weights, tokenizer = missing_files(loaded)
+
+    assert (weights.kind, tokenizer.kind) == ("weights", "tokenizer")
+    for file in (weights, tokenizer):
+        assert "cannot be seen (File name too long)" in describe_missing([file])
+        assert file.command is None
+        assert "permissions" in file.how
+
+
+def test_a_folder_without_permission_says_so(load, monkeypatch):
+    loaded = load()
+    stat = Path.stat
+
+    def refusing(path, **arguments):
+        if path.name == "tiny.safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return stat(path, **arguments)
+
+    monkeypatch.setattr(Path, "stat", refusing)
+
+    (missing,) = missing_files(loaded)
+    assert missing.state == "cannot be seen (Permission denied)"
+    assert look(loaded).missing == (missing,)
+    assert "tiny" not in look(loaded).shapes
+
+
 def test_the_command_survives_a_shell(load, study_folder):
     name = "a 98%-b's.pth"
     url = "https://example.org/a%2098%25-b's.pth?x=1&y=2"
@@ -48,7 +79,7 @@ def test_the_command_survives_a_shell(load, study_folder):
     (missing,) = missing_files(loaded)
 
     assert shlex.split(missing.how) == [
-        *("curl", "-L", "--create-dirs", "-o", str(study_folder / name), url)
+        *("curl", "-fL", "--create-dirs", "-o", str(study_folder / name), url)
     ]
 
 
