@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 MISSING = "–"
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -74,6 +75,23 @@ def in_words(kind: str) -> str:
         if kind == f"out_of_memory_{where}":
             return f"out of memory ({where})"
     return kind.replace("_", " ")
+
+
+def elided(text: str, width: int) -> str:
+    """At most `width` columns of a text, with "…" for its middle: names differ at both ends."""
+    if columns_of(text) <= width:
+        return text
+    head, tail = text, text[len(text) - width // 3 :]
+    while columns_of(tail) > width // 3:
+        tail = tail[1:]
+    while columns_of(head) + 1 + columns_of(tail) > width:
+        head = head[:-1]
+    return f"{head.rstrip()}…{tail.lstrip()}"
+
+
+def columns_of(text: str) -> int:
+    """How wide a text is, in letters: an East Asian character is as wide as two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def listing(items: list[str] | tuple[str, ...], last: str = "and") -> str:

@@ -45,7 +45,7 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
 
     Error bars are covered only where there is no other way.
     """
-    _lay_out(axes)
+    lay_out(axes)
     frame = axes.get_window_extent()
     bars = [_occupied(axes, point) for point in points]
     dots = [_occupied(axes, point._replace(low=None, high=None)) for point in points]
@@ -54,7 +54,11 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
         label = _place(axes, point, frame, [*bars, *texts]) or _place(
             axes, point, frame, [*dots, *texts]
         )
-        texts.append(_text_box(label or _annotate(axes, point, _PLACES[0])))
+        if label is None:  # to where there is more room
+            middle = (frame.x0 + frame.x1) / 2
+            at_right = axes.transData.transform((point.x, point.y))[0] > middle
+            label = _annotate(axes, point, _PLACES[1 if at_right else 0])
+        texts.append(_text_box(label))
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -62,7 +66,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
 
     `ends` are (x, y, text, colour); a thin line leads from each end to its text.
     """
-    _lay_out(axes)
+    lay_out(axes)
     height = axes.get_window_extent().height
     step = 8.5 * _LINE / 72 * axes.figure.dpi / height  # one line of text, as a share of the axes
     to_share = axes.transData + axes.transAxes.inverted()
@@ -90,7 +94,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
         )
 
 
-def _lay_out(axes: Axes) -> None:
+def lay_out(axes: Axes) -> None:
     """Give the axes their final place, so that positions in pixels are known."""
     figure = axes.figure
     assert isinstance(figure, Figure)

@@ -7,13 +7,15 @@ with its reason where its bar would be. What was skipped beforehand is in the ta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
 
-from harness.report.format import number, size
+from harness.report.format import elided, number, size
+from harness.report.labels import lay_out
 from harness.report.missing import why
-from harness.report.results import device_names, trials_text
+from harness.report.results import device_names, row_name, trials_text
 from harness.report.style import (
     BLUE,
     INK,
@@ -23,6 +25,7 @@ from harness.report.style import (
     Drawing,
     counting_axis,
     new_axes,
+    put_title,
     size_axis,
 )
 from harness.report.values import ModelSummary, Row
@@ -32,7 +35,8 @@ BAR_IN = 0.34  # height that a bar takes
 FRAME_IN = 1.15  # height that title and axis take
 THICKNESS = 0.62  # of a bar, as a share of its row
 BETWEEN = 0.92  # of that, what a bar leaves to the next one in the same row
-LONGEST_REASON = 70  # characters; the tables have it in full
+LETTER_POINTS = 4.9  # width that a letter of a reason takes
+REASON: dict[str, Any] = {"va": "center", "style": "italic", "fontsize": 8, "linespacing": 1.0}
 
 
 def decode(model: ModelSummary) -> Drawing | None:
@@ -65,8 +69,7 @@ def memory(model: ModelSummary) -> Drawing | None:
     scale = max(_largest_peak(row) for row in rows)
     axes.set_xlim(0, scale * (1.3 if devices else 1.12))
     axes.set_xlabel(f"{size_axis(axes.xaxis, scale)}, largest of the trials")
-    title = f"Peak memory, {model.name}, {trials_text(rows)}"
-    axes.set_title(title, pad=26)
+    title = put_title(figure, "Peak memory", model.name, trials_text(rows))
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(
@@ -83,9 +86,10 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
         return None
     figure, axes = new_axes(FRAME_IN + BAR_IN * len(pairs))
     top = max(value.value if value.high is None else value.high for value in known)
+    reasons = []
     for at, (row, value) in enumerate(pairs):
         if value is None:
-            axes.text(top * 0.008, at, _short_reason(row), va="center", color=MUTED, style="italic")
+            reasons.append((at, _reason(row)))
         else:
             _speed_bar(axes, row, value, at)
     _name_rows(axes, [row for row, _ in pairs])
@@ -95,8 +99,8 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     axes.set_xlabel(
         f"tokens per second ({'error bars: 95 % interval' if interval else 'no interval'})"
     )
-    title = f"{what}, {model.name}, median of {_trials(known)}"
-    axes.set_title(title)
+    title = put_title(figure, what, model.name, f"median of {_trials(known)}")
+    _write_reasons(axes, top * 0.008, reasons)
     said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]
     return Drawing(
         figure, title, f"Bar chart of {what.lower()}, tokens per second: {'; '.join(said)}."
@@ -125,7 +129,8 @@ def _host_bar(axes: Axes, row: Row, y: float, height: float) -> None:
     used = row.memory
     peak = used.peak_rss_bytes
     if peak is None:
-        axes.text(0, y, f" host: {row.missing['peak_rss_bytes']}", va="center", color=MUTED)
+        text = elided(f" host: {row.missing['peak_rss_bytes']}", 46)
+        axes.text(0, y, text, color=MUTED, **REASON)
         return
     own: dict[str, Any] = {"height": height, "color": BLUE}
     if used.model_bytes is None or used.import_rss_bytes is None:
@@ -148,17 +153,28 @@ def _beside(axes: Axes, text: str, x: float, y: float) -> None:
 
 
 def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
-    names = [f"{row.label} (reference)" if row.is_reference else row.label for row in rows]
-    axes.set_yticks(range(len(rows)), names)
+    axes.set_yticks(range(len(rows)), [row_name(row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
 
-def _short_reason(row: Row) -> str:
+def _reason(row: Row) -> str:
     outcome = next((o for o in row.outcomes if o.workload == "speed"), None)
-    text = "not measured" if outcome is None else why(outcome)
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+    return "not measured" if outcome is None else why(outcome)
+
+
+def _write_reasons(axes: Axes, x: float, reasons: Sequence[tuple[float, str]]) -> None:
+    """Write texts where there is no bar, each in at most two lines that end within the axes."""
+    if not reasons:
+        return
+    lay_out(axes)  # gives the axes their width
+    points = axes.get_window_extent().width * 72 / axes.figure.dpi
+    letters = max(12, int(points / LETTER_POINTS))
+    for y, reason in reasons:
+        lines = wrap(reason, letters, max_lines=2, placeholder=" …")
+        text = axes.text(x, y, "\n".join(lines), color=MUTED, **REASON)
+        text.set_in_layout(False)
 
 
 def _trials(values: Sequence[Estimate]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator
 
 from harness.report.format import number, size
 from harness.report.labels import Point, label_ends, label_points
-from harness.report.results import device_names, trials_text
+from harness.report.results import device_names, row_name, trials_text
 from harness.report.style import (
     BLUE,
     INK,
@@ -23,6 +23,7 @@ from harness.report.style import (
     Drawing,
     counting_axis,
     new_axes,
+    put_title,
     size_axis,
 )
 from harness.report.values import ModelSummary, Row
@@ -30,6 +31,8 @@ from harness.stats import Estimate
 
 LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
 HEAP = 0.7  # the smallest as a share of the largest from which an axis from zero shows a heap
+LEAST_SPAN = 0.05  # of the largest value, that an axis shows which does not begin at zero
+LEAST_SPAN_BYTES = 2**20  # and in bytes
 MARKED = 8  # markers on a line
 
 
@@ -54,13 +57,13 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     _value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
     axes.set_xlabel(f"peak memory{where}, {unit}")
-    title = f"Speed against memory, {model.name}, {trials_text([row for _, _, row in points])}"
-    axes.set_title(title)
+    how = trials_text([row for _, _, row in points])
+    title = put_title(figure, "Speed against memory", model.name, how)
     _say_better(axes)
     label_points(
         axes,
         [
-            Point(total, speed.value, speed.low, speed.high, _name(row))
+            Point(total, speed.value, speed.low, speed.high, row_name(row))
             for total, speed, row in points
         ],
     )
@@ -81,12 +84,12 @@ def latency(model: ModelSummary) -> Drawing | None:
         every = max(1, len(curve) // MARKED)
         positions = range(1, len(curve) + 1)
         axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
-        ends.append((len(curve), curve[-1], _name(row), look["color"]))
+        ends.append((len(curve), curve[-1], row_name(row), look["color"]))
     axes.set_xlim(1, max(len(curve) for curve in curves))
     _value_axis(axes, min(map(min, curves)), max(map(max, curves)), "milliseconds")
     axes.set_xlabel("position of the generated token")
-    title = f"Time per token, {model.name}, median over passes, {trials_text(rows)}"
-    axes.set_title(title)
+    how = f"median over passes, {trials_text(rows)}"
+    title = put_title(figure, "Time per token", model.name, how)
     label_ends(axes, ends)
     said = [
         f"{row.label}: {number(curve[0])} to {number(curve[-1])} ms"
@@ -100,9 +103,12 @@ def _memory_axis(axes: Axes, sizes: Sequence[int]) -> str:
     """From zero, or around the points where they would lie in one heap; returns unit and remark."""
     low, high = min(sizes), max(sizes)
     if high * HEAP < low < high:
-        room = 0.4 * (high - low)
-        axes.set_xlim(low - room, high + room)
-        return f"{size_axis(axes.xaxis, high, span=high - low)} (not from zero)"
+        # Not nearer: what differs by less is alike, and ticks there would be all digits.
+        span = max(1.8 * (high - low), LEAST_SPAN * high, LEAST_SPAN_BYTES)
+        left = (low + high - span) / 2
+        if left > 0:
+            axes.set_xlim(left, left + span)
+            return f"{size_axis(axes.xaxis, high, span=span)} (not from zero)"
     axes.set_xlim(0, high * 1.12)
     return size_axis(axes.xaxis, high)
 
@@ -149,7 +155,3 @@ def _say_better(axes: Axes) -> None:
     where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate("better", (0, 1), (22, -20), color=MUTED, fontsize=8.5, va="top", **where)
     axes.annotate("", (0, 1), (22, -22), arrowprops={"arrowstyle": "->", "color": MUTED}, **where)
-
-
-def _name(row: Row) -> str:
-    return f"{row.label} (reference)" if row.is_reference else row.label

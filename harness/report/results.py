@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from harness.report.format import (
     count,
+    elided,
     in_words,
     interval,
     listing,
@@ -21,6 +22,7 @@ from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, ModelSummary, Row
 from harness.stats import Estimate, Ratio
 
+NAME_COLUMNS = 34  # letters of a strategy beside a bar or a line
 _REMARKS = (
     (
         "Speeds are medians over trials; below them, where there is more than one trial, the 95 % "
@@ -151,6 +153,11 @@ def category_table(model: ModelSummary) -> Table | None:
 def device_names(rows: Sequence[Row]) -> tuple[str, ...]:
     """Devices on which any row has a peak."""
     return tuple(dict.fromkeys(name for row in rows for name in row.memory.device_peak_bytes))
+
+
+def row_name(row: Row) -> str:
+    """What a row is called in a plot, short enough to leave room for what is plotted."""
+    return elided(row.label, NAME_COLUMNS) + (" (reference)" if row.is_reference else "")
 
 
 def trials_text(rows: Sequence[Row]) -> str:

@@ -21,7 +21,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MultipleLocator, NullFormatter
 
-from harness.report.format import unit_of
+from harness.report.format import columns_of, elided, unit_of
 
 BLUE = "#0072b2"
 PALE_BLUE = "#9ccae6"
@@ -35,6 +35,7 @@ RULE = "#d5d8dc"
 PAPER = "#ffffff"
 
 WIDTH_IN = 7.2
+TITLE_COLUMNS = 66  # letters that fit into the width as a title
 PNG_DPI = 160
 _SETTINGS = {
     "axes.edgecolor": MUTED,
@@ -45,10 +46,6 @@ _SETTINGS = {
     "axes.labelsize": 9,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 10,
     "errorbar.capsize": 3,
     "figure.facecolor": PAPER,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -94,6 +91,20 @@ def new_axes(height_in: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
     return figure, figure.add_subplot()
+
+
+def put_title(figure: Figure, what: str, name: str, how: str) -> str:
+    """Write a title over the whole width of the figure; returns it in full, in one line.
+
+    `name` is given by a user: where the title is too long, it gets a line of its own, and loses its
+    middle where even that does not suffice.
+    """
+    title = f"{what}, {name}, {how}"
+    shown = title
+    if columns_of(title) > TITLE_COLUMNS:
+        shown = f"{what}, {how}\n{elided(name, TITLE_COLUMNS)}"
+    figure.suptitle(shown, x=0.014, ha="left", fontsize=10.5, fontweight="bold")
+    return title
 
 
 def counting_axis(axis: Axis) -> None:

@@ -10,8 +10,8 @@ from pathlib import PurePath
 
 import msgspec
 
+from harness.config.matrix import Axes, combinations
 from harness.config.study import Study
-from harness.plan.matrix import cells as study_cells
 from harness.records.store import Run
 from harness.report.answers import (
     agreement_of,
@@ -79,11 +79,25 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
 
 def _intended(study: Study, model: str) -> dict[tuple[str, str, int], list[str]]:
     """The workloads that the study has for each row, be they in this run or not."""
+    axes = Axes(
+        models=(model,) if model in study.models else (),
+        engines=tuple(study.engines),
+        strategies=tuple(study.strategies),
+        threads=study.thread_counts,
+        workloads=study.workloads.names,
+    )
+    excluded = [
+        {name: value for name, value in msgspec.structs.asdict(one).items() if value is not None}
+        for one in study.exclude
+    ]
     found: dict[tuple[str, str, int], list[str]] = {}
-    for cell in study_cells(study):
-        if cell.model == model:
-            key = (cell.engine, cell.strategy, cell.threads)
-            found.setdefault(key, []).append(cell.workload)
+    for point in combinations(axes, excluded):
+        key = (point.engine, point.strategy, point.threads)
+        found.setdefault(key, []).append(point.workload)
+    for one in study.include:
+        if one.model == model:
+            engine, threads = one.engine or axes.engines[0], one.threads or axes.threads[0]
+            found.setdefault((engine, one.strategy, threads), []).append(one.workload)
     return found
 
 

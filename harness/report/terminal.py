@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -19,15 +19,30 @@ from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+LEAST_WIDTH = 80  # columns; a narrower terminal breaks the lines, but shows every figure
+
+
+class _AtLeast:
+    """A table that is never narrower than so many columns: `rich` would leave out columns."""
+
+    def __init__(self, table: RichTable, width: int) -> None:
+        self._table, self._width = table, width
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(self._width, options.max_width)
+        yield from console.render(self._table, options.update(width=width))
 
 
 def result_table(summary: Summary) -> Group:
-    """Speed, memory, accuracy and outcome of every strategy: one table per model."""
+    """Speed, memory, accuracy and outcome of every strategy: one table per model.
+
+    Print it with `crop=False`: it is at least 80 columns wide.
+    """
     parts: list[RenderableType] = []
     for model in summary.models:
         table = _short_table(model)
         parts.append(Text(table.caption, style="bold"))
-        parts.append(_rich(table))
+        parts.append(_AtLeast(_rich(table), LEAST_WIDTH))
         parts.extend(
             Text(f"{str(at).translate(_RAISED)} {why}", style="dim")
             for at, why in enumerate(table.footnotes, start=1)
