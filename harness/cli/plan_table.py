@@ -5,6 +5,7 @@ Eighty columns suffice. Words and layout only; nothing is decided here.
 
 from __future__ import annotations
 
+import shlex
 import string
 from collections.abc import Iterable
 
@@ -48,7 +49,7 @@ def _headline(planned: Plan) -> str:
     threads = dict.fromkeys(str(one.cell.threads) for one in planned.cells)
     return (
         f"{planned.study}: {n_running} of {n_cells} cells will run here, in "
-        f"{planned.n_trials} trials (engine {', '.join(engines)}; threads {', '.join(threads)})."
+        f"{_trials(planned.n_trials)} (engine {', '.join(engines)}; threads {', '.join(threads)})."
     )
 
 
@@ -111,7 +112,7 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
     if planned.running:
         _print(
             out,
-            f"Numbers under a workload are turns: which of the {planned.n_trials} trials, in "
+            f"Numbers under a workload are turns: which of the {_trials(planned.n_trials)}, in "
             f"blocks shuffled by seed {planned.seed}, are the cell's.",
         )
     for reason, letter in notes.items():
@@ -137,11 +138,16 @@ def _letters(reasons: Iterable[str]) -> dict[str, str]:
 
 
 def _next(planned: Plan, study: str) -> str:
+    run = f"python -m harness run {shlex.quote(study)}"
     if planned.running:
-        return f"Next: python -m harness run {study}"
+        return f"Next: {run}"
     if planned.missing:
-        return f"Next, with the files in place: python -m harness plan {study}"
+        return f"Next, with the files in place: {run}"
     return "Next: python -m harness plan builtin:quickstart"
+
+
+def _trials(n: int) -> str:
+    return "1 trial" if n == 1 else f"{n} trials"
 
 
 def _print(out: Console, text: str) -> None:

@@ -6,13 +6,14 @@ The only part of `plan/` that touches the disk.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 
 from harness.config.engines import ENGINES, FAKE
 from harness.config.load import LoadedStudy
 from harness.config.model_checks import RANDOM
-from harness.errors import CheckpointError
+from harness.errors import CheckpointError, TokenizerError
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
 from harness.runtime.checkpoint import read_header
@@ -27,6 +28,8 @@ class Surroundings:
     unreadable: Mapping[str, str]  # by model: why its weights are no checkpoint
     missing: tuple[MissingFile, ...]
     packages: frozenset[str]  # of those that engines need, the installed ones
+    # By model that answers questions: why its tokenizer is none.
+    no_tokenizer: Mapping[str, str] = field(default_factory=dict)
 
 
 def look(loaded: LoadedStudy) -> Surroundings:
@@ -51,7 +54,33 @@ def look(loaded: LoadedStudy) -> Surroundings:
         unreadable=unreadable,
         missing=missing_files(loaded),
         packages=frozenset(package for package in needed if find_spec(package) is not None),
+        no_tokenizer=_no_tokenizer(loaded),
     )
+
+
+def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:
+    """Why a tokenizer that is there cannot be read, by model."""
+    from harness.language.tokenizer import load_tokenizer
+
+    answering = dict.fromkeys(
+        cell.model for cell in cells(loaded.study) if cell.workload == "answers"
+    )
+    checked: dict[Path, str | None] = {}
+    for path in (loaded.files[model].tokenizer for model in answering):
+        if path is None or path in checked or why_absent(path) is not None:
+            continue
+        checked[path] = None
+        try:
+            load_tokenizer(path)
+        except TokenizerError as error:
+            checked[path] = str(error)
+    found: dict[str, str] = {}
+    for model in answering:
+        path = loaded.files[model].tokenizer
+        why = None if path is None else checked.get(path)
+        if why is not None:
+            found[model] = why
+    return found
 
 
 def _scripted(loaded: LoadedStudy) -> set[str]:

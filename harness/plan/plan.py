@@ -6,10 +6,10 @@ not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from harness.config.engines import ENGINES, FAKE, TORCH
+from harness.config.engines import ENGINES, FAKE, RWKV, TORCH
 from harness.config.load import LoadedStudy
 from harness.config.problem import listed
 from harness.errors import BadInput
@@ -63,16 +63,26 @@ def plan(
             f"study {study.name} has no workload '{only}'; it has: {listed(study.workloads.names)}"
         )
     seen = look(loaded) if surroundings is None else surroundings
+    kept = tuple(cell for cell in cells(study) if only in (None, cell.workload))
     return Plan(
         study=study.name,
         seed=study.seed,
-        cells=tuple(
-            _plan_cell(cell, loaded, machine, seen, trials)
-            for cell in cells(study)
-            if only in (None, cell.workload)
-        ),
-        missing=seen.missing,
+        cells=tuple(_plan_cell(cell, loaded, machine, seen, trials) for cell in kept),
+        missing=tuple(_missed_by(kept, seen.missing)),
     )
+
+
+def _missed_by(kept: Iterable[Cell], missing: Iterable[MissingFile]) -> Iterator[MissingFile]:
+    """The missing files that these cells need, with the models that need them."""
+    needed = {(cell.model, file.path) for file in missing for cell in kept if _needs(cell, file)}
+    for file in missing:
+        models = tuple(model for model in file.models if (model, file.path) in needed)
+        if models:
+            yield replace(file, models=models)
+
+
+def _needs(cell: Cell, file: MissingFile) -> bool:
+    return cell.model in file.models and (file.kind == "weights" or cell.workload == "answers")
 
 
 def _plan_cell(
@@ -113,10 +123,14 @@ def _reasons(
     if needs is not None and needs.package not in seen.packages:
         yield f"{needs.package} is not installed: pip install 'rwkv-harness[{needs.extra}]'"
     for file in seen.missing:
-        if cell.model in file.models and (file.kind == "weights" or cell.workload == "answers"):
+        if _needs(cell, file):
             yield f"{file.kind} {file.state}: {file.shown}"
     if cell.engine != TORCH and isinstance(loaded.files[cell.model].weights, str):
         yield f"the {cell.engine} engine reads files only, not random weights"
+    if cell.workload == "answers" and cell.model in seen.no_tokenizer:
+        yield seen.no_tokenizer[cell.model]
+    if cell.engine == RWKV:
+        yield from _rwkv_reasons(cell, loaded)
     if cell.engine == FAKE:
         return
     if cell.model in seen.unreadable:
@@ -124,6 +138,15 @@ def _reasons(
     absent = _absent(slots, machine)
     if absent:
         yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"
+
+
+def _rwkv_reasons(cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
+    """What the official package does not do."""
+    speed = loaded.study.workloads.speed
+    if cell.workload == "speed" and speed is not None and speed.batch > 1:
+        yield f"the rwkv package runs one row at a time, not a batch of {speed.batch}"
+    if any(stage.count == 0 and not stage.streamed for stage in parse(cell.strategy)):
+        yield "the rwkv package does not take a '*0' stage: leave the stage out"
 
 
 def _absent(slots: tuple[LayerPlan, ...] | tuple[Stage, ...], machine: Machine) -> list[str]:

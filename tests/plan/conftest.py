@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models
 
 from harness.config.load import load_study
 from harness.machine import Accelerator, Machine
@@ -52,7 +53,9 @@ def study_folder(tmp_path):
     """A folder with the files that STUDY needs."""
     tensors = {name: np.zeros(shape, np.float16) for name, shape in original_tensors(SHAPE).items()}
     save_file(tensors, str(tmp_path / "tiny.safetensors"))
-    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")).save(
+        str(tmp_path / "tokenizer.json")
+    )
     (tmp_path / "questions.txt").write_text("Why?\n", encoding="utf-8")
     return tmp_path
 

@@ -139,6 +139,64 @@ def test_missing_tokenizer_stops_answers_only(load, machine_with, study_folder):
     )
 
 
+@pytest.mark.parametrize("content", ["<!DOCTYPE html>", "{}", None])
+def test_what_is_no_tokenizer_stops_answers_only(content, load, machine_with, study_folder):
+    loaded = load()
+    path = study_folder / "tokenizer.json"
+    path.unlink()
+    path.mkdir() if content is None else path.write_text(content, encoding="utf-8")
+
+    planned = plan_with(loaded, machine_with())
+
+    assert reasons(planned, model="tiny", workload="speed")["cpu fp32"] is None
+    reason = reasons(planned, model="tiny", workload="answers")["cpu fp32"]
+    assert str(path) in reason
+    assert "tokenizers" in reason
+
+
+def test_only_what_is_planned_is_missing(load, machine_with, study_folder):
+    loaded = load(
+        (
+            "  made-up:",
+            "  asked: {weights: asked.pth, tokenizer: tokenizer.json}\n  made-up:",
+        ),
+        ("exclude:\n", "exclude:\n  - {model: asked, workload: speed}\n"),
+    )
+    (study_folder / "tokenizer.json").unlink()
+    (study_folder / "tiny.safetensors").unlink()
+
+    def missing(only):
+        files = plan_with(loaded, machine_with(), only=only).missing
+        return {(file.path.name, file.models) for file in files}
+
+    assert missing("speed") == {("tiny.safetensors", ("tiny",))}
+    assert (
+        missing("answers")
+        == missing(None)
+        == {
+            ("tiny.safetensors", ("tiny",)),
+            ("tokenizer.json", ("tiny", "asked")),
+            ("asked.pth", ("asked",)),
+        }
+    )
+
+
+def test_what_the_official_package_does_not_do_is_said_early(load, machine_with):
+    loaded = load(
+        ("strategies:\n", "engines: [torch, rwkv]\nstrategies:\n  - cpu fp32 *0 -> cpu fp32\n"),
+        ("{trials: 3}", "{trials: 3, batch: 4}"),
+    )
+
+    planned = plan_with(loaded, machine_with(8 * GIB, 8 * GIB))
+
+    assert set(reasons(planned, engine="torch").values()) == {None}
+    answers = reasons(planned, engine="rwkv", model="tiny", workload="answers")
+    assert [name for name, reason in answers.items() if reason] == ["cpu fp32 *0 -> cpu fp32"]
+    assert "'*0'" in answers["cpu fp32 *0 -> cpu fp32"]
+    speed = reasons(planned, engine="rwkv", model="tiny", workload="speed")
+    assert all("one row at a time, not a batch of 4" in reason for reason in speed.values())
+
+
 def test_all_reasons_are_given(load, machine_with, study_folder):
     loaded = load()
     (study_folder / "tiny.safetensors").unlink()

@@ -1,6 +1,7 @@
 """`python -m harness plan`: what is printed, and with which exit code."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,31 @@ def test_nothing_can_run(load, study_folder):
 
     assert done.returncode == 4
     assert "is missing:" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("Next, with the files in place: ")
+    again = f"python -m harness run {shlex.quote(str(path))}"
+    assert done.stdout.splitlines()[-1] == f"Next, with the files in place: {again}"
+
+
+def test_the_next_command_survives_a_shell_and_one_is_one(load):
+    path = load(("{trials: 3}", "{trials: 1}")).path
+    text = path.read_text(encoding="utf-8").split("strategies:")[0]
+    moved = path.with_name("my study's.yaml")
+    moved.write_text(
+        f"{text}strategies: [cpu fp32]\nworkloads: {{speed: {{trials: 1}}}}\n"
+        "exclude: [{model: tiny}]\n",
+        encoding="utf-8",
+    )
+
+    done = run("plan", moved)
+
+    last = done.stdout.splitlines()[-1]
+    assert shlex.split(last.removeprefix("Next: ")) == [
+        "python",
+        "-m",
+        "harness",
+        "run",
+        str(moved),
+    ]
+    assert "in 1 trial (engine" in done.stdout
 
 
 def test_bad_study_is_bad_input(planned_study):
