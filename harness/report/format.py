@@ -6,14 +6,21 @@ import math
 import unicodedata
 
 MISSING = "–"
+LEAST_PLAIN, MOST_PLAIN = 1e-6, 1e15  # between them a number is written out
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def number(value: float, like: float | None = None) -> str:
-    """Three significant digits; with `like`, as many decimals as that number gets."""
+    """Three significant digits; with `like`, as many decimals as that number gets.
+
+    Beyond all reason as `1.00e+20`.
+    """
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:,.{_decimals(value if like is None else like)}f}"
+    scale = value if like is None else like
+    if abs(value) >= MOST_PLAIN or 0 < abs(scale) < LEAST_PLAIN:
+        return f"{value:.2e}".replace("-", "−")  # its zeros would fill the page
+    text = f"{value:,.{_decimals(scale)}f}"
     return text.replace("-", "−")
 
 

@@ -83,6 +83,8 @@ def house_style() -> Iterator[None]:
     with warnings.catch_warnings(), style.context(["default", _SETTINGS]):
         # A model's name may hold characters that the font lacks; the browser's font has them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # Numbers at the end of what a float holds, in a record that somebody edited.
+        warnings.filterwarnings("ignore", message="overflow encountered")
         yield
 
 

@@ -142,8 +142,9 @@ class Fabricated:
             folder, study_text="# fabricated\n", study=self.study, facts=FACTS, plan=self.plan
         )
         store = RecordStore(folder)
-        for record in self.records:
-            store.append(record)
+        with store.appending():
+            for record in self.records:
+                store.append(record)
         return folder
 
 

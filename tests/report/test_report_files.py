@@ -106,6 +106,16 @@ def test_the_table_has_speed_memory_accuracy_and_outcome_of_every_strategy(summa
     assert "skipped: no CUDA device on this machine" in first
 
 
+def test_a_terminal_narrower_than_the_table_loses_no_column(summary_of):
+    summary = summary_of(fabricate.plausible())
+    shown = {}
+    for width in (40, 80):
+        out = io.StringIO()
+        Console(file=out, width=width).print(result_table(summary), crop=False)
+        shown[width] = [line for line in out.getvalue().splitlines() if line.startswith("cpu ")]
+    assert shown[40] == shown[80]
+
+
 def test_json_is_json_and_nothing_else(run_dir, capsys):
     assert report(run_dir, "--json") == 0
     document = json.loads(capsys.readouterr().out)

@@ -16,6 +16,7 @@ def test_numbers_keep_three_significant_digits(value):
 @pytest.mark.parametrize(
     "value, shown",
     [(0, "0"), (9.996, "10.0"), (99.96, "100"), (1234.5, "1,234"), (-1.5, "−1.50"),
+     (1e300, "1.00e+300"), (2e-9, "2.00e−09"),
      (float("nan"), "not a number"), (float("inf"), "∞")],
 )  # fmt: skip
 def test_numbers_at_the_edges(value, shown):
@@ -68,3 +69,14 @@ def test_listings(items, shown):
 )
 def test_clock_times(iso, shown):
     assert fmt.clock_time(iso) == shown
+
+
+@given(st.text(), st.integers(4, 60))
+def test_an_elided_text_fits_and_a_short_one_is_whole(text, width):
+    shown = fmt.elided(text, width)
+    assert fmt.columns_of(shown) <= width
+    assert (shown == text) == (fmt.columns_of(text) <= width)
+
+
+def test_an_elided_name_keeps_both_ends():
+    assert fmt.elided("cuda fp16 -> cpu fp32 -> cpu bf16", 16) == "cuda fp16…bf16"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
@@ -137,6 +138,46 @@ def test_an_axis_that_does_not_begin_at_zero_says_so(model_of):
     _, axes = axes_of(plot_curves.tradeoff, model_of(fabricate.with_devices()))
     assert axes.get_xlim()[0] == 0
     assert "not from zero" not in axes.get_xlabel()
+
+
+def test_a_memory_axis_is_no_magnifying_glass(model_of):
+    run = Fabricated(trials=1)
+    for strategy, kib in (("cpu fp32", 0), ("cpu bf16", 100), ("cpu fp32i8", 200)):
+        memory = fabricate.Memory(peak_rss_bytes=115 * fabricate.MIB + kib * 1024)
+        run.add(run.planned(run.cell(strategy)), decode_tok_per_s=9.0, memory=memory)
+    drawing, axes = axes_of(plot_curves.tradeoff, model_of(run))
+    left, right = axes.get_xlim()
+    assert right - left >= 5 * fabricate.MIB
+    drawing.figure.draw_without_rendering()
+    ticks = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(ticks) == len(set(ticks)) > 3
+    assert max(map(len, ticks)) <= 5
+
+
+def long_names():
+    """Names and reasons that are wider than the page."""
+    ends = ["cpu fp32", "cpu bf16", "cpu fp32i8"]
+    strategies = ["cuda fp16i8 *10 -> cuda fp16 *5 -> cpu fp32i8 *7 -> " + end for end in ends]
+    run = Fabricated(strategies, {"世界-" * 20 + "a-very-long-name-" * 5: "x.pth"}, trials=2)
+    for strategy in strategies[:2]:
+        run.speed(strategy, 100, device=("cuda:0", 900))
+    cell = run.planned(run.cell(strategies[2]))
+    run.add(cell, outcome="crashed", reason="signal 11 while decoding " + "a token " * 40)
+    return run
+
+
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_nothing_is_cut_at_the_edge_however_long_the_names_are(draw, model_of):
+    drawing, axes = axes_of(draw, model_of(long_names()))
+    with house_style():
+        drawing.figure.draw_without_rendering()
+    page = drawing.figure.bbox
+    shown = [text for text in drawing.figure.findobj(Text) if re.search("[a-z]", text.get_text())]
+    boxes = [(text.get_text(), Text.get_window_extent(text)) for text in shown]
+    assert any("…" in text for text, _ in boxes)
+    assert [text for text, box in boxes if box.x0 < page.x0 or box.x1 > page.x1] == []
+    assert axes.get_window_extent().width > page.width / 4
+    assert "世界-a-very" in drawing.title.replace("世界-" * 19, "")
 
 
 def crowded():
