@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "quickstart": {"errors", "language", "runtime"},
     "config": {"errors", "language", "quickstart", "runtime"},
     "records": {"config", "errors"},
-    "plan": {"config", "errors", "machine", "quickstart", "records", "runtime"},
+    "plan": {"config", "errors", "language", "machine", "quickstart", "records", "runtime"},
     "engines": {"errors", "runtime"},
     "measure": {
         *{"config", "engines", "errors", "language", "machine"},
@@ -51,8 +51,10 @@ LIGHT = {
     "harness.runtime.checkpoint",
     "harness.runtime.effective",
     "harness.runtime.forecast",
+    "harness.runtime.pth",
     "harness.runtime.shape",
     "harness.runtime.strategy",
+    "harness.runtime.tensor_info",
 }
 # Trains the shipped model: imports torch, but only when it is called.
 TRAINER = "harness.quickstart.train"

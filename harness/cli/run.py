@@ -80,11 +80,11 @@ def command(
 
     from harness.measure.bench import identify_models, prepare_bench, run_identity
     from harness.measure.schedule import n_left
-    from harness.records.store import RecordStore
+    from harness.plan.document import plan_document
+    from harness.records.runs import note_identity
+    from harness.records.store import RecordStore, write_plan
 
-    models = identify_models(
-        loaded, planned, lambda model: out.print(f"Reading {model} …", markup=False)
-    )
+    models = identify_models(loaded, lambda model: out.print(f"Reading {model} …", markup=False))
     folder, is_new = _choose_run(
         results / (label or machine.label),
         loaded,
@@ -93,9 +93,8 @@ def command(
         fresh=fresh,
         resume=resume,
     )
-    # The folder keeps the whole plan, also where one workload of it is run now.
-    whole = plan(loaded, machine, trials=trials)
-    _open_folder(folder, is_new, loaded, whole, machine, models)
+    if is_new:
+        _create_folder(folder, loaded, machine, models)
     store = RecordStore(folder)
     left = n_left(planned, store)
     out.print(
@@ -104,8 +103,12 @@ def command(
         markup=False,
         soft_wrap=True,
     )
-    bench = prepare_bench(loaded, planned, machine, models, folder)
-    finished = _measure_all(planned, store, bench, left)
+    with store.appending():
+        note_identity(folder, run_identity(loaded, models))
+        # The whole plan, also where one workload of it is run now.
+        write_plan(folder, plan_document(plan(loaded, machine, trials=trials))["cells"])
+        bench = prepare_bench(loaded, planned, machine, models, folder)
+        finished = _measure_all(planned, store, bench, left)
     _report(folder, as_json=as_json)
     if not finished:
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
@@ -134,7 +137,7 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
     from harness.measure.trial import InterruptedTrial, measure
 
     display = RunDisplay(console(stderr=True), n_trials)
-    with store.appending(), display.shown():
+    with display.shown():
         try:
             for trial in schedule(planned, store):
                 display.begin(trial)
@@ -175,30 +178,20 @@ def _choose_run(
     return new_run_path(machine_folder, loaded.study.name), True
 
 
-def _open_folder(
-    folder: Path,
-    is_new: bool,
-    loaded: LoadedStudy,
-    planned: Plan,
-    machine: Machine,
-    models: dict[str, ModelIdentity],
+def _create_folder(
+    folder: Path, loaded: LoadedStudy, machine: Machine, models: dict[str, ModelIdentity]
 ) -> None:
     from harness.errors import BadInput, RecordsError
     from harness.measure.bench import run_identity
-    from harness.plan.document import plan_document
-    from harness.records.store import create_run_folder, write_plan
+    from harness.records.store import create_run_folder
 
-    cells = plan_document(planned)["cells"]
-    if not is_new:
-        write_plan(folder, cells)
-        return
     try:
         create_run_folder(
             folder,
             study_text=loaded.text,
             study=loaded.study,
             facts={**machine.facts, "identity": run_identity(loaded, models)},
-            plan=cells,
+            plan=[],
         )
     except RecordsError as error:
         raise BadInput(str(error)) from error  # the folder is what the user named

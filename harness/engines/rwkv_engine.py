@@ -11,6 +11,7 @@ import copy
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class RwkvEngine:
         """Load an original `.pth` under `strategy`."""
         if str(model.weights).startswith("random:"):
             raise Unsupported("the rwkv engine reads files; random weights are for engine torch")
+        if Path(model.weights).suffix != ".pth":
+            raise Unsupported(f"the rwkv package reads .pth files only, not {model.weights}")
         import torch
 
         torch.set_num_threads(threads)

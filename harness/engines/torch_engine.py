@@ -60,6 +60,8 @@ class TorchSession:
 
     def score(self, ids: Ids) -> npt.NDArray[np.float32]:
         """Log-probabilities [B, T - 1] of ids[:, 1:]."""
+        if ids.shape[1] < 2:
+            return np.empty((ids.shape[0], 0), dtype=np.float32)
         state = None
         scores = []
         for start in range(0, ids.shape[1] - 1, _SCORE_CHUNK):

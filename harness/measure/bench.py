@@ -17,11 +17,14 @@ from harness.runtime.strategy import LayerPlan, resolve
 
 
 def identify_models(
-    loaded: LoadedStudy, planned: Plan, on_model: Callable[[str], None]
+    loaded: LoadedStudy, on_model: Callable[[str], None]
 ) -> dict[str, ModelIdentity]:
-    """Hash the files of every planned model; `on_model` hears of each before it is read."""
+    """Hash the files of every model of the study; `on_model` hears of each before it is read.
+
+    Of every one, also where this time only a part of the study is run: it is the same run.
+    """
     identities = {}
-    for model in dict.fromkeys(one.cell.model for one in planned.cells):
+    for model in loaded.study.models:
         on_model(model)
         identities[model] = identify_model(loaded, model)
     return identities

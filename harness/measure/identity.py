@@ -14,7 +14,7 @@ import msgspec
 from harness.config.load import LoadedStudy
 from harness.plan.cell import Cell
 from harness.records.record import Key, SlotRecord
-from harness.runtime.strategy import LayerPlan
+from harness.runtime.strategy import LayerPlan, rescale_layer
 
 _READ_BYTES = 2**22
 
@@ -46,12 +46,17 @@ def record_key(
     """The two keys of a record: *computation* joins speeds, *presentation* joins answers."""
     workload = getattr(loaded.study.workloads, cell.workload)
     settings = msgspec.to_builtins(workload)
-    settings.pop("trials", None)  # more of the same is still the same
+    for more_of_the_same in ("trials", "passes", "warmup_passes"):
+        settings.pop(more_of_the_same, None)
+    lengths = settings.get("prompt_tokens")
+    if isinstance(lengths, int):
+        settings["prompt_tokens"] = [lengths]
     computation: dict[str, Any] = {
         "weights": model.weights_sha256,
         "engine": cell.engine,
         "threads": cell.threads,
-        "plan": cell.strategy if plans is None else [asdict(plan) for plan in plans],
+        "plan": cell.strategy if plans is None else [_placed(plan) for plan in plans],
+        "rescale": rescale_layer(cell.strategy),  # follows from the words, not from the plan
         "kernels": [slot.kernels for slot in effective],
     }
     if cell.workload == "speed":
@@ -63,6 +68,11 @@ def record_key(
         "answers": settings,
     }
     return Key(computation=_hash(computation), presentation=_hash(presentation))
+
+
+def _placed(plan: LayerPlan) -> dict[str, Any]:
+    device = "cuda:0" if plan.device == "cuda" else plan.device
+    return {**asdict(plan), "device": device}
 
 
 def _hash(value: Any) -> str:

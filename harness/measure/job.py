@@ -1,8 +1,8 @@
 """What a worker is told, and what it says while it works.
 
-One job goes in as JSON on the worker's standard input; messages come out as JSON lines on a pipe of
-their own, so that nothing a library prints can be taken for a result. A message is sent as soon as
-there is something to keep: a worker that dies loses only what it was measuring.
+One job goes in as a JSON file; messages come out as JSON lines on a pipe of their own, so that
+nothing a library prints can be taken for a result. A message is sent as soon as there is something
+to keep: a worker that dies loses only what it was measuring.
 """
 
 from __future__ import annotations

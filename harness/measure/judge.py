@@ -16,18 +16,26 @@ def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     for message in ended.messages:
         if isinstance(message, Failed):
             return Outcome(kind=message.kind, reason=message.reason, detail=message.detail)  # type: ignore[arg-type]
+    is_complete = any(isinstance(message, Finished) for message in ended.messages)
     if ended.timed_out_s is not None:
         return Outcome(
             kind="timeout",
             reason=f"gave no result within {ended.timed_out_s:g} s, {_reached(ended)}",
             detail=ended.log_tail,
         )
-    if ended.returncode != 0 or not any(isinstance(m, Finished) for m in ended.messages):
+    if not is_complete:
         return _crash(ended)
     mismatch = _mismatch(ended, requested)
     if mismatch:
         return Outcome(kind="wrong_strategy", reason=mismatch)
     return Outcome(kind="ok")
+
+
+def exit_warning(ended: Ended) -> str | None:
+    """What to say of a worker that had given all its results and then did not leave cleanly."""
+    if ended.returncode == 0 or not any(isinstance(m, Finished) for m in ended.messages):
+        return None
+    return f"after its last result {_death(ended.returncode)}"
 
 
 def plan_mismatch(requested: Sequence[LayerPlan], effective: Sequence[SlotRecord]) -> str | None:

@@ -13,20 +13,28 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 import harness
 from harness.machine.memory import MemoryReading, oom_kills
-from harness.measure.job import Failed, Job, Message
+from harness.measure.job import Failed, Finished, Job, Message
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _READ_BYTES = 2**16
-_EXIT_S = 30.0  # that a worker may take to leave after its last word
+_EXIT_S = 10.0  # that a worker may take to leave after its last word
+_WAKE_S = 1.0  # between two looks at a silent worker
+# As `python -m harness.measure.worker`, but nothing is imported from the current directory.
+_START = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; "
+    "from harness.measure.worker import main; main()"
+)
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -69,12 +77,14 @@ def run_job(
     display. Raises `Interrupted` on Ctrl-C, after the worker is gone.
     """
     kills_before = oom_kills()
+    deadline = time.monotonic() + deadline_s
     messages: list[Message] = []
     timed_out = interrupted = False
     returncode = -signal.SIGKILL
     try:
-        with log.open("ab") as output, _started(job, output) as (process, pipe):
-            timed_out = not _listen(pipe, deadline_s, messages, on_message, on_wait)
+        with log.open("wb") as output, _started(job, output) as (process, pipe):
+            hear = _Listener(pipe, process, deadline, messages, on_message, on_wait)
+            timed_out = not hear.until_the_end()
             returncode = _end(process, kill=timed_out)
     except KeyboardInterrupt:
         interrupted = True  # leaving the block has killed the worker
@@ -91,32 +101,37 @@ def run_job(
 
 
 @contextlib.contextmanager
-def _started(job: Job, output: object) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    read_end, write_end = os.pipe()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "harness.measure.worker", str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=output,  # type: ignore[call-overload]
-            stderr=subprocess.STDOUT,
-            pass_fds=(write_end,),
-            start_new_session=True,
-            env=_environment(job.threads),
-        )
-        os.close(write_end)
-        # A worker that dies at once closes this pipe; that is an outcome, not our error.
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(msgspec.json.encode(job) + b"\n")
-            process.stdin.flush()
+def _started(job: Job, output: BinaryIO) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The worker and the pipe that it answers on; at the end it is gone, whatever happened."""
+    with contextlib.ExitStack() as stack:
+        # The job goes in as a file, so that a worker that does not read it cannot hold us up.
+        told = stack.enter_context(tempfile.TemporaryFile())
+        told.write(msgspec.json.encode(job))
+        told.flush()
+        told.seek(0)
+        read_end, write_end = os.pipe()
+        stack.callback(os.close, read_end)
         try:
-            yield process, read_end
+            process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(told.fileno()), str(write_end)],
+                stdin=subprocess.PIPE,  # stays open as long as we live
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=(told.fileno(), write_end),
+                start_new_session=True,
+                env=_environment(job.threads),
+            )
+            stack.callback(_clean_up, process)
         finally:
-            if process.returncode is None:
-                _end(process, kill=True)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-    finally:
-        os.close(read_end)
+            os.close(write_end)
+        yield process, read_end
+
+
+def _clean_up(process: subprocess.Popen[bytes]) -> None:
+    if process.returncode is None:
+        _end(process, kill=True)
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -132,35 +147,48 @@ def _environment(threads: int) -> dict[str, str]:
     return environment
 
 
-def _listen(
-    pipe: int,
-    deadline_s: float,
-    messages: list[Message],
-    on_message: Callable[[Message], None],
-    on_wait: Callable[[], None] | None,
-) -> bool:
-    """Collect messages until the worker closes its pipe; False if the deadline came first."""
-    deadline = time.monotonic() + deadline_s
-    pending = b""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return False
-        ready, _, _ = select.select([pipe], [], [], left if on_wait is None else min(left, 1.0))
-        if not ready:
-            if on_wait is not None:
-                on_wait()
-            continue
-        data = os.read(pipe, _READ_BYTES)
-        if not data:
-            return True
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            message = _decode(line)
-            messages.append(message)
-            on_message(message)
-            if isinstance(message, Failed):
+@dataclass(frozen=True)
+class _Listener:
+    """Collects what a worker says."""
+
+    pipe: int
+    process: subprocess.Popen[bytes]
+    deadline: float  # of time.monotonic
+    messages: list[Message]
+    on_message: Callable[[Message], None]
+    on_wait: Callable[[], None] | None
+
+    def until_the_end(self) -> bool:
+        """Sleep and collect until the worker's last word or its death; False at the deadline."""
+        pending = b""
+        while True:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                return False
+            ready, _, _ = select.select([self.pipe], [], [], min(left, _WAKE_S))
+            if not ready:
+                # A descendant may hold the pipe open after the worker is gone.
+                if self.process.poll() is not None:
+                    return True
+                if self.on_wait is not None:
+                    self.on_wait()
+                continue
+            data = os.read(self.pipe, _READ_BYTES)
+            if not data:
                 return True
+            *lines, pending = (pending + data).split(b"\n")
+            ended = False
+            for line in lines:
+                ended = self._hear(line) or ended
+            if ended:
+                return True
+
+    def _hear(self, line: bytes) -> bool:
+        """Keep one message; whether it is the last one."""
+        message = _decode(line)
+        self.messages.append(message)
+        self.on_message(message)
+        return isinstance(message, Finished | Failed)
 
 
 def _decode(line: bytes) -> Message:

@@ -56,7 +56,7 @@ def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> li
         logits, state = session.step(ids, state)
         session.synchronize()
         seconds.append(clock() - start)
-    _check_finite(logits, f"decoding {len(tokens)} tokens")
+        _check_finite(logits, f"decoding {len(seconds)} tokens")
     return seconds
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from harness.config.load import LoadedStudy
 from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
-from harness.measure.judge import judge
-from harness.measure.process import Ended, Interrupted, run_job
+from harness.measure.judge import exit_warning, judge
+from harness.measure.process import Interrupted, run_job
 from harness.plan.cell import Cell
 from harness.records.record import CellRef, Memory, Outcome, Prefill, Record
 from harness.records.store import unwritable
@@ -74,7 +74,11 @@ def measure(
         outcome = Outcome(kind="interrupted", reason="stopped by the user")
         record = _record(trial, bench, started, stop.ended.messages, outcome)
         raise InterruptedTrial(record) from stop
-    return _record(trial, bench, started, ended.messages, _outcome(trial, bench, ended))
+    outcome = judge(ended, bench.plans[trial.cell])
+    warning = exit_warning(ended)
+    return _record(
+        trial, bench, started, ended.messages, outcome, () if warning is None else (warning,)
+    )
 
 
 class InterruptedTrial(KeyboardInterrupt):
@@ -83,10 +87,6 @@ class InterruptedTrial(KeyboardInterrupt):
     def __init__(self, record: Record) -> None:
         super().__init__("interrupted")
         self.record = record
-
-
-def _outcome(trial: Trial, bench: Bench, ended: Ended) -> Outcome:
-    return judge(ended, bench.plans[trial.cell])
 
 
 def _job(cell: Cell, loaded: LoadedStudy) -> Job:
@@ -121,6 +121,7 @@ def _record(
     started: datetime,
     messages: Sequence[Message],
     outcome: Outcome,
+    warnings: Sequence[str] = (),
 ) -> Record:
     cell, study = trial.cell, bench.loaded.study
     imported = next((m for m in messages if isinstance(m, Imported)), None)
@@ -163,7 +164,7 @@ def _record(
             "questions_sha256": bench.loaded.questions_sha256,
             "study_sha256": bench.loaded.sha256,
         },
-        warnings=[] if opened is None else opened.warnings,
+        warnings=[*([] if opened is None else opened.warnings), *warnings],
     )
 
 

@@ -1,14 +1,13 @@
 """The child: one trial in a fresh interpreter, and the only bridge from measuring to engines.
 
-    python -m harness.measure.worker FD     job as JSON on standard input, messages to descriptor FD
-
-Dies with its parent: standard input stays open as long as the parent lives, and a thread waits for
-its end.
+Is told two descriptors: the job as JSON, and the pipe for messages (`job.py`). Dies with its
+parent: standard input stays open as long as that lives, and a thread waits for its end.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -26,6 +25,10 @@ from harness.measure.job import Failed, Finished, Imported, Job, Message, Opened
 from harness.measure.speed import measure_speed
 from harness.records.record import SlotRecord
 
+# What allocators say when they fail, in lower case.
+_HOST_IS_FULL = ("can't allocate memory", "cannot allocate memory", "std::bad_alloc")
+_DEVICE_IS_FULL = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+
 
 class Channel:
     """Sends messages to the parent."""
@@ -40,10 +43,9 @@ class Channel:
 
 def main() -> None:
     """Read the job, do it, say how it went."""
-    channel = Channel(int(sys.argv[1]))
-    # Unbuffered: the waiting thread must hold no lock that the interpreter's exit wants.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin:
-        job = msgspec.json.decode(stdin.readline(), type=Job)
+    with os.fdopen(int(sys.argv[1]), "rb") as told:
+        job = msgspec.json.decode(told.read(), type=Job)
+    channel = Channel(int(sys.argv[2]))
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         _work(job, channel)
@@ -70,8 +72,11 @@ def _kind(error: BaseException) -> str:
         return "unsupported"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this file has no torch
         return "out_of_memory_device"
+    words = str(error).lower()
+    if isinstance(error, RuntimeError) and any(word in words for word in _DEVICE_IS_FULL):
+        return "out_of_memory_device"
     if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError | OSError) and any(word in words for word in _HOST_IS_FULL)
     ):
         return "out_of_memory_host"
     return "crashed"
@@ -120,9 +125,6 @@ def _open(engine: Engine, job: Job, channel: Channel) -> Session:
 
 
 def _die_with_parent() -> None:
+    # Unbuffered: this thread must hold no lock that the interpreter's exit wants.
     os.read(sys.stdin.fileno(), 1)  # returns when the parent's end closes: the parent is gone
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()
+    os.killpg(0, signal.SIGKILL)  # ourselves and all we started: the parent made us a group

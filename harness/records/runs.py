@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness.records.store import FACTS_NAME, RECORDS_NAME
+from harness.records.store import FACTS_NAME, RECORDS_NAME, write_json
 
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -27,25 +27,52 @@ def new_run_path(machine_folder: Path, study: str, now: datetime | None = None) 
 def runs_of_study(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
     """Folders of runs of the same study, newest first.
 
-    `identity` is what must be equal in the run's facts: hashes of content. A weights or tokenizer
-    hash that is None there (the file was missing then) is equal to any.
+    `identity` is what must be equal in the run's facts: hashes of content.
     """
     for facts_file in sorted(
         machine_folder.glob(f"*/{FACTS_NAME}"), key=lambda file: file.parent.name, reverse=True
     ):
         if not (facts_file.parent / RECORDS_NAME).is_file():
             continue
-        try:
-            facts = json.loads(facts_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue  # not a run of ours, or a run that died before it began
-        if isinstance(facts, dict) and _same(facts.get("identity"), identity):
+        recorded = _identity(facts_file)
+        if recorded is not None and _same(recorded, identity):
             yield facts_file.parent
 
 
+def note_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Keep in a run's facts what was not known when it began: hashes of files missing then."""
+    path = folder / FACTS_NAME
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    known = _merged(facts["identity"], identity)
+    if known != facts["identity"]:
+        facts["identity"] = known
+        write_json(path, facts)
+
+
+def _identity(facts_file: Path) -> dict[str, Any] | None:
+    try:
+        facts = json.loads(facts_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # not a run of ours, or a run that died before it began
+    identity = facts.get("identity") if isinstance(facts, dict) else None
+    return identity if isinstance(identity, dict) else None
+
+
+def _merged(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _merged(value, now[key])
+        if isinstance(value, dict)
+        else (now[key] if value is None else value)
+        for key, value in recorded.items()
+    }
+
+
 def _same(recorded: Any, wanted: Any) -> bool:
-    if isinstance(recorded, dict) and isinstance(wanted, Mapping):
-        return recorded.keys() == wanted.keys() and all(
-            _same(recorded[key], wanted[key]) for key in wanted
+    """Equal, where a hash that is not known (the file was or is missing) is equal to any."""
+    if isinstance(wanted, Mapping):
+        return (
+            isinstance(recorded, dict)
+            and recorded.keys() == wanted.keys()
+            and all(_same(recorded[key], wanted[key]) for key in wanted)
         )
-    return recorded is None or bool(recorded == wanted)
+    return recorded is None or wanted is None or bool(recorded == wanted)

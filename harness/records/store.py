@@ -150,7 +150,7 @@ def create_run_folder(
         path.mkdir(parents=True)
         (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
         (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
-        _write_json(path / FACTS_NAME, facts)
+        write_json(path / FACTS_NAME, facts)
         write_plan(path, plan)
         (path / RECORDS_NAME).touch()
     except OSError as error:
@@ -160,7 +160,7 @@ def create_run_folder(
 def write_plan(path: Path, plan: Iterable[Mapping[str, Any]]) -> None:
     """Keep the plan that a run follows from now on: it may go on with other devices or files."""
     try:
-        _write_json(path / PLAN_NAME, list(plan))
+        write_json(path / PLAN_NAME, list(plan))
     except OSError as error:
         raise unwritable(path / PLAN_NAME, error) from error
 
@@ -235,5 +235,11 @@ def _decode(line: bytes, number: int, path: Path) -> Record:
     return record
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -121,7 +121,7 @@ def _value_axis(axes: Axes, low: float, high: float, label: str) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         axes.set_ylabel(f"{label}, logarithmic")
     else:
-        axes.set_ylim(0, high * 1.12)
+        axes.set_ylim(0, high * 1.12 or 1)
         axes.set_ylabel(label)
     counting_axis(axes.yaxis)
 

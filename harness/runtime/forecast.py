@@ -1,6 +1,6 @@
 """How many bytes of weights a plan puts on each device, before anything is loaded.
 
-Counts what `model.py` stores: matrices in their weight dtype (int8 with its four scale vectors),
+Counts what `model.py` stores: matrices in their weight dtype (int8 with its scale vectors),
 vectors in the activation dtype, WKV vectors in fp32, the embedding on the CPU, and the matrices of
 streamed slots in host memory.
 """
@@ -26,7 +26,7 @@ def weight_bytes(shape: ModelShape, plans: tuple[LayerPlan, ...]) -> dict[str, i
         for n_out, n_in in shape.matrices.values():
             held_on = HOST if plan.streamed else plan.device
             total[held_on] += n_out * n_in * BYTES[plan.weight_dtype]
-            total[plan.device] += _scale_bytes(n_out, n_in, plan)
+            total[held_on] += _scale_bytes(n_out, n_in, plan)
     head = plans[-1]
     total[head.device] += 2 * shape.n_embd * BYTES[head.dtype]
     total[head.device] += shape.n_vocab * shape.n_embd * BYTES[head.weight_dtype]
@@ -35,5 +35,8 @@ def weight_bytes(shape: ModelShape, plans: tuple[LayerPlan, ...]) -> dict[str, i
 
 
 def _scale_bytes(n_out: int, n_in: int, plan: LayerPlan) -> int:
-    """mx, rx [out] and my, ry [in] of an int8 matrix."""
-    return 2 * (n_out + n_in) * BYTES[plan.dtype] if plan.weight_dtype == UINT8 else 0
+    """The vectors of an int8 matrix: mx, rx [out], my, ry [in], and what is derived in fp32."""
+    if plan.weight_dtype != UINT8:
+        return 0
+    scheme = 2 * (n_out + n_in) * BYTES[plan.dtype]
+    return scheme + (3 * n_in + 4 * n_out) * BYTES["fp32"]

@@ -100,7 +100,7 @@ class Int8Matrix:
         self._rank_in = torch.stack((128.5 * ry, self.my.float(), ones), dim=1)  # [in, 3]
         ones = torch.ones_like(rx)
         self._rank_out = torch.stack((rx, ones, self.mx.float()))  # [3, out]
-        self._rx32 = rx
+        self._rx32 = rx.clone()
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
@@ -131,9 +131,10 @@ class Int8Matrix:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the weights and the four vectors."""
-        stored = (self.weight, self.mx, self.rx, self.my, self.ry)
-        return sum(t.numel() * t.element_size() for t in stored)
+        """Bytes of the weights and all vectors, those derived from the scheme's included."""
+        scheme = (self.weight, self.mx, self.rx, self.my, self.ry)
+        derived = (self._rank_in, self._rank_out, self._rx32)
+        return sum(t.numel() * t.element_size() for t in scheme + derived)
 
     @property
     def weight_dtype(self) -> str:
@@ -144,7 +145,7 @@ class Int8Matrix:
         """The int8 product."""
         if self._is_packed(x_dtype):
             return "mm8, torch packed int8"
-        return f"mm8, int8 tiles cast to {NAMES[_tile_dtype(x_dtype, self.weight.device)]}"
+        return f"mm8, int8 tiles cast to {NAMES[_tile_dtype(x_dtype)]}"
 
     def _is_packed(self, x_dtype: torch.dtype) -> bool:
         """torch's fused kernel is fast for bf16 only; its other formats run in scalar code."""
@@ -159,7 +160,7 @@ class Int8Matrix:
 def _tiled_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x [rows, in] times int8 weight [out, in] transposed, casting a tile at a time."""
     n_out, n_in = weight.shape
-    dtype = _tile_dtype(x.dtype, x.device)
+    dtype = _tile_dtype(x.dtype)
     x = x.to(dtype)
     step = max(1, _TILE_ITEMS // n_in)
     if step >= n_out:
@@ -179,9 +180,12 @@ def _packed_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch._weight_int8pack_mm(x, weight, ones)  # noqa: SLF001 - no public name yet
 
 
-def _tile_dtype(x_dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """Half on a CPU is cast to float32: no faster in half, and old torch cannot."""
-    return torch.float32 if x_dtype == torch.float16 and device.type == "cpu" else x_dtype
+def _tile_dtype(x_dtype: torch.dtype) -> torch.dtype:
+    """float16 is computed in float32: the product before `rx` can be too large for it.
+
+    (And on a CPU half is no faster, and old torch cannot.)
+    """
+    return torch.float32 if x_dtype == torch.float16 else x_dtype
 
 
 @functools.cache

@@ -165,7 +165,7 @@ class Model:
             raise BadInput(
                 f"tokens have shape {list(ids.shape)}; allowed are [T] and [B, T], not empty"
             )
-        if ids.is_floating_point() or ids.dtype in (torch.bool, torch.complex64):
+        if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             raise BadInput(f"tokens are {ids.dtype}; ids are whole numbers")
         low, high = int(ids.min()), int(ids.max())
         if low < 0 or high >= self.shape.n_vocab:
@@ -183,6 +183,11 @@ class Model:
         if len(state.layers) != self.shape.n_layer:
             raise BadInput(
                 f"the state has {len(state.layers)} layers, this model {self.shape.n_layer}"
+            )
+        if state.layers[0].att_x.dtype != self._dtypes[0]:
+            raise BadInput(
+                f"the state is of another strategy: {state.layers[0].att_x.dtype}, and this model "
+                f"begins in {self._dtypes[0]}"
             )
         if tuple(state.layers[0].att_x.shape) != (batch, self.shape.n_embd):
             raise BadInput(

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 import zlib
+from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from harness.errors import BadInput
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape, original_tensors
 
 PREFIX = "random:"
+_DRAWN_AT_ONCE = 2**20  # numbers; bounds the float32 copy
 
 
 def parse_random(weights: str) -> ModelShape | None:
@@ -47,10 +50,13 @@ class RandomSource:
     def read(self, name: str) -> torch.Tensor:
         """One tensor; the same for the same seed, whatever was read before."""
         size = self._sizes[name]
-        # One number from both: torch's CPU generator takes only 32 bits of a seed.
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{self._seed} {name}".encode()))
-        noise = torch.empty(size, dtype=self._dtype).uniform_(-1, 1, generator=generator)
-        return _scale_(name, noise)
+        # numpy's generator, because torch's draws other numbers in other releases.
+        generator = np.random.Generator(np.random.PCG64([self._seed, zlib.crc32(name.encode())]))
+        flat = torch.empty(prod(size), dtype=self._dtype)
+        for start in range(0, len(flat), _DRAWN_AT_ONCE):
+            part = flat[start : start + _DRAWN_AT_ONCE]
+            part.copy_(torch.from_numpy(generator.random(len(part), dtype=np.float32) * 2 - 1))
+        return _scale_(name, flat.view(size))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -7,9 +7,10 @@ from typing import BinaryIO, Protocol
 import torch
 
 from harness.errors import CheckpointError
-from harness.runtime.checkpoint import Header, TensorInfo
+from harness.runtime.checkpoint import Header
 from harness.runtime.dtypes import TORCH_DTYPES
 from harness.runtime.shape import ModelShape
+from harness.runtime.tensor_info import TensorInfo
 
 
 class TensorSource(Protocol):

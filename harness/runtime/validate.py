@@ -45,13 +45,16 @@ def validate_rwkv4(path: Path, shapes: Shapes) -> ModelShape:
 
 
 def _read_shape(path: Path, shapes: Shapes) -> ModelShape:
-    blocks = [int(m[1]) for m in (re.match(r"blocks\.(\d+)\.", name) for name in shapes) if m]
+    named = (re.match(r"blocks\.([0-9]{1,6})\.", name) for name in shapes)
+    blocks = [int(match[1]) for match in named if match]
     for name in ("emb.weight", "blocks.0.ffn.key.weight"):
         if len(shapes.get(name, ())) != 2 or 0 in shapes[name]:
             raise CheckpointError(
                 f"{path}: not an RWKV model: it has no matrix '{name}' "
                 f"({len(shapes)} tensors, such as {', '.join(sorted(shapes)[:3])})"
             )
+    if len(blocks) < max(blocks):
+        raise CheckpointError(f"{path}: blocks up to {max(blocks)} are named, and most are missing")
     if "blocks.0.ln0.weight" not in shapes:
         raise CheckpointError(
             f"{path}: 'blocks.0.ln0.weight' is missing. A model converted by the official "

@@ -68,8 +68,8 @@ def load_weights(
 def _load_embedding(source: TensorSource, dtype: torch.dtype, fold: Fold) -> torch.Tensor:
     """LayerNorm of every row by ln0, in float32 or in the file's own dtype."""
     emb = source.read("emb.weight")
-    weight = source.read("blocks.0.ln0.weight")
-    bias = source.read("blocks.0.ln0.bias")
+    weight = source.read("blocks.0.ln0.weight").flatten()
+    bias = source.read("blocks.0.ln0.bias").flatten()
     folded = torch.empty(emb.shape, dtype=dtype)
     for start in range(0, emb.shape[0], _FOLD_ROWS):
         rows = emb[start : start + _FOLD_ROWS]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import yaml
 
@@ -121,19 +122,11 @@ def test_a_worker_dies_with_its_parent(tmp_path):
 
 
 def _children(pid):
-    out = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True
-    )
-    return [int(line) for line in out.stdout.split()]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def _is_alive(pid):
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    # A zombie that nobody waits for is dead too.
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return not state.stdout.strip().startswith("Z") and bool(state.stdout.strip())

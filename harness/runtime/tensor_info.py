@@ -1,0 +1,29 @@
+"""Where one tensor lies in a weights file. Knows numbers only: no files, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8, "uint8": 1, "int8": 1, "int64": 8}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorInfo:
+    """Where one tensor lies in its file."""
+
+    dtype: str  # fp32, fp16, bf16, fp64, uint8, int8 or int64
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]  # in items, as torch counts them
+    offset: int  # of the first item, in bytes from the start of the file
+
+    @property
+    def span(self) -> int:
+        """Items from the first to the last one, gaps of a strided view included."""
+        if 0 in self.shape:
+            return 0
+        return 1 + sum((n - 1) * step for n, step in zip(self.shape, self.stride, strict=True))
+
+    @property
+    def span_bytes(self) -> int:
+        """Bytes to read for this tensor."""
+        return self.span * ITEM_BYTES[self.dtype]
