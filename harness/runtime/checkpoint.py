@@ -1,9 +1,9 @@
 """What is in a weights file: names, dtypes, shapes and byte ranges, without torch.
 
 Weights are untrusted input: headers are read by `pth.py` and by the safetensors reader here, and
-whatever is wrong with a file comes out as one `CheckpointError`. The tensors themselves are read elsewhere (`tensors.py`), one by one, by
-the byte ranges found here: no memory map and no full load, also when all tensors of a file are
-views into one storage.
+whatever is wrong with a file comes out as a `CheckpointError`. The tensors themselves are read
+elsewhere (`tensors.py`), one by one, by the byte ranges found here: no memory map and no full load,
+also when all tensors of a file are views into one storage.
 """
 
 from __future__ import annotations
