@@ -40,9 +40,7 @@ _DAMAGE = (
     AttributeError,
     LookupError,
     MemoryError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
+    RuntimeError,  # NotImplemented and recursion errors among them
     TypeError,
     ValueError,
 )
