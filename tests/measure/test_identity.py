@@ -1,0 +1,197 @@
+"""Keys of records: equal for the same content, different for other content."""
+
+import copy
+
+import pytest
+import yaml
+
+from harness.config.load import load_study
+from harness.measure.identity import identify_model, record_key
+from harness.plan.cell import Cell
+from harness.records.record import SlotRecord
+from harness.runtime.strategy import resolve
+
+N_LAYER = 13
+STUDY = {
+    "name": "keyed",
+    "models": {"m": {"weights": "w.pth", "tokenizer": "t.json", "prompt": "Q: {question} A:"}},
+    "strategies": ["cpu fp32"],
+    "workloads": {
+        "speed": {"prompt_tokens": 64, "generate_tokens": 8},
+        "answers": {"questions": "q.yaml", "max_tokens": 5},
+    },
+}
+QUESTIONS = {"questions": [{"id": "one", "text": "Why?", "pattern": "because"}]}
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Write a study with its files; returns its keys, of speed and of answers."""
+
+    def keys(
+        *changes,
+        files=None,
+        strategy="cpu fp32",
+        engine="torch",
+        threads=1,
+        kernel="eager",
+        planned=True,
+    ):
+        study = copy.deepcopy(STUDY)
+        for path, value in changes:
+            place = study
+            *parents, last = path.split(".")
+            for name in parents:
+                place = place[name]
+            place[last] = value
+        for name, text in {
+            "w.pth": "weights",
+            "t.json": "tokenizer",
+            "q.yaml": yaml.safe_dump(QUESTIONS),
+            **(files or {}),
+        }.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+        loaded = load_study(tmp_path / "study.yaml")
+        slot = SlotRecord(
+            slot=0,
+            device="cpu",
+            dtype="fp32",
+            weight_dtype="fp32",
+            streamed=False,
+            bytes=1,
+            kernels={"wkv": kernel},
+        )
+        found = []
+        for workload in loaded.study.workloads.names:
+            cell = Cell(
+                model="m", engine=engine, strategy=strategy, workload=workload, threads=threads
+            )
+            plans = resolve(strategy, N_LAYER) if planned else None
+            found.append(record_key(loaded, cell, identify_model(loaded, "m"), plans, [slot]))
+        return tuple(found)
+
+    return keys
+
+
+def test_paths_are_no_part_of_a_key(world):
+    moved = {"other/w2.pth": "weights", "other/t2.json": "tokenizer"}
+    assert world() == world(
+        ("models.m.weights", "other/w2.pth"), ("models.m.tokenizer", "other/t2.json"), files=moved
+    )
+    elsewhere = {"other/q2.yaml": yaml.safe_dump(QUESTIONS)}
+    assert world() == world(("workloads.answers.questions", "other/q2.yaml"), files=elsewhere)
+
+
+@pytest.mark.parametrize("name", ["trials", "passes", "warmup_passes"])
+def test_more_of_the_same_is_the_same(name, world):
+    assert world() == world((f"workloads.speed.{name}", 9))
+
+
+def test_one_length_and_a_list_of_one_are_the_same(world):
+    assert world() == world(("workloads.speed.prompt_tokens", [64]))
+    assert world()[0] != world(("workloads.speed.prompt_tokens", [64, 65]))[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("cuda fp16", "cuda:0 fp16"), ("cpu fp32", "cpu fp32 *3 -> cpu fp32")],
+)
+def test_two_spellings_of_a_plan_are_the_same(one, other, world):
+    assert world(strategy=one) == world(strategy=other)
+
+
+def test_the_seed_of_a_file_says_nothing(world):
+    assert world() == world(("models.m.seed", 5))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"files": {"w.pth": "other weights"}},
+        {"engine": "rwkv"},
+        {"threads": 2},
+        {"strategy": "cpu bf16"},
+        {"strategy": "cpu fp32 *3 -> cpu bf16"},
+        {"strategy": "cuda fp32"},
+        {"strategy": "cpu fp32 *14 -> cpu fp16"},  # the same plan, but rescaled
+        {"strategy": "cpu fp32 *3+"},
+        {"kernel": "compiled"},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_computation_changes_the_keys_of_both_workloads(changes, world):
+    was, now = world(), world(**changes)
+    assert was[0].computation != now[0].computation
+    assert was[1].computation != now[1].computation
+    assert was[1].presentation == now[1].presentation
+
+
+def test_the_plan_of_the_rescaled_strategy_is_indeed_the_same():
+    assert resolve("cpu fp32", N_LAYER) == resolve("cpu fp32 *14 -> cpu fp16", N_LAYER)
+
+
+def test_where_layers_are_not_known_the_words_are_the_plan(world):
+    one = world(strategy="cpu fp32", planned=False)[0]
+    assert one != world(strategy="cpu bf16", planned=False)[0]
+
+
+def test_random_weights_are_told_apart_by_shape_and_seed(world):
+    def random(shape, seed):
+        (key,) = world(
+            ("models", {"m": {"weights": shape, "seed": seed}}),
+            ("workloads", {"speed": {"prompt_tokens": 64}}),
+        )
+        return key
+
+    assert random("random:169m", 1) == random("random:169m", 1)
+    assert random("random:169m", 1) != random("random:169m", 2)
+    assert random("random:169m", 1) != random("random:430m", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("prompt_tokens", 65), ("generate_tokens", 9), ("batch", 2)]
+)
+def test_lengths_and_batch_are_of_speed_alone(name, value, world):
+    was, now = world(), world((f"workloads.speed.{name}", value))
+    assert was[0] != now[0]
+    assert was[1] == now[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "files"),
+    [
+        (("models.m.prompt", "{question}"), {}),
+        (("workloads.answers.max_tokens", 6), {}),
+        (("workloads.answers.stop", ["!"]), {}),
+        (("workloads.answers.stop_tokens", [3]), {}),
+        (("workloads.answers.sampling", {"temperature": 0.5}), {}),
+        (("workloads.answers.sampling", {"temperature": 0.5, "seed": 4}), {}),
+        (("description", "the same"), {"t.json": "another tokenizer"}),
+        (("description", "the same"), {"q.yaml": "questions: [{id: one, text: Whence}]"}),
+    ],
+    ids=str,
+)
+def test_what_is_asked_and_how_is_of_answers_alone(change, files, world):
+    was, now = world(), world(change, files=files)
+    assert was[1].presentation != now[1].presentation
+    assert was[1].computation == now[1].computation
+    assert was[0] == now[0]
+    assert now[0].presentation is None
+
+
+def test_the_seed_of_the_draws_counts(world):
+    def drawn(seed):
+        sampling = {"temperature": 0.5, "seed": seed}
+        return world(("workloads.answers.sampling", sampling))[1].presentation
+
+    assert drawn(1) != drawn(2)
+
+
+def test_a_file_that_is_not_there_has_no_hash(world, tmp_path):
+    world()
+    for name in ("w.pth", "t.json"):
+        (tmp_path / name).unlink()
+    found = identify_model(load_study(tmp_path / "study.yaml"), "m")
+    assert (found.weights_sha256, found.tokenizer_sha256) == (None, None)
