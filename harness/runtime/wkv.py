@@ -97,4 +97,5 @@ def _wkv_chunk(
     p = torch.maximum(before, ahead)
     old, new = torch.exp(before - p), torch.exp(ahead - p)
     out = (old * sums[0] + new * v) / (old * sums[1] + new)
-    return out, WkvState(running[0], running[1], after[:, -1])
+    # cloned, because a view would keep the exponents of the whole chunk alive
+    return out, WkvState(running[0], running[1], after[:, -1].clone())
