@@ -142,8 +142,9 @@ def _environment(threads: int) -> dict[str, str]:
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["PYTHONUNBUFFERED"] = "1"
     root = str(Path(harness.__file__).resolve().parent.parent)
-    inherited = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = root if inherited is None else os.pathsep.join((root, inherited))
+    # An empty entry would stand for the current directory.
+    inherited = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    environment["PYTHONPATH"] = os.pathsep.join((root, *inherited))
     return environment
 
 

@@ -1,0 +1,333 @@
+"""Workers as processes: small stand-ins that say what they like and end as they like.
+
+A stand-in is told the same two descriptors as the real worker. Each ends itself with an alarm, so
+that a parent that fails to end it fails its test instead of hanging.
+"""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+import yaml
+
+from harness.config.load import load_study
+from harness.config.study import Speed
+from harness.machine import probe_machine
+from harness.measure import process
+from harness.measure.bench import prepare_bench
+from harness.measure.identity import ModelIdentity
+from harness.measure.job import Finished, Imported, Job, Opened, Passed
+from harness.measure.judge import judge
+from harness.measure.process import run_job
+from harness.measure.trial import Trial, measure
+from harness.plan.plan import plan
+from harness.runtime.strategy import resolve
+
+LONG_S = 600  # never reached: a stand-in's alarm comes before it
+STAND_IN = """
+import json, os, signal, sys
+signal.alarm(60)
+told, pipe = int(sys.argv[1]), int(sys.argv[2])
+MEMORY = {"bytes": 1, "missing": None}
+
+def say(tag, **fields):
+    os.write(pipe, json.dumps({"type": tag, "peak_rss": MEMORY, **fields}).encode() + b"\\n")
+
+def imported(**versions):
+    say("imported", versions={name: str(value) for name, value in versions.items()})
+
+def opened(plan=()):
+    say("opened", load_s=1, n_vocab=5, plan=list(plan), warnings=[])
+
+def passed():
+    say("passed", prefill=[{"tokens": 2, "s": 0.5}], decode_s=[0.25])
+
+def finished():
+    say("finished", device_peak_bytes={})
+
+def hang():
+    while True:
+        signal.pause()
+
+def descendant():
+    "A child that inherits the pipe and everything else, and stays."
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        hang()
+    return pid
+"""
+JOB = Job(
+    engine="fake",
+    strategy="cpu fp32",
+    weights="none",
+    weights_seed=0,
+    threads=3,
+    seed=0,
+    speed=Speed(),
+)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Let `code` be what a worker runs."""
+
+    def use(code):
+        monkeypatch.setattr(process, "_START", STAND_IN + code)
+
+    return use
+
+
+class Clock:
+    """The parent's time, which stands still until a message makes it pass the deadline."""
+
+    def __init__(self, until):
+        self._until = until
+        self._now = 0.0
+
+    def monotonic(self):
+        return self._now
+
+    def message(self, message):
+        if isinstance(message, self._until):
+            self._now = LONG_S + 1.0
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """Let the deadline pass as soon as a message of a type has come."""
+
+    def use(until):
+        clock = Clock(until)
+        monkeypatch.setattr(process, "time", clock)
+        return clock.message
+
+    return use
+
+
+def run(tmp_path, **options):
+    return run_job(JOB, log=tmp_path / "log", **{"deadline_s": LONG_S, **options})
+
+
+def wait_until_gone(pid):
+    """Wait for the process's end; its own alarm would come long after we have given up."""
+    deadline = time.monotonic() + 30
+    while _is_alive(pid):
+        assert time.monotonic() < deadline, f"{pid} lives on"
+        os.sched_yield()
+
+
+def _is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize(
+    "goes_on",
+    ["hang()", 'os.write(pipe, b\'{"type": "pas\')\nhang()', "while True: passed()"],
+    ids=["silent", "in mid-message", "talking for ever"],
+)
+def test_a_worker_that_goes_on_after_results_is_stopped_at_its_deadline(
+    goes_on, stand_in, late, tmp_path
+):
+    stand_in(f"imported(); opened(); passed()\n{goes_on}")
+    ended = run(tmp_path, on_message=late(Passed))
+    assert ended.timed_out_s == LONG_S
+    assert ended.returncode == -signal.SIGKILL
+    assert any(isinstance(message, Passed) for message in ended.messages)
+    assert judge(ended, None).kind == "timeout"
+
+
+def test_results_before_a_deadline_are_kept(stand_in, late, tmp_path):
+    stand_in("imported(); opened(); passed(); hang()")
+    ended = run(tmp_path, on_message=late(Passed))
+    assert [type(message) for message in ended.messages] == [Imported, Opened, Passed]
+    assert "after 1 result" in judge(ended, None).reason
+
+
+def test_the_display_is_called_while_a_worker_is_silent(stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "_WAKE_S", 0.01)
+    stand_in("imported(); hang()")
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(process.Interrupted) as stopped:
+        run(tmp_path, on_wait=stop)
+    assert stopped.value.ended.returncode == -signal.SIGKILL
+
+
+def test_libraries_are_told_the_threads_of_the_job(stand_in, tmp_path, monkeypatch):
+    names = (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+    )
+    for name in names:
+        monkeypatch.setenv(name, "7")
+    stand_in("imported(**os.environ); finished()")
+    ended = run(tmp_path)
+    environment = ended.messages[0].versions
+    assert {environment[name] for name in names} == {"3"}
+    assert environment["TOKENIZERS_PARALLELISM"] == "false"
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_descendants_die_with_a_worker_at_its_deadline(stand_in, late, tmp_path):
+    stand_in("imported(pid=descendant()); hang()")
+    ended = run(tmp_path, on_message=late(Imported))
+    assert ended.timed_out_s == LONG_S
+    wait_until_gone(int(ended.messages[0].versions["pid"]))
+
+
+@pytest.mark.parametrize("last", ["finished()", "os._exit(5)"])
+def test_a_descendant_that_holds_the_pipe_delays_nothing_and_is_killed(
+    last, stand_in, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(process, "_WAKE_S", 0.05)
+    stand_in(f"imported(pid=descendant()); {last}")
+    ended = run(tmp_path, deadline_s=20)
+    assert ended.timed_out_s is None
+    assert ended.returncode == (0 if last == "finished()" else 5)
+    wait_until_gone(int(ended.messages[0].versions["pid"]))
+
+
+def test_a_worker_that_does_not_leave_after_its_last_word_is_made_to(
+    stand_in, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(process, "_EXIT_S", 0.05)
+    stand_in("imported(); opened(); passed(); finished(); hang()")
+    ended = run(tmp_path)
+    assert ended.returncode == -signal.SIGKILL
+    assert ended.timed_out_s is None
+    assert judge(ended, None).kind == "ok"
+
+
+@pytest.mark.parametrize("inherited", [None, "", "somewhere", f"{os.pathsep}somewhere"])
+def test_nothing_is_imported_from_the_current_directory(inherited, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("PYTHONPATH", inherited)
+    for name in ("yaml", "numpy", "msgspec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is another')\n")
+    (tmp_path / "script").write_text("{}", encoding="utf-8")
+    job = Job(
+        engine="fake",
+        strategy="cpu fp32",
+        weights=str(tmp_path / "script"),
+        weights_seed=0,
+        threads=1,
+        seed=0,
+        speed=Speed(prompt_tokens=2, generate_tokens=1, passes=1),
+    )
+    ended = run_job(job, deadline_s=LONG_S, log=tmp_path / "log")
+    assert judge(ended, None).kind == "ok", ended.log_tail
+
+
+def test_a_log_begins_anew(stand_in, tmp_path):
+    stand_in("print('first'); finished()")
+    assert run(tmp_path).log_tail == "first\n"
+    stand_in("print('second'); finished()")
+    assert run(tmp_path).log_tail == "second\n"
+
+
+def test_what_is_no_message_is_a_failure_in_words(stand_in, tmp_path):
+    stand_in("imported(); os.write(pipe, b'not json\\n')")
+    outcome = judge(run(tmp_path), None)
+    assert outcome.kind == "crashed"
+    assert "not json" in outcome.detail
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """The bench of a real study with random weights, and its one planned cell."""
+    study = {
+        "name": "stood-in",
+        "models": {"m": {"weights": "random:169m"}},
+        "strategies": ["cpu fp32"],
+        "workloads": {"speed": {"prompt_tokens": 2, "generate_tokens": 1, "trials": 1}},
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    loaded = load_study(tmp_path / "study.yaml")
+    machine = probe_machine()
+    planned = plan(loaded, machine)
+    nothing = ModelIdentity(weights_sha256=None, tokenizer_sha256=None)
+    prepared = prepare_bench(loaded, planned, machine, {"m": nothing}, tmp_path)
+    return prepared, planned.cells[0].cell
+
+
+def slots(strategy):
+    """The effective plan that a worker would send, as Python."""
+    return [
+        {
+            "slot": index,
+            "device": one.device,
+            "dtype": one.dtype,
+            "weight_dtype": one.weight_dtype,
+            "streamed": one.streamed,
+            "bytes": 1,
+        }
+        for index, one in enumerate(resolve(strategy, 12))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("got", "kind"),
+    [
+        ("cpu fp32", "ok"),
+        ("cpu bf16", "wrong_strategy"),
+        ("cpu fp32 *12 -> cpu bf16", "wrong_strategy"),
+    ],
+)
+def test_a_trial_is_judged_by_the_plan_of_its_study(got, kind, bench, stand_in):
+    prepared, cell = bench
+    stand_in(f"imported(); opened({slots(got)}); passed(); finished()")
+    record = measure(Trial(cell=cell, trial=0, attempt=0), prepared)
+    assert record.outcome.kind == kind
+    assert [slot.dtype for slot in record.plan] == [one.dtype for one in resolve(got, 12)]
+    assert record.decode_s == [[0.25]]
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("sys.exit(3)", ["after its last result the worker exited with code 3"]),
+        (
+            "os.kill(os.getpid(), signal.SIGSEGV)",
+            ["after its last result the worker was killed by SIGSEGV"],
+        ),
+        ("sys.exit(0)", []),
+    ],
+)
+def test_a_worker_that_stumbles_after_its_last_result_is_ok_with_a_warning(
+    end, said, bench, stand_in
+):
+    prepared, cell = bench
+    stand_in(f"imported(); opened({slots('cpu fp32')}); passed(); finished(); {end}")
+    record = measure(Trial(cell=cell, trial=0, attempt=0), prepared)
+    assert record.outcome.kind == "ok"
+    assert record.warnings == said
+
+
+def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
+    prepared, cell = bench
+    for attempt in range(2):
+        stand_in(f"print('attempt', {attempt}); imported(); sys.exit(7)")
+        record = measure(Trial(cell=cell, trial=0, attempt=attempt), prepared)
+        assert record.outcome.kind == "crashed"
+        assert record.outcome.detail == f"attempt {attempt}\n"
+    logs = sorted(prepared.logs.iterdir())
+    assert [log.read_text(encoding="utf-8") for log in logs] == ["attempt 0\n", "attempt 1\n"]
+
+
+def test_the_last_messages_come_also_from_a_worker_that_leaves_at_once(stand_in, tmp_path):
+    stand_in("imported(); opened(); passed(); passed(); finished(); os._exit(0)")
+    ended = run(tmp_path)
+    assert [type(message) for message in ended.messages][-3:] == [Passed, Passed, Finished]
