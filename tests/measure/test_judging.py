@@ -5,8 +5,8 @@ import signal
 import pytest
 
 from harness.machine.memory import MemoryReading, parse_oom_kills
-from harness.measure.job import Finished, Imported, Opened
-from harness.measure.judge import judge, plan_mismatch
+from harness.measure.job import Failed, Finished, Imported, Opened
+from harness.measure.judge import exit_warning, judge, plan_mismatch
 from harness.measure.process import Ended
 from harness.measure.trial import decode_speed, prefill_speed
 from harness.measure.worker import describe
@@ -100,3 +100,68 @@ def test_speeds():
 def test_kills_are_counted_from_the_systems_own_count():
     assert parse_oom_kills("nr_free_pages 5\noom_kill 3\nother 7\n") == 3
     assert parse_oom_kills("nr_free_pages 5\n") == 0
+
+
+FAILED = Failed(kind="not_a_number", reason="3 of 5 logits", detail="traceback", peak_rss=PEAK)
+
+
+@pytest.mark.parametrize(
+    "then", [{"timed_out_s": 5.0}, {"oom_kills": 1}, {"oom_kills": 1, "timed_out_s": 5.0}], ids=str
+)
+def test_what_the_worker_said_itself_comes_first(then):
+    spoke = ended(IMPORTED, opened("cpu bf16"), FAILED, returncode=-signal.SIGKILL, **then)
+    outcome = judge(spoke, resolve("cpu fp32", 2))
+    assert (outcome.kind, outcome.reason) == ("not_a_number", "3 of 5 logits")
+    assert outcome.detail == "traceback"
+
+
+@pytest.mark.parametrize(
+    ("returncode", "oom_kills", "kind"),
+    [
+        (-signal.SIGKILL, 2, "out_of_memory_host"),
+        (-signal.SIGKILL, 0, "crashed"),
+        (-signal.SIGSEGV, 1, "crashed"),  # another process was killed for memory
+        (1, 1, "crashed"),
+        (0, 1, "crashed"),
+    ],
+)
+def test_want_of_memory_takes_both_the_signal_and_the_count(returncode, oom_kills, kind):
+    died = ended(IMPORTED, opened("cpu fp32"), returncode=returncode, oom_kills=oom_kills)
+    assert judge(died, None).kind == kind
+    assert judge(died, None).detail == "the log"
+
+
+def test_a_deadline_is_not_want_of_memory_and_says_how_far_it_came():
+    late = ended(IMPORTED, returncode=-signal.SIGKILL, timed_out_s=5.0, oom_kills=1)
+    assert judge(late, None).kind == "timeout"
+    assert judge(late, None).reason == "gave no result within 5 s, while loading the model"
+
+
+def test_all_results_count_also_where_the_worker_was_killed_after_them():
+    killed = ended(IMPORTED, FINISHED, returncode=-signal.SIGKILL, oom_kills=1)
+    assert judge(killed, None).kind == "ok"
+
+
+@pytest.mark.parametrize(
+    ("messages", "returncode", "said"),
+    [
+        ((IMPORTED, FINISHED), 0, None),
+        ((IMPORTED, FINISHED), 3, "after its last result the worker exited with code 3"),
+        (
+            (IMPORTED, FINISHED),
+            -signal.SIGABRT,
+            "after its last result the worker was killed by SIGABRT",
+        ),
+        ((IMPORTED,), 3, None),  # a crash: its outcome says so
+        ((IMPORTED, FAILED), 1, None),
+        ((), -signal.SIGKILL, None),
+    ],
+)
+def test_a_bad_end_is_a_warning_only_after_all_results(messages, returncode, said):
+    assert exit_warning(ended(*messages, returncode=returncode)) == said
+
+
+def test_without_a_resolved_plan_nothing_is_compared():
+    done = ended(IMPORTED, opened("cpu bf16"), FINISHED)
+    assert judge(done, None).kind == "ok"
+    assert judge(done, resolve("cpu fp32", 2)).kind == "wrong_strategy"
