@@ -1,6 +1,7 @@
 """Run folders: appended, synced, read again, and continued."""
 
 import json
+import os
 from datetime import datetime, timezone
 
 import msgspec
@@ -122,6 +123,34 @@ def test_a_full_disk_is_said_in_words_and_keeps_what_is_there(folder, monkeypatc
     assert read_run(folder).records[0] == record()
 
 
+def test_each_record_is_on_the_disk_before_the_next_trial(folder, monkeypatch):
+    synced = []
+
+    def fsync(descriptor):
+        path = folder / "records.jsonl"
+        assert os.fstat(descriptor).st_ino == path.stat().st_ino
+        synced.append([r.trial for r in read_run(folder).records])
+
+    monkeypatch.setattr("os.fsync", fsync)
+    store = RecordStore(folder)
+    with store.appending():
+        for trial in range(3):
+            store.append(record(trial=trial))
+            assert len(synced) == trial + 1
+    # Each time the whole line was handed over before it was synced.
+    assert synced == [[0], [0, 1], [0, 1, 2]]
+
+
+def test_appending_is_for_those_who_hold_the_file(folder):
+    store = RecordStore(folder)
+    with pytest.raises(RecordsError, match="inside appending"):
+        store.append(record())
+    with store.appending():
+        store.append(record())
+    with pytest.raises(RecordsError, match="inside appending"):
+        store.append(record(trial=1))
+
+
 @pytest.mark.parametrize("kind", ["skipped", "interrupted", "noisy"])
 def test_what_was_cut_short_is_tried_again(folder, kind):
     store = append(folder, record(kind=kind))
@@ -131,7 +160,13 @@ def test_what_was_cut_short_is_tried_again(folder, kind):
     assert store.is_finished(CELL.id, 0)
 
 
-@pytest.mark.parametrize("kind", ["ok", "timeout", "crashed", "out_of_memory_host", "unsupported"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("ok", "timeout", "crashed", "unsupported", "out_of_memory_host", "out_of_memory_device"),
+        *("not_a_number", "wrong_strategy", "wrong_answers"),
+    ],
+)
 def test_other_outcomes_are_final(folder, kind):
     store = append(folder, record(kind=kind))
     assert store.is_finished(CELL.id, 0)
