@@ -1,0 +1,157 @@
+"""The `torch` engine says in numpy what the runtime computes, and passes on what it is told."""
+
+import gc
+import types
+import weakref
+
+import numpy as np
+import pytest
+import torch
+
+from harness.engines.base import ModelSource
+from harness.engines.torch_engine import TorchEngine, TorchSession
+from harness.runtime import load_model
+from harness.runtime.shape import RANDOM_SHAPES
+from tests.runtime.conftest import Case, random_tensors
+
+CASE = Case(3, 32, 80, torch.float32)
+IDS = np.random.default_rng(0).integers(0, CASE.shape.n_vocab, (2, 140))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save(random_tensors(CASE), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def opened(weights, strategy="cpu fp32", threads=1):
+    return TorchEngine().open(ModelSource(weights=weights), strategy, threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 2])
+def test_threads_are_those_asked_for(threads, weights):
+    opened(weights, threads=threads)
+    assert torch.get_num_threads() == threads
+
+
+def test_capabilities_are_those_of_the_model(weights):
+    capabilities = opened(weights).capabilities
+    assert capabilities.n_vocab == CASE.shape.n_vocab
+    assert capabilities.batch
+    assert capabilities.score
+
+
+def test_prefill_gives_the_last_logits_of_every_row(weights):
+    logits, _ = opened(weights).prefill(IDS[:, :12], None)
+    expected, _ = load_model(weights, "cpu fp32").forward(IDS[:, :12], full_output=True)
+    assert logits.dtype == np.float32
+    assert logits.shape == (2, CASE.shape.n_vocab)
+    assert np.abs(logits - expected[:, -1].numpy()).max() < 2e-5
+
+
+@pytest.mark.parametrize("first", [1, 5, 11])
+def test_prefill_goes_on_from_a_state(first, weights):
+    session = opened(weights)
+    whole, _ = session.prefill(IDS[:, :12], None)
+    _, state = session.prefill(IDS[:, :first], None)
+    twice = [session.prefill(IDS[:, first:12], state)[0] for _ in range(2)]
+    fresh, _ = session.prefill(IDS[:, first:12], None)
+    assert np.abs(twice[0] - whole).max() < 5e-5
+    assert np.array_equal(twice[0], twice[1])
+    assert np.abs(fresh - whole).max() > 1e-3
+
+
+def test_steps_go_on_from_a_state(weights):
+    session = opened(weights)
+    whole, _ = session.prefill(IDS[:, :12], None)
+    _, state = session.prefill(IDS[:, :9], None)
+    kept = state
+    for t in (9, 10, 11):
+        logits, state = session.step(IDS[:, t], state)
+    assert logits.dtype == np.float32
+    assert np.abs(logits - whole).max() < 5e-5
+    again, _ = session.step(IDS[:, 9], kept)
+    expected, _ = session.prefill(IDS[:, :10], None)
+    assert np.abs(again - expected).max() < 5e-5
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("n_tokens", [1, 2, 12, 64, 65, 66, 75, 129, 130, 140])
+def test_scores_are_log_probabilities_of_what_comes_next(rows, n_tokens, weights):
+    ids = IDS[:rows, :n_tokens]
+    scores = opened(weights).score(ids)
+    assert scores.dtype == np.float32
+    assert scores.shape == (rows, n_tokens - 1)
+    logits, _ = load_model(weights, "cpu fp32").forward(ids, full_output=True)
+    log_p = torch.log_softmax(logits.double(), dim=-1).numpy()
+    for row in range(rows):
+        for t in range(n_tokens - 1):
+            assert abs(scores[row, t] - log_p[row, t, ids[row, t + 1]]) < 5e-5
+
+
+def test_the_plan_and_its_warnings_are_those_of_the_loaded_model(weights):
+    session = opened(weights, "cpu fp32i8 *1 -> cpu bf16")
+    slots = session.effective_plan()
+    assert [slot.slot for slot in slots] == [0, 1, 2, 3]
+    assert [(slot.dtype, slot.weight_dtype) for slot in slots] == [("fp32", "uint8")] + [
+        ("bf16", "bf16")
+    ] * 3
+    assert session.warnings() == ()
+    assert opened(weights, "cpu fp32 *40 -> cpu bf16").warnings()
+
+
+def test_random_weights_come_of_the_seed(monkeypatch):
+    monkeypatch.setitem(RANDOM_SHAPES, "tiny", CASE.shape)
+    logits = []
+    for seed in (0, 1, 0):
+        model = ModelSource(weights="random:tiny", seed=seed)
+        session = TorchEngine().open(model, "cpu fp32", threads=1)
+        logits.append(session.prefill(IDS[:1, :5], None)[0])
+    assert np.array_equal(logits[0], logits[2])
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
+
+
+def test_a_cpu_has_no_peak_of_a_device_and_nothing_to_wait_for(weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", None)
+    session = opened(weights)
+    session.synchronize()
+    assert session.device_peak_bytes() == {}
+
+
+def test_each_accelerator_is_waited_for_and_asked_for_its_peak(monkeypatch):
+    waited, peaks = [], {"cuda:0": 11, "cuda:1": 22}
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.get)
+    devices = ["cuda:1", "cuda:0", "cuda:1", "cpu"]
+    plans = [types.SimpleNamespace(device=device) for device in devices]
+    session = TorchSession(types.SimpleNamespace(plans=plans, shape=CASE.shape))
+    session.synchronize()
+    assert waited == ["cuda:0", "cuda:1"]
+    assert session.device_peak_bytes() == peaks
+
+
+@pytest.mark.parametrize("cuda", [None, "12.1"])
+def test_versions_name_what_computes(cuda, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    versions = TorchEngine().versions()
+    assert versions.pop("torch") == str(torch.__version__)
+    assert versions == ({} if cuda is None else {"torch_cuda": cuda})
+
+
+def test_closing_frees_the_weights(weights):
+    model = load_model(weights, "cpu fp32")
+    session, alive = TorchSession(model), weakref.ref(model.weights.emb)
+    del model
+    gc.collect()
+    assert alive() is not None
+    session.close()
+    gc.collect()
+    assert alive() is None
