@@ -71,14 +71,14 @@ class RwkvSession:
 
     def prefill(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Feed ids [1, T] -> logits [1, V]."""
-        if ids.shape[0] != 1:
-            raise Unsupported(f"the rwkv package runs one row at a time, not {ids.shape[0]}")
+        _require_one_row(ids)
         # It writes into the list of tensors it is given; ours is a value.
         logits, state = self._model.forward(ids[0].tolist(), copy.deepcopy(state))
         return logits.float().cpu().numpy()[None], state
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Feed ids [1] -> logits [1, V]."""
+        _require_one_row(ids)
         # On the CPU it puts new tensors into the list, so a copy of the list protects the old ones.
         logits, state = self._model.forward([int(ids[0])], list(state))
         return logits.float().cpu().numpy()[None], state
@@ -87,8 +87,9 @@ class RwkvSession:
         """Log-probabilities [1, T - 1] of ids[:, 1:]."""
         import torch
 
-        if ids.shape[0] != 1:
-            raise Unsupported(f"the rwkv package runs one row at a time, not {ids.shape[0]}")
+        _require_one_row(ids)
+        if ids.shape[1] < 2:
+            return np.empty((1, 0), dtype=np.float32)
         logits, _ = self._model.forward(ids[0, :-1].tolist(), None, full_output=True)
         log_p = torch.log_softmax(logits.float().reshape(-1, logits.shape[-1]), dim=-1).cpu()
         wanted = torch.from_numpy(ids[0, 1:])[:, None]
@@ -132,3 +133,8 @@ class RwkvSession:
     def close(self) -> None:
         """Drop the model."""
         del self._model
+
+
+def _require_one_row(ids: Ids) -> None:
+    if ids.shape[0] != 1:
+        raise Unsupported(f"the rwkv package runs one row at a time, not {ids.shape[0]}")
