@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -78,36 +78,25 @@ def command(
         _say_nothing_runs(planned, study)
         return EXIT_NOTHING_MEASURED
 
-    from harness.measure.bench import identify_models, prepare_bench, run_identity
+    from harness.measure.bench import identify_models
     from harness.measure.schedule import n_left
-    from harness.plan.document import plan_document
-    from harness.records.runs import note_identity
-    from harness.records.store import RecordStore, write_plan
+    from harness.records.store import RecordStore
 
     models = identify_models(loaded, lambda model: out.print(f"Reading {model} …", markup=False))
-    folder, is_new = _choose_run(
-        results / (label or machine.label),
-        loaded,
-        planned,
-        run_identity(loaded, models),
-        fresh=fresh,
-        resume=resume,
+    folder = _choose_run(
+        results / (label or machine.label), loaded, planned, models, fresh=fresh, resume=resume
     )
-    if is_new:
+    word = "Going on with" if folder.exists() else "Run"
+    if not folder.exists():
         _create_folder(folder, loaded, machine, models)
     store = RecordStore(folder)
     left = n_left(planned, store)
-    out.print(
-        f"{'Run' if is_new else 'Going on with'} {folder}: {left} of {planned.n_trials} "
-        f"{'trial' if planned.n_trials == 1 else 'trials'} to do",
-        markup=False,
-        soft_wrap=True,
-    )
+    todo = f"{left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"
+    out.print(f"{word} {folder}: {todo}", markup=False, soft_wrap=True)
     with store.appending():
-        note_identity(folder, run_identity(loaded, models))
-        # The whole plan, also where one workload of it is run now.
-        write_plan(folder, plan_document(plan(loaded, machine, trials=trials))["cells"])
-        bench = prepare_bench(loaded, planned, machine, models, folder)
+        # The folder keeps the whole plan, also where one workload of it is run now.
+        whole = plan(loaded, machine, trials=trials)
+        bench = _set_up_bench(folder, loaded, whole, machine, models)
         finished = _measure_all(planned, store, bench, left)
     _report(folder, as_json=as_json)
     if not finished:
@@ -156,26 +145,46 @@ def _choose_run(
     machine_folder: Path,
     loaded: LoadedStudy,
     planned: Plan,
-    identity: dict[str, Any],
+    models: dict[str, ModelIdentity],
     *,
     fresh: bool,
     resume: bool,
-) -> tuple[Path, bool]:
-    """The folder to work in, and whether it is new."""
+) -> Path:
+    """The folder to work in: of an unfinished run of the same study, or one still to be made."""
     from harness.errors import RecordsError
+    from harness.measure.bench import run_identity
     from harness.measure.schedule import n_left
     from harness.records.runs import new_run_path, runs_of_study
     from harness.records.store import RecordStore, read_run
 
-    for folder in () if fresh else runs_of_study(machine_folder, identity):
+    same = () if fresh else runs_of_study(machine_folder, run_identity(loaded, models))
+    for folder in same:
         try:
             read_run(folder)
         except RecordsError as error:
             click.echo(f"Note: a run is left alone: {error}", err=True)
             continue
         if resume or n_left(planned, RecordStore(folder)):
-            return folder, False
-    return new_run_path(machine_folder, loaded.study.name), True
+            return folder
+    return new_run_path(machine_folder, loaded.study.name)
+
+
+def _set_up_bench(
+    folder: Path,
+    loaded: LoadedStudy,
+    whole: Plan,
+    machine: Machine,
+    models: dict[str, ModelIdentity],
+) -> Bench:
+    """Bring the folder up to date with what is known now, and make what all trials share."""
+    from harness.measure.bench import prepare_bench, run_identity
+    from harness.plan.document import plan_document
+    from harness.records.runs import note_identity
+    from harness.records.store import write_plan
+
+    note_identity(folder, run_identity(loaded, models))
+    write_plan(folder, plan_document(whole)["cells"])
+    return prepare_bench(loaded, whole, machine, models, folder)
 
 
 def _create_folder(
