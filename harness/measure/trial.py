@@ -59,10 +59,7 @@ def measure(
         return _record(trial, bench, started, (), outcome)
     log = bench.logs / _log_name(trial)
     try:
-        log.touch()
-    except OSError as error:
-        raise unwritable(log, error) from error
-    try:
+        _touch(log)
         ended = run_job(
             _job(trial.cell, bench.loaded),
             deadline_s=bench.loaded.study.limits.trial_s,
@@ -70,10 +67,10 @@ def measure(
             on_message=on_message,
             on_wait=on_wait,
         )
-    except Interrupted as stop:
+    except KeyboardInterrupt as stop:
+        messages = stop.ended.messages if isinstance(stop, Interrupted) else ()
         outcome = Outcome(kind="interrupted", reason="stopped by the user")
-        record = _record(trial, bench, started, stop.ended.messages, outcome)
-        raise InterruptedTrial(record) from stop
+        raise InterruptedTrial(_record(trial, bench, started, messages, outcome)) from stop
     outcome = judge(ended, bench.plans[trial.cell])
     warning = exit_warning(ended)
     return _record(
@@ -106,6 +103,13 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
         answers=workloads.answers if answering else None,
         questions=list(loaded.questions) if answering else [],
     )
+
+
+def _touch(log: Path) -> None:
+    try:
+        log.touch()
+    except OSError as error:
+        raise unwritable(log, error) from error
 
 
 def _log_name(trial: Trial) -> str:
