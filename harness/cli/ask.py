@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.quickstart import files
+from harness.quickstart.files import BUILTIN
+
 if TYPE_CHECKING:
     from harness.language.generate import Generated
-
-BUILTIN = "builtin:quickstart"
 
 
 @click.command(short_help="Ask one model one question.")
@@ -142,8 +143,6 @@ def command(
 
 
 def _files(model: str, tokenizer: str | None) -> tuple[Path, Path]:
-    from harness.quickstart import files
-
     named = files.TOKENIZER if tokenizer == BUILTIN else Path(tokenizer or files.TOKENIZER)
     if model == BUILTIN:
         return files.WEIGHTS, named

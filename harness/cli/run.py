@@ -64,6 +64,7 @@ def command(
     """
     from harness.config.load import load_study
     from harness.machine import probe_machine
+    from harness.plan.look import look
     from harness.plan.plan import plan
 
     if fresh and resume:
@@ -71,7 +72,8 @@ def command(
     out = console(stderr=as_json)
     loaded = load_study(study)
     machine = probe_machine()
-    planned = plan(loaded, machine, only=only, trials=trials)
+    seen = look(loaded)
+    planned = plan(loaded, machine, seen, only=only, trials=trials)
     if planned.missing:
         _say_missing(planned)
     if not planned.running:
@@ -95,7 +97,7 @@ def command(
     out.print(f"{word} {folder}: {todo}", markup=False, soft_wrap=True)
     with store.appending():
         # The folder keeps the whole plan, also where one workload of it is run now.
-        whole = plan(loaded, machine, trials=trials)
+        whole = plan(loaded, machine, seen, trials=trials)
         bench = _set_up_bench(folder, loaded, whole, machine, models)
         finished = _measure_all(planned, store, bench, left)
     _report(folder, as_json=as_json)

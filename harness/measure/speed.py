@@ -26,10 +26,8 @@ def measure_speed(
     session: Session, speed: Speed, seed: int, clock: Clock, send: Callable[[Passed], None]
 ) -> None:
     """Warm up, then send each measured pass; raises `NotANumber` for logits that are none."""
-    lengths = speed.prompt_tokens
-    lengths = lengths if isinstance(lengths, list) else [lengths]
     random = np.random.Generator(np.random.PCG64(seed))
-    prompts = [_draw(random, session, (speed.batch, n)) for n in lengths]
+    prompts = [_draw(random, session, (speed.batch, n)) for n in speed.prompt_lengths]
     decoded = _draw(random, session, (speed.generate_tokens, speed.batch))
     for _ in range(speed.warmup_passes):
         _pass(session, prompts, decoded, clock)

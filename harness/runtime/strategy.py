@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from harness.errors import StrategyError
 
-DTYPES = ("fp32", "fp16", "bf16")
 UINT8 = "uint8"
 _STAGE = re.compile(
     r"(?P<device>cuda(?::[0-9]{1,3})?|mps|cpu) (?P<dtype>fp32|fp16|bf16)(?P<int8>i8)?"

@@ -26,7 +26,6 @@ from harness.runtime.tensors import TensorSource
 
 Fold = Literal["float32", "file"]
 _FOLD_ROWS = 4096  # of the embedding at a time: bounds the float32 copy
-_RESCALED = ("att.output.weight", "ffn.value.weight")
 
 
 @dataclass(frozen=True, kw_only=True)
