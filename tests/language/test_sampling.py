@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -290,6 +291,8 @@ def official_probabilities():
 def test_compat_is_the_official_distribution(
     official_probabilities, temperature, top_p, top_k, n_vocab
 ):
+    if temperature == 0 and version("rwkv").startswith("0.7."):
+        pytest.skip("this release of the official package divides by the temperature")
     logits = np.random.default_rng(n_vocab).normal(0, 4, n_vocab).astype(np.float32)
     theirs = official_probabilities(logits, temperature=temperature, top_p=top_p, top_k=top_k)
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k, compat="rwkv")
