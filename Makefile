@@ -16,7 +16,7 @@ PINS := .venv-pins/bin/python
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: bench test test-pins microbench lint check clean help
+.PHONY: bench test test-pins test-slow microbench lint check clean help
 
 bench: .venv/.ready ## run the quickstart study (STUDY=… another) and write its report
 	$(TODAY) -m harness run $(STUDY) $(ARGS)
@@ -26,6 +26,9 @@ test: .venv/.ready ## run the tests with today's versions
 
 test-pins: .venv-pins/.ready ## run the tests with the oldest versions supported (Python 3.10)
 	$(PINS) -m pytest $(ARGS)
+
+test-slow: .venv/.ready ## run the tests that the others leave out for their length
+	$(TODAY) -m pytest -m slow $(ARGS)
 
 microbench: .venv/.ready ## time the parts: forward, int8, tokenizer, planner
 	$(TODAY) -m pytest benchmarks --benchmark-only --benchmark-sort=name \
