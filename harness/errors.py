@@ -5,10 +5,12 @@
     │   ├── StudyError        a study or question file (all its problems at once)
     │   ├── StrategyError     a strategy string
     │   ├── CheckpointError   a weights file
-    │   └── TokenizerError    a tokenizer file
+    │   ├── TokenizerError    a tokenizer file
+    │   └── SourceError       a name or URL of weights that leads to no file, or to the wrong one
     ├── Unsupported       an engine or machine cannot do what was asked
     │   └── MissingExtra      … because an optional dependency is not installed
     ├── NotANumber        a model gave NaN or infinite logits
+    ├── DownloadError     a file that could not be fetched: network, disk, server
     └── RecordsError      a results folder that cannot be read or written
 
 A message names the value, what is allowed, and what to do next. Only `harness.cli` prints it.
@@ -45,6 +47,14 @@ class CheckpointError(BadInput):
 
 class TokenizerError(BadInput):
     """A tokenizer file that cannot be read, or that does not fit the model."""
+
+
+class SourceError(BadInput):
+    """A name, path or URL of weights or a tokenizer that leads to no file, or to the wrong one."""
+
+
+class DownloadError(HarnessError):
+    """A file that could not be fetched; the message says why and what to do."""
 
 
 class Unsupported(HarnessError):
