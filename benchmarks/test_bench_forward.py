@@ -9,7 +9,7 @@ import torch
 
 from harness.runtime import load_model
 from harness.runtime.shape import RANDOM_SHAPES
-from harness.runtime.synthetic import save_random
+from harness.runtime.synth_file import save_random
 
 STRATEGIES = ["cpu fp32", "cpu bf16", "cpu fp32i8"]
 

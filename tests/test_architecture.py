@@ -54,10 +54,13 @@ LIGHT = {
     "harness.engines.registry",
     "harness.runtime",
     "harness.runtime.checkpoint",
+    "harness.runtime.converted",
     "harness.runtime.effective",
     "harness.runtime.forecast",
+    "harness.runtime.output_file",
     "harness.runtime.pth",
     "harness.runtime.shape",
+    "harness.runtime.stored",
     "harness.runtime.strategy",
     "harness.runtime.tensor_info",
 }

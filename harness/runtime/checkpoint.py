@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import CheckpointError
+from harness.runtime.converted import Converted, is_converted, read_converted, why_unfit
 from harness.runtime.identify import describe_file
 from harness.runtime.pth import MAX_INDEX_BYTES, read_pth
 from harness.runtime.shape import ModelShape
@@ -53,17 +54,22 @@ class Header:
     path: Path
     tensors: Mapping[str, TensorInfo]
     shape: ModelShape
+    converted: Converted | None = None  # None for an original checkpoint
+
+    def why_unfit(self, strategy: str) -> str | None:
+        """Why this file cannot serve `strategy`, with the way out; None where it can."""
+        return why_unfit(self.path, self.converted, strategy, self.shape.n_layer)
 
 
 def read_header(path: str | Path) -> Header:
-    """Read and check the header of an original RWKV-4 `.pth` or `.safetensors` checkpoint.
+    """Read and check the header of an RWKV-4 `.pth` or `.safetensors`, original or converted.
 
     Raises `CheckpointError`, saying what the file is, when it is anything else.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            tensors = _read_tensors(file, path)
+            tensors, extras = _read_tensors(file, path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from error
     except _DAMAGE as error:
@@ -71,11 +77,15 @@ def read_header(path: str | Path) -> Header:
             f"{path}: the file is damaged ({error or type(error).__name__}). Download it again."
         ) from error
     _check_ranges(path, tensors)
+    if is_converted(extras):
+        shape, converted = read_converted(path, tensors, extras)
+        return Header(path=path, tensors=tensors, shape=shape, converted=converted)
     shapes = {name: info.shape for name, info in tensors.items()}
     return Header(path=path, tensors=tensors, shape=validate_rwkv4(path, shapes))
 
 
-def _read_tensors(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
+def _read_tensors(file: BinaryIO, path: Path) -> tuple[dict[str, TensorInfo], dict[str, Any]]:
+    """The tensors, and what the file holds beside them."""
     start = file.read(4096)
     if start[:4] == b"PK\x03\x04":
         return read_pth(file, path)
@@ -87,7 +97,7 @@ def _read_tensors(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
 # -- safetensors -------------------------------------------------------------------------------
 
 
-def _read_safetensors(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
+def _read_safetensors(file: BinaryIO, path: Path) -> tuple[dict[str, TensorInfo], dict[str, Any]]:
     """Eight bytes of length, a JSON header, then the data."""
     file.seek(0)
     start = file.read(8)
@@ -96,11 +106,9 @@ def _read_safetensors(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
         file.seek(0)
         raise CheckpointError(f"{path}: not a safetensors file: {describe_file(file.read(4096))}")
     entries = json.loads(file.read(length).decode("utf-8"))
-    return {
-        name: _safetensors_info(entry, 8 + length)
-        for name, entry in entries.items()
-        if name != "__metadata__"
-    }
+    metadata = dict(entries.pop("__metadata__", {}))
+    tensors = {name: _safetensors_info(entry, 8 + length) for name, entry in entries.items()}
+    return tensors, metadata
 
 
 def _safetensors_info(entry: Mapping[str, Any], data_start: int) -> TensorInfo:

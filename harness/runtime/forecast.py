@@ -26,7 +26,7 @@ def weight_bytes(shape: ModelShape, plans: tuple[LayerPlan, ...]) -> dict[str, i
         for n_out, n_in in shape.matrices.values():
             held_on = HOST if plan.streamed else plan.device
             total[held_on] += n_out * n_in * BYTES[plan.weight_dtype]
-            total[held_on] += _scale_bytes(n_out, n_in, plan)
+            total[plan.device] += _scale_bytes(n_out, n_in, plan)
     head = plans[-1]
     total[head.device] += 2 * shape.n_embd * BYTES[head.dtype]
     total[head.device] += shape.n_vocab * shape.n_embd * BYTES[head.weight_dtype]

@@ -6,6 +6,7 @@ the checkpoint.
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Protocol
 
@@ -16,6 +17,9 @@ from harness.runtime.dtypes import NAMES
 from harness.runtime.quantise import Mm8
 
 _TILE_ITEMS = 2**18  # int8 weights cast at a time: 1 MiB as float32, which a core's cache holds
+_DEVICE_TILE_ITEMS = 2**24  # the same on an accelerator, where each tile costs a launch
+_TURNED_ROWS = 64
+_MOVED_ITEMS = 2**24
 _PACKED_ROWS = 4  # up to here torch's packed int8 kernel beats casting tiles
 _PACKED_MULTIPLE = 64  # of inputs: it reads whole vector registers, beyond the end of odd rows
 
@@ -26,16 +30,16 @@ class Matrix(Protocol):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out], in the dtype of x."""
 
-    def on(self, device: torch.device) -> Matrix:
-        """The same matrix on `device`; itself where it is there already."""
+    def with_weight(self, weight: torch.Tensor) -> Matrix:
+        """The same matrix, whose stored numbers lie in `weight` [out, in] instead."""
 
     @property
     def weight(self) -> torch.Tensor:
         """The stored numbers [out, in]."""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all that is stored."""
+    def others(self) -> tuple[torch.Tensor, ...]:
+        """What is stored beside them: the vectors of int8."""
 
     @property
     def weight_dtype(self) -> str:
@@ -46,29 +50,35 @@ class Matrix(Protocol):
 
 
 class DenseMatrix:
-    """Weights in a floating-point format, computed with on `device` in `dtype`."""
+    """Weights [out, in] in a floating-point format, used where they lie."""
 
-    def __init__(self, weight: torch.Tensor, dtype: torch.dtype, device: torch.device) -> None:
+    others: tuple[torch.Tensor, ...] = ()
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.weight = weight
+
+    @classmethod
+    def placed(cls, weight: torch.Tensor, dtype: torch.dtype, device: torch.device) -> DenseMatrix:
+        """`weight` [out, in], cast to `dtype` on `device`, laid out as it is read fastest there."""
+        n_out, n_in = weight.shape
         if device.type == "cpu" and dtype == torch.float32:
-            # The same [out, in], with the outputs side by side in memory: BLAS then reads a matrix
-            # for one token 1.1 to 1.7 times as fast, and for many tokens no slower.
-            weight = weight.t().contiguous().t()
-        self.weight = weight.to(dtype)
+            # The outputs side by side in memory: BLAS then reads a matrix for one token 1.1 to 1.7
+            # times as fast, and for many tokens no slower.
+            laid = torch.empty(n_in, n_out, dtype=dtype).t()
+        elif weight.device == device and weight.dtype == dtype:
+            return cls(weight)
+        else:
+            laid = torch.empty(n_out, n_in, dtype=dtype, device=device)
+        fill(laid, weight)
+        return cls(laid)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
         return ops.linear(x, self.weight)
 
-    def on(self, device: torch.device) -> DenseMatrix:
-        """The same matrix on `device`."""
-        if self.weight.device == device:
-            return self
-        return DenseMatrix(self.weight.to(device, non_blocking=True), self.weight.dtype, device)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes stored."""
-        return self.weight.numel() * self.weight.element_size()
+    def with_weight(self, weight: torch.Tensor) -> DenseMatrix:
+        """The same matrix in other memory."""
+        return DenseMatrix(weight)
 
     @property
     def weight_dtype(self) -> str:
@@ -80,6 +90,20 @@ class DenseMatrix:
         return f"linear, {ops.arithmetic(x_dtype, self.weight.device)}"
 
 
+def fill(target: torch.Tensor, weight: torch.Tensor) -> None:
+    """Copy `weight` [out, in] into `target`, over a device, a cast and a layout, if need be.
+
+    In blocks of rows: on the CPU a block stays in the cache while it is turned; a device needs
+    room for one block in the source's dtype, not for the matrix.
+    """
+    n_rows = _TURNED_ROWS
+    if target.device.type != "cpu":
+        n_rows = max(1, _MOVED_ITEMS // max(1, weight.shape[1]))
+    for start in range(0, weight.shape[0], n_rows):
+        block = slice(start, start + n_rows)
+        target[block] = weight[block].to(target.device)
+
+
 class Int8Matrix:
     """mm8 weights, applied without ever making the whole matrix.
 
@@ -88,13 +112,14 @@ class Int8Matrix:
     rank-one terms are one product with [in, 3] and one with [3, out], in float32.
     """
 
-    def __init__(self, mm8: Mm8) -> None:
+    def __init__(
+        self, mm8: Mm8, device: torch.device | None = None, into: torch.Tensor | None = None
+    ) -> None:
+        """On `device`, or where it lies; with `into`, the int8 numbers alone are copied there."""
         # uint8 - 128, as a change of the top bit
-        self.weight = (mm8.q ^ 0x80).view(torch.int8)
-        self.mx, self.rx, self.my, self.ry = mm8.mx, mm8.rx, mm8.my, mm8.ry
-        self._derive()
-
-    def _derive(self) -> None:
+        signed = (mm8.q ^ 0x80).view(torch.int8)
+        self.weight = signed.to(device) if into is None else into.copy_(signed)
+        self.mx, self.rx, self.my, self.ry = (vector.to(device) for vector in mm8[1:])
         ry, rx = self.ry.float(), self.rx.float()
         ones = torch.ones_like(ry)
         self._rank_in = torch.stack((128.5 * ry, self.my.float(), ones), dim=1)  # [in, 3]
@@ -118,23 +143,17 @@ class Int8Matrix:
         """The five tensors of the scheme."""
         return Mm8(self.weight.view(torch.uint8) ^ 0x80, self.mx, self.rx, self.my, self.ry)
 
-    def on(self, device: torch.device) -> Int8Matrix:
-        """The same matrix on `device`."""
-        if self.weight.device == device:
-            return self
-        moved = object.__new__(Int8Matrix)
-        moved.weight = self.weight.to(device, non_blocking=True)
-        for name in ("mx", "rx", "my", "ry"):
-            setattr(moved, name, getattr(self, name).to(device, non_blocking=True))
-        moved._derive()
-        return moved
+    def with_weight(self, weight: torch.Tensor) -> Int8Matrix:
+        """The same matrix, whose int8 numbers lie in `weight`; the vectors are shared."""
+        other = copy.copy(self)
+        other.weight = weight
+        return other
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the weights and all vectors, those derived from the scheme's included."""
-        scheme = (self.weight, self.mx, self.rx, self.my, self.ry)
-        derived = (self._rank_in, self._rank_out, self._rx32)
-        return sum(t.numel() * t.element_size() for t in scheme + derived)
+    def others(self) -> tuple[torch.Tensor, ...]:
+        """The scheme's vectors, and what is derived from them."""
+        scheme = (self.mx, self.rx, self.my, self.ry)
+        return (*scheme, self._rank_in, self._rank_out, self._rx32)
 
     @property
     def weight_dtype(self) -> str:
@@ -162,7 +181,7 @@ def _tiled_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     n_out, n_in = weight.shape
     dtype = _tile_dtype(x.dtype)
     x = x.to(dtype)
-    step = max(1, _TILE_ITEMS // n_in)
+    step = max(1, (_TILE_ITEMS if x.device.type == "cpu" else _DEVICE_TILE_ITEMS) // n_in)
     if step >= n_out:
         return x @ weight.to(dtype).t()
     y = torch.empty(x.shape[0], n_out, dtype=dtype, device=x.device)

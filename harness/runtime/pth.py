@@ -101,10 +101,11 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001
         return _Storage(dtype, str(key))
 
 
-def read_pth(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
-    """Every tensor of a zip that torch.save wrote; raises `CheckpointError` for any other.
+def read_pth(file: BinaryIO, path: Path) -> tuple[dict[str, TensorInfo], dict[str, Any]]:
+    """Every tensor of a zip that torch.save wrote, and its texts and whole numbers named `_…`.
 
-    What zipfile raises on damaged bytes is left to the caller.
+    A converted model has such entries. Raises `CheckpointError` for any other zip or content. What
+    zipfile raises on damaged bytes is left to the caller.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -119,7 +120,9 @@ def read_pth(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
     prefix = pickled[0][: -len("data.pkl")]
     if _read_entry(archive, entries.get(f"{prefix}byteorder"), 16, path) not in (b"", b"little"):
         raise CheckpointError(f"{path}: written on a big-endian machine, which is not supported")
-    views = _unpickle(_read_entry(archive, entries[pickled[0]], MAX_INDEX_BYTES, path), path)
+    views, extras = _unpickle(
+        _read_entry(archive, entries[pickled[0]], MAX_INDEX_BYTES, path), path
+    )
     starts: dict[str, int] = {}
     tensors = {}
     for name, view in views.items():
@@ -129,7 +132,7 @@ def read_pth(file: BinaryIO, path: Path) -> dict[str, TensorInfo]:
         if key not in starts:
             starts[key] = _data_start(file, entries[key], path)
         tensors[name] = _locate(name, view, starts[key], entries[key].file_size, path)
-    return tensors
+    return tensors, extras
 
 
 def _read_entry(
@@ -159,7 +162,7 @@ def _locate(name: str, view: _View, start: int, storage_bytes: int, path: Path) 
     return info
 
 
-def _unpickle(data: bytes, path: Path) -> dict[str, _View]:
+def _unpickle(data: bytes, path: Path) -> tuple[dict[str, _View], dict[str, Any]]:
     try:
         loaded = _Unpickler(io.BytesIO(data)).load()
     except Exception as error:  # a hostile pickle can make the unpickler raise anything
@@ -170,13 +173,20 @@ def _unpickle(data: bytes, path: Path) -> dict[str, _View]:
         ) from error
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path}: holds a {type(loaded).__name__}, not a dict of tensors")
-    odd = [name for name, value in loaded.items() if not _is_view(name, value)]
+    extras = {name: value for name, value in loaded.items() if _is_extra(name, value)}
+    views = {name: value for name, value in loaded.items() if name not in extras}
+    odd = [name for name, value in views.items() if not _is_view(name, value)]
     if odd:
         raise CheckpointError(
-            f"{path}: '{odd[0]}' is not a tensor. A whole training checkpoint or a converted "
-            "model? This release reads original RWKV-4 weights."
+            f"{path}: '{odd[0]}' is not a tensor. A whole training checkpoint? Ask for the weights "
+            "alone (a state dict)."
         )
-    return loaded
+    return views, extras
+
+
+def _is_extra(name: object, value: object) -> bool:
+    """Whether an entry is one of those that a converted model has beside its tensors."""
+    return isinstance(name, str) and name.startswith("_") and type(value) in (str, int)
 
 
 def _is_view(name: object, value: object) -> bool:

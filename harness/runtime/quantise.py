@@ -33,10 +33,14 @@ class Mm8(NamedTuple):
 def quantise(weight: torch.Tensor, dtype: torch.dtype) -> Mm8:
     """Quantise `weight` [out, in]; the four vectors come in `dtype`, the activations'.
 
-    Works on a float32 copy. Which minima are taken out first depends on the shape, as in the
-    official package: of the wider side.
+    Which minima are taken out first depends on the shape, as in the official package: of the wider
+    side.
     """
-    w = weight.to(torch.float32, copy=True)
+    return quantise_(weight.to(torch.float32, copy=True), dtype)
+
+
+def quantise_(w: torch.Tensor, dtype: torch.dtype) -> Mm8:
+    """`quantise` for a float32 matrix that nobody else needs: its numbers are overwritten."""
     n_out, n_in = w.shape
     if n_in > n_out:
         my = w.amin(dim=0)

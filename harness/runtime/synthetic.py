@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import zlib
 from math import prod
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -60,14 +59,6 @@ class RandomSource:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def save_random(
-    path: Path, shape: ModelShape, *, seed: int = 0, dtype: torch.dtype = torch.bfloat16
-) -> None:
-    """Write random weights as an original `.pth` (all of them in memory at once)."""
-    source = RandomSource(shape, seed, dtype)
-    torch.save({name: source.read(name) for name in original_tensors(shape)}, path)
 
 
 def _scale_(name: str, noise: torch.Tensor) -> torch.Tensor:

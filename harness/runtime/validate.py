@@ -57,8 +57,8 @@ def _read_shape(path: Path, shapes: Shapes) -> ModelShape:
         raise CheckpointError(f"{path}: blocks up to {max(blocks)} are named, and most are missing")
     if "blocks.0.ln0.weight" not in shapes:
         raise CheckpointError(
-            f"{path}: 'blocks.0.ln0.weight' is missing. A model converted by the official "
-            "package? This release reads original checkpoints."
+            f"{path}: 'blocks.0.ln0.weight' is missing, and the file does not say that it was "
+            "converted. A part of a model?"
         )
     n_vocab, n_embd = shapes["emb.weight"]
     return ModelShape(

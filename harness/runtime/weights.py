@@ -1,31 +1,25 @@
-"""Original tensors -> the weights of a plan: fold, rescale, cast or quantise, place.
+"""Stored tensors -> the placed weights of a plan.
 
-Reads one tensor at a time and places it before it reads the next, so that the peak is the placed
-model and about one tensor. In this order, as in the official package:
-
-1. the embedding is normalised by ln0 once and for all (it stays on the CPU);
-2. under a plan with fp16, `att.output` and `ffn.value` of block i are divided by 2^(i // 6);
-3. decay becomes -exp(time_decay) in float32, the bonus float32;
-4. other vectors take the activations' dtype, matrices the weights' dtype or int8.
+Reads one tensor at a time and places it before it reads the next, the head first of all, because
+it is the largest: so that the peak is the placed model and about one tensor. Knows nothing of
+files: a `StoredModel` gives the numbers, a `DeviceMap` the devices.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from torch.nn import functional
 
 from harness.runtime.blocks import Block, ChannelMix, TimeMix
+from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import TORCH_DTYPES
-from harness.runtime.matrices import DenseMatrix, Int8Matrix, Matrix
-from harness.runtime.quantise import quantise
+from harness.runtime.matrices import DenseMatrix, Int8Matrix, Matrix, fill
 from harness.runtime.strategy import UINT8, LayerPlan
-from harness.runtime.tensors import TensorSource
+from harness.runtime.streaming import FlatBuffer, Lane, StreamedBlock
+from harness.runtime.transform import StoredModel
 
-Fold = Literal["float32", "file"]
-_FOLD_ROWS = 4096  # of the embedding at a time: bounds the float32 copy
+_FILE = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,54 +36,49 @@ class Weights:
     """A placed model."""
 
     emb: torch.Tensor  # [V, C], ln0 folded in, on the CPU in the first slot's dtype
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block | StreamedBlock, ...]
     head: Head
 
 
 def load_weights(
-    source: TensorSource, plans: tuple[LayerPlan, ...], *, rescale: int, fold: Fold
+    stored: StoredModel, plans: tuple[LayerPlan, ...], devices: DeviceMap, *, rescale: int
 ) -> Weights:
     """Read and place all slots. `rescale` is the number of blocks between halvings, 0 for none."""
-    emb = _load_embedding(source, TORCH_DTYPES[plans[0].dtype], fold)
-    blocks = tuple(
-        _load_block(_Slot(source, plan, f"blocks.{i}."), i, rescale)
-        for i, plan in enumerate(plans[:-1])
-    )
-    last = _Slot(source, plans[-1], "")
+    lanes: dict[str, Lane] = {}
+    last = _Slot(stored, plans[-1], len(plans) - 1, devices)
     head = Head(
         ln_weight=last.vector("ln_out.weight"),
         ln_bias=last.vector("ln_out.bias"),
-        head=last.matrix("head.weight", may_stream=False),
+        head=last.matrix("head.weight"),
     )
-    return Weights(emb=emb, blocks=blocks, head=head)
+    emb = stored.embedding()
+    devices.note(0, "emb.weight", HOST, emb.dtype, _FILE)
+    blocks: list[Block | StreamedBlock] = []
+    for i, plan in enumerate(plans[:-1]):
+        slot = _Slot(stored, plan, i, devices)
+        halve = bool(rescale) and (i + 1) % rescale == 0
+        if plan.streamed and plan.device != HOST:
+            if plan.device not in lanes:
+                lanes[plan.device] = Lane(plan.device, devices)
+            blocks.append(_load_streamed(slot, lanes[plan.device], halve=halve))
+        else:
+            blocks.append(_load_block(slot, halve=halve))
+    for lane in lanes.values():
+        lane.open()
+    return Weights(emb=emb, blocks=tuple(blocks), head=head)
 
 
-def _load_embedding(source: TensorSource, dtype: torch.dtype, fold: Fold) -> torch.Tensor:
-    """LayerNorm of every row by ln0, in float32 or in the file's own dtype."""
-    emb = source.read("emb.weight")
-    weight = source.read("blocks.0.ln0.weight").flatten()
-    bias = source.read("blocks.0.ln0.bias").flatten()
-    folded = torch.empty(emb.shape, dtype=dtype)
-    for start in range(0, emb.shape[0], _FOLD_ROWS):
-        rows = emb[start : start + _FOLD_ROWS]
-        folded[start : start + _FOLD_ROWS] = _layer_norm(rows, weight, bias, fold)
-    return folded
+def _load_streamed(slot: _Slot, lane: Lane, *, halve: bool) -> StreamedBlock:
+    dtype = torch.int8 if slot.plan.weight_dtype == UINT8 else TORCH_DTYPES[slot.plan.weight_dtype]
+    shapes = {name.removesuffix(".weight"): n for name, n in slot.stored.shape.matrices.items()}
+    slot.host = lane.new_host_buffer(shapes, dtype)
+    block = _load_block(slot, halve=halve)
+    streamed = StreamedBlock(slot.index, slot.plan, block, slot.host, lane)
+    lane.add(streamed)
+    return streamed
 
 
-def _layer_norm(
-    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, fold: Fold
-) -> torch.Tensor:
-    size = rows.shape[-1:]
-    if fold == "file":
-        try:
-            return functional.layer_norm(rows, size, weight, bias, 1e-5)
-        except RuntimeError:  # old torch has no half LayerNorm on the CPU; the official way out
-            pass
-    return functional.layer_norm(rows.float(), size, weight.float(), bias.float(), 1e-5)
-
-
-def _load_block(slot: _Slot, index: int, rescale: int) -> Block:
-    divisor = 2 ** (index // rescale) if rescale else 1
+def _load_block(slot: _Slot, *, halve: bool) -> Block:
     return Block(
         att=TimeMix(
             ln_weight=slot.vector("ln1.weight"),
@@ -97,12 +86,12 @@ def _load_block(slot: _Slot, index: int, rescale: int) -> Block:
             mix_k=slot.vector("att.time_mix_k"),
             mix_v=slot.vector("att.time_mix_v"),
             mix_r=slot.vector("att.time_mix_r"),
-            decay=slot.decay(),
-            bonus=slot.bonus(),
+            decay=slot.vector("att.time_decay"),
+            bonus=slot.vector("att.time_first"),
             key=slot.matrix("att.key.weight"),
             value=slot.matrix("att.value.weight"),
             receptance=slot.matrix("att.receptance.weight"),
-            output=slot.matrix("att.output.weight", divisor=divisor),
+            output=slot.matrix("att.output.weight"),
         ),
         ffn=ChannelMix(
             ln_weight=slot.vector("ln2.weight"),
@@ -111,82 +100,46 @@ def _load_block(slot: _Slot, index: int, rescale: int) -> Block:
             mix_r=slot.vector("ffn.time_mix_r"),
             key=slot.matrix("ffn.key.weight"),
             receptance=slot.matrix("ffn.receptance.weight"),
-            value=slot.matrix("ffn.value.weight", divisor=divisor),
+            value=slot.matrix("ffn.value.weight"),
         ),
-        halve=bool(rescale) and (index + 1) % rescale == 0,
+        halve=halve,
     )
 
 
 class _Slot:
-    """Reads the tensors below one prefix and puts them where the slot's plan says."""
+    """Reads the tensors of one slot and puts them where its plan says."""
 
-    def __init__(self, source: TensorSource, plan: LayerPlan, prefix: str) -> None:
-        self._source = source
-        self._plan = plan
-        self._prefix = prefix
-        self._device = torch.device(plan.device)
-        self._dtype = TORCH_DTYPES[plan.dtype]
-
-    def _read(self, name: str) -> torch.Tensor:
-        return self._source.read(self._prefix + name)
+    def __init__(
+        self, stored: StoredModel, plan: LayerPlan, index: int, devices: DeviceMap
+    ) -> None:
+        self.stored = stored
+        self.plan = plan
+        self.index = index
+        self.host: FlatBuffer | None = None  # where the matrices of a streamed slot lie
+        self._devices = devices
+        self._prefix = f"blocks.{index}." if index < stored.shape.n_layer else ""
 
     def vector(self, name: str) -> torch.Tensor:
-        """A vector in the activations' dtype, [1, 1, C] made [C]."""
-        return self._read(name).flatten().to(device=self._device, dtype=self._dtype)
+        """A vector [C] on the slot's device."""
+        tensor = self.stored.vector(self._prefix + name)
+        return self._devices.put(tensor, self.plan, self.index, name, _FILE)
 
-    def decay(self) -> torch.Tensor:
-        """w = -exp(time_decay), float32."""
-        return -torch.exp(self._read("att.time_decay").flatten().float()).to(self._device)
+    def matrix(self, name: str) -> Matrix:
+        """A matrix in the weights' dtype, in the host buffer where the slot is streamed."""
+        where = HOST if self.host is not None else self.plan.device
+        self._devices.note(self.index, name, where, self.plan.weight_dtype, _FILE)
+        if self.plan.weight_dtype == UINT8:
+            return self._int8(name)
+        weight = self.stored.dense(self._prefix + name)
+        if self.host is None:
+            device = self._devices[self.plan.device]
+            return DenseMatrix.placed(weight, TORCH_DTYPES[self.plan.weight_dtype], device)
+        view = self.host.views[name.removesuffix(".weight")]
+        fill(view, weight)
+        return DenseMatrix(view)
 
-    def bonus(self) -> torch.Tensor:
-        """u = time_first, float32."""
-        return self._read("att.time_first").flatten().float().to(self._device)
-
-    def matrix(self, name: str, *, divisor: int = 1, may_stream: bool = True) -> Matrix:
-        """A matrix in the weights' dtype; it stays on the CPU where the slot is streamed."""
-        weight = self._read(name)
-        if divisor != 1:
-            weight = weight / divisor
-        matrix: Matrix
-        if self._plan.weight_dtype == UINT8:
-            matrix = Int8Matrix(quantise(weight, self._dtype))
-        else:
-            matrix = DenseMatrix(weight, self._dtype, self._device)
-        if self._plan.streamed and may_stream:
-            return StreamedMatrix(matrix, self._device)
-        return matrix.on(self._device)
-
-
-class StreamedMatrix:
-    """A matrix that lies in host memory and is copied to its device each time it is used."""
-
-    def __init__(self, held: Matrix, device: torch.device) -> None:
-        self._held = held
-        self._device = device
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """x [..., in] -> [..., out]."""
-        return self._held.on(self._device)(x)
-
-    def on(self, device: torch.device) -> StreamedMatrix:
-        """The same host copy, used on another device."""
-        return StreamedMatrix(self._held, device)
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The stored numbers, on the CPU."""
-        return self._held.weight
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held in host memory."""
-        return self._held.nbytes
-
-    @property
-    def weight_dtype(self) -> str:
-        """The stored format."""
-        return self._held.weight_dtype
-
-    def kernel(self, x_dtype: torch.dtype) -> str:
-        """The product, behind a copy."""
-        return f"{self._held.kernel(x_dtype)}, copied at each use"
+    def _int8(self, name: str) -> Matrix:
+        device = self._devices[self.plan.device]
+        mm8 = self.stored.mm8(self._prefix + name)
+        into = None if self.host is None else self.host.views[name.removesuffix(".weight")]
+        return Int8Matrix(mm8, device, into)

@@ -9,18 +9,23 @@ import torch
 from torch.nn import functional
 
 from harness.runtime import load_model, matrices
+from harness.runtime.devices import DeviceMap
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.matrices import DenseMatrix, Int8Matrix
 from harness.runtime.model import Model
 from harness.runtime.quantise import quantise
 from harness.runtime.shape import ModelShape, original_tensors
+from harness.runtime.stored import stored_plan
 from harness.runtime.strategy import resolve
 from harness.runtime.synthetic import RandomSource
-from harness.runtime.weights import StreamedMatrix, load_weights
+from harness.runtime.transform import Transformed
+from harness.runtime.weights import load_weights
 from tests.runtime.conftest import CASES, Case, random_tensors
 
 SMALL = Case(3, 32, 80, torch.float32)
+CPU = torch.device("cpu")
 META = torch.device("meta")  # the one accelerator that every torch has: it holds no numbers
+DEVICES = DeviceMap({"cpu": CPU, "meta": META})
 
 
 def noise(*size, seed=0):
@@ -37,7 +42,7 @@ def noise(*size, seed=0):
 def test_every_row_of_a_large_vocabulary_is_normalised(n_vocab, strategy, dtype, bound):
     shape = ModelShape(n_layer=1, n_embd=16, n_vocab=n_vocab, dim_ffn=16)
     source = RandomSource(shape, 0, torch.float32)
-    emb = load_weights(source, resolve(strategy, 1), rescale=0, fold="float32").emb
+    emb = Transformed(source, stored_plan(strategy, 1)).embedding()
     expected = functional.layer_norm(
         source.read("emb.weight"),
         (16,),
@@ -71,40 +76,31 @@ def test_decay_and_bonus_keep_all_bits_of_the_file(strategy, checkpoint):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_an_int8_matrix_goes_to_a_device_with_all_its_tensors(dtype):
-    here = Int8Matrix(quantise(noise(48, 32), dtype))
-    there = here.on(META)
+    mm8 = quantise(noise(48, 32), dtype)
+    here, there = Int8Matrix(mm8), Int8Matrix(mm8, META)
     assert set(vars(there)) == set(vars(here))
     for name, tensor in vars(here).items():
         moved = getattr(there, name)
         assert moved.device == META, name
         assert (moved.shape, moved.dtype) == (tensor.shape, tensor.dtype), name
         assert tensor.device.type == "cpu", name
-    assert there.nbytes == here.nbytes
     assert there(torch.zeros(2, 3, 32, dtype=dtype, device=META)).shape == (2, 3, 48)
 
 
 def test_a_matrix_that_is_there_already_is_not_copied():
-    cpu = torch.device("cpu")
-    for matrix in (
-        Int8Matrix(quantise(noise(8, 4), torch.float32)),
-        DenseMatrix(noise(8, 4), torch.float32, cpu),
-    ):
-        assert matrix.on(cpu) is matrix
-        assert matrix.on(META) is not matrix
+    weight = noise(8, 4).bfloat16()
+    assert DenseMatrix.placed(weight, torch.bfloat16, CPU).weight is weight
+    assert DenseMatrix.placed(weight, torch.bfloat16, META).weight.device == META
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_a_streamed_matrix_stays_in_host_memory_and_computes_on_its_device(int8):
-    held = (
-        Int8Matrix(quantise(noise(48, 32), torch.float32))
-        if int8
-        else DenseMatrix(noise(48, 32), torch.float32, torch.device("cpu"))
-    )
-    streamed = StreamedMatrix(held, torch.device("cpu")).on(META)
-    y = streamed(torch.zeros(3, 32, device=META))
-    assert (y.device, y.shape) == (META, (3, 48))
-    assert streamed.weight.device.type == "cpu"
-    assert streamed.nbytes == held.nbytes
+@pytest.mark.parametrize("source", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("size", [(1, 1), (63, 5), (64, 7), (65, 3), (200, 33)])
+def test_a_placed_matrix_holds_the_cast_numbers_in_every_layout(source, dtype, size):
+    weight = noise(*size).to(source)
+    placed = DenseMatrix.placed(weight, dtype, CPU).weight
+    assert placed.dtype == dtype
+    assert torch.equal(placed, weight.to(dtype))
 
 
 # -- bytes ---------------------------------------------------------------------------------------
@@ -125,11 +121,13 @@ def test_the_forecast_tells_the_device_from_the_host(strategy):
         dataclasses.replace(plan, device="meta") for plan in resolve(strategy, SMALL.n_layer)
     )
     source = RandomSource(SMALL.shape, 0, torch.float32)
-    weights = load_weights(source, plans, rescale=0, fold="float32")
-    stored = Model(SMALL.shape, strategy, plans, weights).weight_bytes()
+    needed = Transformed(source, stored_plan(strategy, SMALL.n_layer))
+    weights = load_weights(needed, plans, DEVICES, rescale=0)
+    stored = Model(SMALL.shape, strategy, plans, weights, DEVICES).weight_bytes()
     assert set(stored) == {"cpu", "meta"}
     assert weight_bytes(SMALL.shape, plans) == stored
-    kept = weights.blocks[-1].ffn.value.nbytes
+    last = weights.blocks[-1]
+    kept = (last.block if plans[-2].streamed else last).ffn.value.weight.numel()
     emb = weights.emb.numel() * weights.emb.element_size()
     assert (stored["cpu"] >= emb + kept) == plans[-2].streamed
 

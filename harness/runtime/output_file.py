@@ -1,0 +1,38 @@
+"""A large output file that takes its place only when it is whole. No torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from harness.errors import HarnessError
+
+
+@contextmanager
+def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
+    """A file that takes the place of `out` once it is whole and on the disk, and never before.
+
+    Raises `HarnessError` where the disk has no room for `n_bytes`, or cannot be written.
+    """
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(out.parent).free
+        if free < n_bytes:
+            raise HarnessError(
+                f"{out} needs {n_bytes / 2**30:.2f} GiB, and its disk has {free / 2**30:.2f} GiB "
+                "free. Make room, or write it elsewhere."
+            )
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(out)
+    except OSError as error:
+        raise HarnessError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
