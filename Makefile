@@ -2,17 +2,22 @@
 #
 #   STUDY=configs/raven.yaml   the study that `make bench` runs
 #   ARGS="…"                   further arguments of the command behind the task
+#   WORKERS=2                  processes that share the tests; 0 runs them in one, as `pytest` does
 #   PYTHON=/path/to/python     the interpreter of a virtual environment that is still to be made
 #   PYTHON_PINS=…              the same for test-pins alone (Python 3.10), where both are wanted
 
 STUDY ?= configs/quickstart.yaml
 ARGS ?=
+WORKERS ?= 2
 PYTHON ?=
 PYTHON_PINS ?= $(PYTHON)
 
 # Today's versions, and the old floor: the versions of nixos-23.05.
 TODAY := .venv/bin/python
 PINS := .venv-pins/bin/python
+
+# Files stay whole, and tests that need much memory wait for each other: tests/conftest.py.
+PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS) --dist loadgroup
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -22,13 +27,13 @@ bench: .venv/.ready ## run the quickstart study (STUDY=… another) and write it
 	$(TODAY) -m harness run $(STUDY) $(ARGS)
 
 test: .venv/.ready ## run the tests with today's versions
-	$(TODAY) -m pytest $(ARGS)
+	$(TODAY) $(PYTEST) $(ARGS)
 
 test-pins: .venv-pins/.ready ## run the tests with the oldest versions supported (Python 3.10)
-	$(PINS) -m pytest $(ARGS)
+	$(PINS) $(PYTEST) $(ARGS)
 
 test-slow: .venv/.ready ## run the tests that the others leave out for their length
-	$(TODAY) -m pytest -m slow $(ARGS)
+	$(TODAY) $(PYTEST) -m slow $(ARGS)
 
 microbench: .venv/.ready ## time the parts: forward, int8, tokenizer, planner
 	$(TODAY) -m pytest benchmarks --benchmark-only --benchmark-sort=name \

@@ -13,6 +13,7 @@
 , psutil
 , pytest
 , pytest-benchmark
+, pytest-xdist
 , pytestCheckHook
 , pyyaml
 , rich
@@ -65,11 +66,18 @@ buildPythonPackage {
     pytestCheckHook
     hypothesis
     pytest-benchmark
+    pytest-xdist
     rwkv
   ];
 
-  # A builder is no place to time anything.
-  pytestFlagsArray = [ "--benchmark-disable" ];
+  # A builder is no place to time anything. The two workers of the Makefile, not one per core of a
+  # large builder, each with PyTorch in its memory.
+  dontUsePytestXdist = true;
+  pytestFlagsArray = [
+    "--benchmark-disable"
+    "--numprocesses=2"
+    "--dist=loadgroup"
+  ];
 
   pythonImportsCheck = [ "harness" ];
 
@@ -79,6 +87,7 @@ buildPythonPackage {
       hypothesis
       pytest
       pytest-benchmark
+      pytest-xdist
       rwkv
     ];
   };
