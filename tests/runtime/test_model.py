@@ -1,4 +1,4 @@
-"""The forward pass: against the official package, against float64, and against itself."""
+"""The forward pass: against float64, and against itself. (The official package has its own file.)"""
 
 import copy
 
@@ -9,7 +9,7 @@ import torch
 from harness.errors import BadInput, CheckpointError, StrategyError, Unsupported
 from harness.runtime import load_model, ops
 from harness.runtime.reference import ReferenceModel
-from tests.runtime.conftest import CASES, TOKENS, Case, kl, official_logits, random_tensors
+from tests.runtime.conftest import CASES, TOKENS, Case, kl, random_tensors
 
 SMALL = Case(3, 32, 80, torch.bfloat16)
 DEEP = Case(13, 96, 384, torch.bfloat16, shared_storage=True)
@@ -17,35 +17,10 @@ EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 @EVERY_CASE
-def test_cpu_fp32_equals_the_official_package(case, checkpoint, official):
-    theirs = official_logits(official(checkpoint(case), "cpu fp32"), TOKENS)
-    ours, _ = load_model(checkpoint(case), "cpu fp32", fold="file").forward(
-        TOKENS, full_output=True
-    )
-    assert ours.dtype == torch.float32
-    assert (ours - theirs).abs().max() < 2e-5
-
-
-@EVERY_CASE
 def test_cpu_fp32_equals_float64(case, checkpoint):
     expected, _ = ReferenceModel(random_tensors(case)).forward(TOKENS)
     ours, _ = load_model(checkpoint(case), "cpu fp32").forward(TOKENS, full_output=True)
     assert (ours.double() - expected).abs().max() < 2e-5
-
-
-@pytest.mark.parametrize(
-    "strategy", ["cpu bf16", "cpu fp32i8", "cpu bf16i8", "cpu fp32i8 *4 -> cpu fp32", "cpu fp16"]
-)
-def test_other_formats_are_as_near_to_float64_as_the_official_package(
-    strategy, checkpoint, official
-):
-    if "fp16" in strategy and not ops._has_half_on_cpu():
-        pytest.skip("this torch has no half operations on the CPU; the official package needs them")
-    expected, _ = ReferenceModel(random_tensors(DEEP)).forward(TOKENS)
-    theirs = official_logits(official(checkpoint(DEEP), strategy), TOKENS)
-    ours, _ = load_model(checkpoint(DEEP), strategy, fold="file").forward(TOKENS, full_output=True)
-    kl_ours, kl_theirs = kl(expected, ours).mean(), kl(expected, theirs).mean()
-    assert kl_ours < 1.5 * kl_theirs, (kl_ours, kl_theirs)
 
 
 @EVERY_CASE
@@ -122,7 +97,7 @@ def test_writing_into_one_tensor_of_a_state_changes_no_other(checkpoint):
     assert not model.empty_state().layers[0].att_x.any()
 
 
-def test_the_fold_of_ln0_is_a_choice(checkpoint, official):
+def test_the_fold_of_ln0_is_a_choice(checkpoint):
     """Folding in bf16 is off by a bf16 rounding; in float32 it is exact."""
     expected, _ = ReferenceModel(random_tensors(SMALL)).forward(TOKENS)
     errors = {}
