@@ -1,4 +1,4 @@
-"""The forward pass: against float64, and against itself. (The official package has its own file.)"""
+"""The forward pass: against float64, and against itself (the official package: elsewhere)."""
 
 import copy
 
