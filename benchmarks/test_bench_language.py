@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from harness.language.discover import installed_world_vocabulary
 from harness.language.sampling import Sampler, SamplingSettings
 from harness.language.stream import StreamDecoder
 from harness.language.tokenizer import load_tokenizer
@@ -65,6 +68,74 @@ def test_decode(race, tokenizer, pipeline, text, side):
         theirs=pipeline and (lambda: pipeline.decode(ids)),
         loops=20,
     )
+
+
+WORLD_TEXT = (
+    "Natural language is what people speak: it grew, and nobody planned it. In 2023, 42 % of them "
+    "said so (see §3). def f(self, *args):\n        return {'a': 1.5}\n\nZwölf Boxkämpfer jagen "
+    "Viktor quer über den Deich. Съешь же ещё этих мягких булок. 人工智能是计算机科学的一个分支。\n"
+)
+
+
+@pytest.fixture(scope="module")
+def world():
+    path = installed_world_vocabulary()
+    if path is None:
+        pytest.skip("no package with the World vocabulary is installed")
+    return load_tokenizer(path)
+
+
+@pytest.fixture(scope="module")
+def world_pipeline(official):
+    return official and official.utils.PIPELINE(None, "rwkv_vocab_v20230424")
+
+
+@pytest.fixture(scope="module")
+def world_text(text):
+    """Prose, code and scripts, each word of the corpus's prose made another one."""
+    words = itertools.cycle(range(1000))
+    prose = re.sub(r"[a-z]{4,}", lambda m: f"{m[0]}{chr(97 + next(words) % 26)}", text)
+    return WORLD_TEXT * 5 + text + prose
+
+
+@pytest.mark.parametrize("remembering", [False, True], ids=["first", "again"])
+def test_encode_world(race, world, world_pipeline, world_text, side, remembering):
+    def ours():
+        if not remembering:
+            world.forget_words()
+        return world.encode(world_text)
+
+    if world_pipeline:
+        assert ours() == world_pipeline.encode(world_text)
+    race(
+        f"World: encode {len(world_text):,} characters{' again' if remembering else ''}",
+        side,
+        ours=ours,
+        theirs=world_pipeline and (lambda: world_pipeline.encode(world_text)),
+    )
+
+
+def test_decode_world(race, world, world_pipeline, world_text, side):
+    ids = world.encode(world_text)
+    if world_pipeline:
+        assert world.decode(ids) == world_pipeline.decode(ids)
+    race(
+        "World: decode them",
+        side,
+        ours=lambda: world.decode(ids),
+        theirs=world_pipeline and (lambda: world_pipeline.decode(ids)),
+        loops=10,
+    )
+
+
+def test_load_world(race, side, official):
+    path = str(installed_world_vocabulary() or pytest.skip("no World vocabulary is installed"))
+    theirs = None
+    if official:
+        from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
+
+        theirs = partial(TRIE_TOKENIZER, path)
+    race("World: load", side, ours=lambda: load_tokenizer(path), theirs=theirs)
 
 
 def test_decode_as_a_stream(race, tokenizer, text):

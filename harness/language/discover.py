@@ -26,6 +26,8 @@ class WantedTokenizer:
     hub: `hf://owner/repo/file` where it is published on a hub, else None.
     url: where it can be downloaded, else None.
     installed: the file in a Python package of this environment, where there is one.
+    sha256s: of the published file; several where it is published with different line ends, none
+        where that is not known.
     """
 
     name: str
@@ -33,6 +35,7 @@ class WantedTokenizer:
     hub: str | None = None
     url: str | None = None
     installed: Path | None = None
+    sha256s: tuple[str, ...] = ()
 
 
 def wanted_tokenizer(n_vocab: int) -> WantedTokenizer | None:
@@ -46,6 +49,7 @@ def wanted_tokenizer(n_vocab: int) -> WantedTokenizer | None:
             name="the 20B tokenizer of the Pile and Raven models",
             file_names=("20B_tokenizer.json",),
             url=_PUBLISHED + "20B_tokenizer.json",
+            sha256s=("56ac4821e129d2c520fdaba60abd920fa852ada51b45c0dd52bbb6bd8c985ade",),
         )
     if n_vocab == WORLD_VOCAB:
         return WantedTokenizer(
@@ -53,6 +57,10 @@ def wanted_tokenizer(n_vocab: int) -> WantedTokenizer | None:
             file_names=(WORLD_FILE,),
             url=_PUBLISHED + "tokenizer/" + WORLD_FILE,
             installed=installed_world_vocabulary(),
+            sha256s=(
+                "e6dee3d4e31b4d5c40ac99508ac6c701ceef4bed681bf2167ce9a908552bca89",
+                "8324476023347dec2964625ccb2075c864d250a9c6d9a74f36daba628de8c008",  # with CR LF
+            ),
         )
     return None
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from harness.language.discover import installed_world_vocabulary
 from harness.language.tokenizer import load_tokenizer
 
 
@@ -30,6 +31,48 @@ def tokenizer_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tokenizer(tokenizer_file):
     return load_tokenizer(tokenizer_file)
+
+
+# Beside the 256 bytes: words, parts of words, and parts of characters.
+WORLD_TOKENS = [
+    *("the", " the", " then", "then", " therefore", "they", "thing", "\n\n", "\n\n\n\n", "  "),
+    *("\t ", "\n ", " (", "().", "2026", "20", "é", " é", "né", "漢", "漢字", "字", "漢字が", "が"),
+    *("🙂", "🙂🙂", "'s", '"', "\\n", "\u2028", "\x85", "a\u0301"),
+    *(b"\xe6\xbc", b"\xa2\xe5", b"\xad\x97", b"\xf0\x9f", b"\x9f\x99\x82", b"\xff\xfe", b" \xe6"),
+]
+
+
+def world_vocabulary(tokens=WORLD_TOKENS):
+    """The lines of a small vocabulary, all bytes first, as the published one is written."""
+    singles = [chr(b) if b < 128 else bytes([b]) for b in range(256)]
+    sizes = {t: len(t.encode() if isinstance(t, str) else t) for t in [*singles, *tokens]}
+    return [f"{i} {t!r} {n}" for i, (t, n) in enumerate(sizes.items(), 1)]
+
+
+@pytest.fixture(scope="session")
+def world_lines():
+    return world_vocabulary()
+
+
+@pytest.fixture(scope="session")
+def world_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("world") / "vocabulary.txt"
+    path.write_text("\n".join(world_vocabulary()) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def world(world_file):
+    return load_tokenizer(world_file)
+
+
+@pytest.fixture(scope="session")
+def published_world():
+    """The whole vocabulary of the World models, where a package brings it."""
+    path = installed_world_vocabulary()
+    if path is None:
+        pytest.skip("no package with the World vocabulary is installed")
+    return load_tokenizer(path)
 
 
 class Pieces:

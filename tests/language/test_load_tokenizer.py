@@ -151,14 +151,12 @@ def write_safetensors(path):
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
 
 
-def write_world(path):
-    path.write_text("1 '\\x00' 1\n2 '\\x01' 1\n12 b'\\xff' 1\n", encoding="utf-8")
-
-
 WRONG_FILES = {
     "a model file (PyTorch": write_pth,
     "a model file (safetensors": write_safetensors,
-    "World models": write_world,
+    "has no token for the byte 0x61": lambda path: path.write_text(
+        "\n".join(f"{n} {bytes([n - 1])} 1" for n in range(1, 257) if n != 98), encoding="utf-8"
+    ),
     "is a model file (ggml": lambda path: path.write_bytes(b"fmgg" + b"\0" * 40),
     "is not JSON": lambda path: path.write_text("Bob: hello", encoding="utf-8"),
     "not even text": lambda path: path.write_bytes(b"\xff\xfe\x00\x01"),
