@@ -6,9 +6,10 @@ vocabulary. Everything is batched from the start; one question is B = 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -80,3 +81,20 @@ class Engine(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that compute, for the record."""
+
+
+@runtime_checkable
+class Converting(Protocol):
+    """An engine that can write weights to a file in the formats of a strategy, and open that."""
+
+    def convert(
+        self,
+        model: ModelSource,
+        strategy: str,
+        out: Path,
+        *,
+        threads: int,
+        source_sha256: str,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        """Write `out`, whole or not at all; `on_progress` hears bytes written, and in all."""

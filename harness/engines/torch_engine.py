@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.runtime.convert import convert
 from harness.runtime.effective import EffectiveSlot
 from harness.runtime.model import Model, load_model
 from harness.runtime.state import State
@@ -25,6 +28,27 @@ class TorchEngine:
         """Load under `strategy`; raises the runtime's own errors."""
         torch.set_num_threads(threads)
         return TorchSession(load_model(model.weights, strategy, seed=model.seed))
+
+    def convert(
+        self,
+        model: ModelSource,
+        strategy: str,
+        out: Path,
+        *,
+        threads: int,
+        source_sha256: str,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        """Write a converted file; raises what `harness.runtime.convert` raises."""
+        torch.set_num_threads(threads)
+        convert(
+            model.weights,
+            out,
+            strategy,
+            seed=model.seed,
+            source_sha256=source_sha256,
+            on_progress=on_progress,
+        )
 
     def clock(self) -> float:
         """Seconds of real time."""

@@ -15,19 +15,27 @@ from harness.machine.memory import MemoryReading
 from harness.records.record import Answer, Prefill, SlotRecord
 
 
+class Conversion(Struct, frozen=True, kw_only=True):
+    """Weights to be written to a file in the formats of the job's strategy."""
+
+    out: str  # a path
+    source_sha256: str  # of the weights, as records have it
+
+
 class Job(Struct, frozen=True, kw_only=True):
-    """One trial, complete: a worker reads no study."""
+    """One trial or one conversion, complete: a worker reads no study."""
 
     engine: str
     strategy: str
     weights: str  # a path, or random:SIZE
     weights_seed: int
     threads: int
-    seed: int  # of the speed workload's tokens
+    seed: int = 0  # of the speed workload's tokens
     tokenizer: str | None = None
     prompt: str = "{question}"
-    speed: Speed | None = None  # exactly one of speed and answers is given
+    speed: Speed | None = None  # exactly one of speed, answers and conversion is given
     answers: Answers | None = None
+    conversion: Conversion | None = None
     questions: list[Question] = field(default_factory=list)
 
 
@@ -61,6 +69,19 @@ class Answered(Struct, frozen=True, kw_only=True, tag="answered"):
     answer: Answer
 
 
+class Written(Struct, frozen=True, kw_only=True, tag="written"):
+    """How far a conversion is."""
+
+    done_bytes: int
+    total_bytes: int
+
+
+class Converted(Struct, frozen=True, kw_only=True, tag="converted"):
+    """The converted file is whole."""
+
+    convert_s: float
+
+
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     """All is done; the figures of the whole trial."""
 
@@ -77,4 +98,4 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     peak_rss: MemoryReading
 
 
-Message = Imported | Opened | Passed | Answered | Finished | Failed
+Message = Imported | Opened | Passed | Answered | Written | Converted | Finished | Failed

@@ -93,7 +93,12 @@ def _death(returncode: int) -> str:
 
 def _reached(ended: Ended) -> str:
     """How far it came, in words."""
-    words = {"imported": "while loading the model", "opened": "after loading the model"}
+    words = {
+        "imported": "while loading the model",
+        "opened": "after loading the model",
+        "written": "while converting the weights",
+        "converted": "after converting the weights",
+    }
     last = ended.messages[-1] if ended.messages else None
     if last is None:
         return "before the engine was imported"

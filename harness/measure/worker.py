@@ -1,4 +1,4 @@
-"""The child: one trial in a fresh interpreter, and the only bridge from measuring to engines.
+"""The child: one trial or conversion, and the only bridge from measuring to engines.
 
 Is told two descriptors: the job as JSON, and the pipe for messages (`job.py`). Dies with its
 parent: standard input stays open as long as that lives, and a thread waits for its end.
@@ -10,24 +10,36 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 
 import msgspec
 
-from harness.engines.base import Engine, ModelSource, Session
+from harness.engines.base import Converting, Engine, ModelSource, Session
 from harness.engines.registry import load_engine
-from harness.errors import HarnessError, NotANumber
+from harness.errors import HarnessError, NotANumber, Unsupported
 from harness.language.tokenizer import load_tokenizer
 from harness.machine.memory import peak_rss_bytes
 from harness.measure.answers import measure_answers
-from harness.measure.job import Failed, Finished, Imported, Job, Message, Opened
+from harness.measure.job import (
+    Conversion,
+    Converted,
+    Failed,
+    Finished,
+    Imported,
+    Job,
+    Message,
+    Opened,
+    Written,
+)
 from harness.measure.speed import measure_speed
 from harness.records.record import SlotRecord
 
 # What allocators say when they fail, in lower case.
 _HOST_IS_FULL = ("can't allocate memory", "cannot allocate memory", "std::bad_alloc")
 _DEVICE_IS_FULL = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+_SAY_S = 0.2  # between two messages on how far a conversion is
 
 
 class Channel:
@@ -85,6 +97,9 @@ def _kind(error: BaseException) -> str:
 def _work(job: Job, channel: Channel) -> None:
     engine = load_engine(job.engine)
     channel.send(Imported(versions=engine.versions(), peak_rss=peak_rss_bytes()))
+    if job.conversion is not None:
+        _convert(engine, job, job.conversion, channel)
+        return
     session = _open(engine, job, channel)
     try:
         if job.speed is not None:
@@ -101,11 +116,40 @@ def _work(job: Job, channel: Channel) -> None:
         session.close()
 
 
-def _open(engine: Engine, job: Job, channel: Channel) -> Session:
+def _convert(engine: Engine, job: Job, conversion: Conversion, channel: Channel) -> None:
+    if not isinstance(engine, Converting):
+        raise Unsupported(f"the {job.engine} engine converts no weights")
+    said = 0.0
+
+    def say(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= _SAY_S or done == total:
+            said = now
+            channel.send(Written(done_bytes=done, total_bytes=total))
+
+    start = engine.clock()
+    engine.convert(
+        _source(job),
+        job.strategy,
+        Path(conversion.out),
+        threads=job.threads,
+        source_sha256=conversion.source_sha256,
+        on_progress=say,
+    )
+    channel.send(Converted(convert_s=engine.clock() - start))
+    channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
+
+
+def _source(job: Job) -> ModelSource:
     is_random = job.weights.startswith("random:")
-    source = ModelSource(
+    return ModelSource(
         weights=job.weights if is_random else Path(job.weights), seed=job.weights_seed
     )
+
+
+def _open(engine: Engine, job: Job, channel: Channel) -> Session:
+    source = _source(job)
     start = engine.clock()
     session = engine.open(source, job.strategy, threads=job.threads)
     session.synchronize()

@@ -104,6 +104,18 @@ class SlotRecord(Struct, frozen=True, kw_only=True):
     kernels: dict[str, str] = field(default_factory=dict)  # operation -> implementation
 
 
+class ConvertedFile(Struct, frozen=True, kw_only=True):
+    """The converted weights that a trial read in place of the original ones."""
+
+    file: str  # its name in the cache of converted weights, wherever that lies
+    source_sha256: str  # of the weights it was made from
+    plan: str  # which tensors it holds in which formats (`harness.runtime.stored.StoredPlan.key`)
+    bytes: int
+    made_now: bool  # for this trial, before it; else it was there
+    convert_s: float | None = None  # these two only where it was made now
+    convert_peak_rss_bytes: int | None = None  # of the process that converted
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """One trial of one cell."""
 
@@ -122,6 +134,8 @@ class Record(Struct, frozen=True, kw_only=True):
     memory: Memory = field(default_factory=Memory)
     answers: list[Answer] = field(default_factory=list)
     plan: list[SlotRecord] = field(default_factory=list)
+    converted: ConvertedFile | None = None
+    converted_missing: str | None = None  # why the original weights were read
     batch: int = 1
     # Each fact is a plain JSON value, or {"unavailable": "why"}.
     facts: dict[str, Any] = field(default_factory=dict)
