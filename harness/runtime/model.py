@@ -18,6 +18,7 @@ import torch
 
 from harness.errors import BadInput
 from harness.runtime import ops
+from harness.runtime.allocator import returning_memory
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import TORCH_DTYPES
 from harness.runtime.effective import EffectiveSlot
@@ -58,7 +59,7 @@ def load_model(
     try:
         plans = resolve(strategy, stored.shape.n_layer)
         devices.require(plans)
-        with torch.no_grad():
+        with torch.no_grad(), returning_memory():
             loaded = load_weights(stored, plans, devices, rescale=rescale_layer(strategy))
     finally:
         stored.close()
