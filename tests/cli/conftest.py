@@ -48,6 +48,12 @@ def fake_study(tmp_path):
     return write
 
 
+@pytest.fixture
+def without_report(monkeypatch):
+    """`run` measures, keeps records, and writes no report, which takes longer than the rest."""
+    monkeypatch.setattr("harness.cli.run._report", lambda *_, **__: None)
+
+
 def _write_tokenizer(path: Path) -> None:
     from tokenizers import Tokenizer, models, pre_tokenizers
 

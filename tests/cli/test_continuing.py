@@ -16,9 +16,8 @@ TWO = {
 
 
 @pytest.fixture
-def run(fake_study, tmp_path, monkeypatch):
+def run(fake_study, tmp_path, without_report):
     """Write the study of two models and run it; returns the exit code and the run folders."""
-    monkeypatch.setattr("harness.cli.run._report", lambda *_, **__: None)  # takes longest
 
     def go(*options, **changes):
         study = fake_study(ANSWERS, **{"models": TWO, **changes})

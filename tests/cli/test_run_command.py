@@ -65,6 +65,7 @@ def test_the_whole_flow(fake_study, tmp_path, capsys):
     assert said.splitlines()[-1].startswith("Next: ")
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_finished_run_is_followed_by_a_new_one_unless_resumed(fake_study, tmp_path):
     study = fake_study({})
     results = tmp_path / "results"
@@ -100,6 +101,7 @@ def test_when_all_fail_nothing_was_measured(fake_study, tmp_path):
     assert set(outcomes(folder).values()) == {"unsupported"}
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_failed_cell_is_not_tried_again(fake_study, tmp_path):
     study = fake_study({"fail": {"at": "open", "how": "crash"}})
     run(study, tmp_path / "results")
@@ -108,6 +110,7 @@ def test_a_failed_cell_is_not_tried_again(fake_study, tmp_path):
     assert len(read_run(folders[0]).records) == 2
 
 
+@pytest.mark.usefixtures("without_report")
 def test_changed_weights_begin_a_new_run(fake_study, tmp_path):
     study = fake_study({"decode_s": [0.01]})
     run(study, tmp_path / "results", "--trials", "1")
@@ -116,6 +119,7 @@ def test_changed_weights_begin_a_new_run(fake_study, tmp_path):
     assert [len(read_run(folder).records) for folder in folders] == [1, 2]
 
 
+@pytest.mark.usefixtures("without_report")
 def test_moved_weights_do_not(fake_study, tmp_path):
     study = fake_study({})
     run(study, tmp_path / "results", "--trials", "1")
@@ -173,6 +177,7 @@ def test_a_clock_that_stands_still_gives_no_speed(times, fake_study, tmp_path):
     assert None in (record.decode_tok_per_s, record.prefill_tok_per_s)
 
 
+@pytest.mark.usefixtures("without_report")
 def test_times_that_are_no_numbers_fail_the_trial_alone(fake_study, tmp_path):
     study = fake_study(
         {"strategies": {"cpu bf16": {"decode_s": [float("nan")]}}},
@@ -184,6 +189,7 @@ def test_times_that_are_no_numbers_fail_the_trial_alone(fake_study, tmp_path):
     assert kinds == {"cpu fp32": "ok", "cpu bf16": "crashed"}
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_damaged_old_run_is_left_alone_with_a_note(fake_study, tmp_path, capsys):
     study = fake_study({})
     _, (old,) = run(study, tmp_path / "results", "--trials", "1")
@@ -193,6 +199,7 @@ def test_a_damaged_old_run_is_left_alone_with_a_note(fake_study, tmp_path, capsy
     assert "study.json" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_report")
 def test_the_plan_of_the_folder_is_whole_also_where_one_workload_runs(fake_study, tmp_path):
     _, (folder,) = run(fake_study(ANSWERS, workloads=BOTH), tmp_path / "results", "--only", "speed")
     assert [entry["cell"]["workload"] for entry in read_run(folder).plan] == ["speed", "answers"]
@@ -239,16 +246,18 @@ ONE_TRIAL = {"speed": {"prompt_tokens": 4, "generate_tokens": 2, "passes": 1, "t
 
 
 def _study_whose_second_trial_hangs(fake_study):
+    machine = probe_machine()
     for seed in range(20):
         study = fake_study(
             HANGS, strategies=["cpu fp32", "cpu bf16"], workloads=ONE_TRIAL, seed=seed
         )
-        planned = plan(load_study(study), probe_machine())
+        planned = plan(load_study(study), machine)
         if order(planned.cells, planned.seed)[0][0].strategy == "cpu fp32":
             return study
     raise AssertionError("no seed puts the hanging trial second")
 
 
+@pytest.mark.usefixtures("without_report")
 @pytest.mark.parametrize(
     "stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["kill -9", "Ctrl-C", "kill"]
 )
@@ -279,4 +288,4 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path,
 
 def _run_job_briefly(run_job, job, *, deadline_s, **rest):
     del deadline_s
-    return run_job(job, deadline_s=2, **rest)
+    return run_job(job, deadline_s=0.5, **rest)

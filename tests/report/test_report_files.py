@@ -21,6 +21,19 @@ def run_dir(tmp_path):
     return fabricate.with_every_failure().write(tmp_path / "run")
 
 
+@pytest.fixture
+def small_run_dir(tmp_path):
+    """A run whose report is quickly drawn."""
+    return fabricate.one_trial().write(tmp_path / "small")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The paths of a report that was written once; not to be changed."""
+    folder = tmp_path_factory.mktemp("written") / "run"
+    return write_report(fabricate.with_every_failure().write(folder))
+
+
 def report(*arguments):
     with pytest.raises(SystemExit) as stop:
         main(["report", *map(str, arguments)])
@@ -31,49 +44,48 @@ def contents(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_report_lies_beside_the_records(run_dir):
-    paths = write_report(run_dir)
-    assert paths.html == run_dir / "report.html"
-    assert paths.markdown == run_dir / "summary.md"
-    assert {p.suffix for p in paths.plots} == {".svg", ".png"}
-    assert all(path.is_file() for path in (paths.html, paths.markdown, *paths.plots))
+def test_the_report_lies_beside_the_records(written):
+    run_dir = written.html.parent
+    assert written.html == run_dir / "report.html"
+    assert written.markdown == run_dir / "summary.md"
+    assert {p.suffix for p in written.plots} == {".svg", ".png"}
+    assert all(path.is_file() for path in (written.html, written.markdown, *written.plots))
 
 
-def test_writing_it_twice_changes_no_byte_and_leaves_nothing_behind(run_dir):
-    before = contents(run_dir)
-    paths = write_report(run_dir)
-    first = contents(run_dir)
+def test_writing_it_twice_changes_no_byte_and_leaves_nothing_behind(small_run_dir):
+    before = contents(small_run_dir)
+    paths = write_report(small_run_dir)
+    first = contents(small_run_dir)
     assert set(first) - set(before) == {
-        path.relative_to(run_dir) for path in (paths.html, paths.markdown, *paths.plots)
+        path.relative_to(small_run_dir) for path in (paths.html, paths.markdown, *paths.plots)
     }
+    write_report(small_run_dir)
+    assert contents(small_run_dir) == first
+
+
+def test_the_place_of_the_folder_is_not_in_the_report(run_dir, written):
     write_report(run_dir)
-    assert contents(run_dir) == first
+    assert contents(run_dir) == contents(written.html.parent)
 
 
-def test_the_place_of_the_folder_is_not_in_the_report(tmp_path):
-    for place in ("here", "there"):
-        write_report(fabricate.with_every_failure().write(tmp_path / place / "run"))
-    assert contents(tmp_path / "here") == contents(tmp_path / "there")
-
-
-def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(run_dir, monkeypatch):
-    write_report(run_dir)
-    before = contents(run_dir)
+def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(small_run_dir, monkeypatch):
+    write_report(small_run_dir)
+    before = contents(small_run_dir)
 
     def refuse(self, target):
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(RecordsError, match="No space left on device"):
-        write_report(run_dir)
-    assert contents(run_dir) == before
+        write_report(small_run_dir)
+    assert contents(small_run_dir) == before
 
 
-def test_the_markdown_links_plots_that_are_there(run_dir):
-    text = write_report(run_dir).markdown.read_text(encoding="utf-8")
+def test_the_markdown_links_plots_that_are_there(written):
+    text = written.markdown.read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](plots/")[1:]]
     assert len(links) == 5
-    assert all((run_dir / "plots" / link).is_file() for link in links)
+    assert all((written.markdown.parent / "plots" / link).is_file() for link in links)
 
 
 @pytest.mark.parametrize("name", fabricate.EVERY)
@@ -136,12 +148,12 @@ def test_a_folder_that_is_no_run_is_bad_input(damage, tmp_path, run_dir, capsys)
     assert "Traceback" not in captured.err
 
 
-def test_a_torn_last_line_is_noted(run_dir, capsys):
-    with (run_dir / "records.jsonl").open("ab") as file:
+def test_a_torn_last_line_is_noted(small_run_dir, capsys):
+    with (small_run_dir / "records.jsonl").open("ab") as file:
         file.write(b'{"schema": 1, "ke')
-    assert report(run_dir) == 0
+    assert report(small_run_dir) == 0
     assert "cut off" in capsys.readouterr().out
-    assert "cut off" in (run_dir / "report.html").read_text(encoding="utf-8")
+    assert "cut off" in (small_run_dir / "report.html").read_text(encoding="utf-8")
 
 
 def test_naming_the_command_loads_nothing_heavy():
