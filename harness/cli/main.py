@@ -23,9 +23,15 @@ COMMANDS = {
     "run": "run",
     "report": "report",
     "ask": "ask",
+    "convert": "convert",
+    "synth": "synth",
     "schema": "schema",
     "train-quickstart": "train_quickstart",
 }
+
+
+# Words that people know from elsewhere; not listed.
+ALIASES = {"convert_model": "convert"}
 
 
 class _Commands(click.Group):
@@ -35,6 +41,7 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        name = ALIASES.get(name, name)
         if name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"harness.cli.{COMMANDS[name]}").command
@@ -71,6 +78,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         _complain(f"{error.filename or 'output'}: {error.strerror or error}")
         code = EXIT_BAD_INPUT
     sys.exit(code)
+
+
+def convert_model() -> NoReturn:
+    """`convert` by the name and with the flags of the official script."""
+    main(["convert", *sys.argv[1:]])
 
 
 def _run(arguments: list[str] | None) -> int:

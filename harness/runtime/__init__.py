@@ -1,22 +1,40 @@
-"""The RWKV-4 engine: strategies, checkpoints, weights, forward passes and states.
+"""The RWKV-4 engine: strategies, checkpoints, weights, conversion, forward passes and states.
 
-A library in its own right: knows nothing of benchmarks. `load_model` is loaded when it is first
+A library in its own right: knows nothing of benchmarks. What needs torch is loaded when it is first
 used, so that the torch-free parts (`strategy`, `shape`, `checkpoint`, `forecast`) stay so.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from harness.runtime.model import Model, load_model
+from harness.errors import MissingExtra
 
-__all__ = ["Model", "load_model"]
+if TYPE_CHECKING:
+    from harness.runtime.convert import Conversion
+    from harness.runtime.convert import convert as convert_model
+    from harness.runtime.model import Model, load_model
+    from harness.runtime.synth_file import save_random
+
+__all__ = ["Conversion", "Model", "convert_model", "load_model", "save_random"]
+
+_HOMES = {
+    "Conversion": ("convert", "Conversion"),
+    "Model": ("model", "Model"),
+    "convert_model": ("convert", "convert"),
+    "load_model": ("model", "load_model"),
+    "save_random": ("synth_file", "save_random"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from harness.runtime import model
-
-        return getattr(model, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    try:
+        return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    except ModuleNotFoundError as error:
+        if error.name == "torch":
+            raise MissingExtra("torch", "torch") from error
+        raise
