@@ -13,7 +13,7 @@ from harness.errors import BadInput
 
 if TYPE_CHECKING:
     from harness.runtime import Conversion
-    from harness.runtime.convert import Form
+    from harness.runtime.stored import Form
 
 _SUFFIXES = {".pth": "pth", ".safetensors": "safetensors"}
 

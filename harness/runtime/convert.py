@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Protocol
 
 import torch
 
@@ -26,6 +26,7 @@ from harness.runtime.shape import ModelShape
 from harness.runtime.stored import (
     SCALES,
     Fold,
+    Form,
     StoredPlan,
     StoredTensor,
     slot_of,
@@ -36,8 +37,6 @@ from harness.runtime.strategy import UINT8, canonical, rescale_layer
 from harness.runtime.synthetic import parse_random
 from harness.runtime.transform import StoredModel, open_stored
 
-Form = Literal["safetensors", "pth"]
-SUFFIXES: Mapping[Form, str] = {"safetensors": ".safetensors", "pth": ".pth"}
 Progress = Callable[[int, int], None]  # bytes written, and in all
 _READ_BYTES = 2**22
 _SLACK_BYTES = 2**20  # for a file's header

@@ -21,6 +21,7 @@ from harness.runtime.tensor_info import ITEM_BYTES
 
 Fold = Literal["float32", "file"]
 FOLDS: tuple[Fold, ...] = ("float32", "file")
+Form = Literal["safetensors", "pth"]  # of a converted file: ours, and the official package's
 
 BLOCK_VECTORS = (
     *("ln1.weight", "ln1.bias", "ln2.weight", "ln2.bias"),
