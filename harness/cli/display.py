@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.measure.job import Answered, Imported, Message, Opened, Passed
+from harness.measure.job import Answered, Converted, Imported, Message, Opened, Passed, Written
 from harness.measure.trial import Trial
 from harness.records.record import Record
 
@@ -65,7 +65,17 @@ class RunDisplay:
             self._phase = "measuring on"
         elif isinstance(message, Answered):
             self._phase = f"answered {message.answer.id}"
+        elif isinstance(message, Written):
+            share = message.done_bytes / max(1, message.total_bytes)
+            self._phase = f"converting weights {share:.0%}"
+        elif isinstance(message, Converted):
+            # Only trials tell how long trials take.
+            self._phase, self._trial_started = "starting", time.monotonic()
         self.tick()
+
+    def note(self, text: str) -> None:
+        """Something that the user should know of this trial."""
+        self._say(f"  {self._name}: {text}")
 
     def tick(self) -> None:
         """Redraw, or give a sign of life; called about once a second."""

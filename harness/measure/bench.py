@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.config.load import LoadedStudy
 from harness.machine import Machine
+from harness.measure.conversion import Conversions
 from harness.measure.identity import ModelIdentity, identify_model
 from harness.measure.trial import Bench
 from harness.plan.cell import Cell
@@ -50,8 +51,9 @@ def prepare_bench(
     machine: Machine,
     models: dict[str, ModelIdentity],
     folder: Path,
+    conversions: Conversions | None = None,
 ) -> Bench:
-    """The bench of a run in `folder`."""
+    """The bench of a run in `folder`; without `conversions` trials read the original weights."""
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     return Bench(
@@ -60,6 +62,7 @@ def prepare_bench(
         models=models,
         plans=_resolve(loaded, planned),
         logs=logs,
+        conversions=conversions or Conversions(None),
     )
 
 

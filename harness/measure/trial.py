@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from harness.config.load import LoadedStudy
+from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
 from harness.measure.judge import exit_warning, judge
@@ -19,6 +22,8 @@ from harness.plan.cell import Cell
 from harness.records.record import CellRef, Memory, Outcome, Prefill, Record
 from harness.records.store import unwritable
 from harness.runtime.strategy import LayerPlan
+
+_NOT_SO_FAR = "the trial did not come this far"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ class Bench:
     models: Mapping[str, ModelIdentity]
     plans: Mapping[Cell, tuple[LayerPlan, ...] | None]  # resolved; None where layers are unknown
     logs: Path  # folder
+    conversions: Conversions = field(default_factory=lambda: Conversions(None))
 
 
 def measure(
@@ -48,34 +54,45 @@ def measure(
     *,
     on_message: Callable[[Message], None] = lambda _: None,
     on_wait: Callable[[], None] | None = None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Record:
     """Run one trial and return its record, whatever happens to the worker.
 
-    Raises `InterruptedTrial`, which carries the record, on Ctrl-C.
+    Before it begins, the cell's weights are converted, where that pays and nobody did. Raises
+    `InterruptedTrial`, which carries the record, on Ctrl-C.
     """
     started = datetime.now(timezone.utc)
     if trial.skip_reason is not None:
-        outcome = Outcome(kind="skipped", reason=trial.skip_reason)
-        return _record(trial, bench, started, (), outcome)
+        skipped = Outcome(kind="skipped", reason=trial.skip_reason)
+        return _record(trial, bench, started, _Ran(outcome=skipped))
+    reading: Reading | None = None
     log = bench.logs / _log_name(trial)
     try:
         _touch(log)
+        job = _job(trial.cell, bench.loaded)
+        reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
+        started = datetime.now(timezone.utc)
         ended = run_job(
-            _job(trial.cell, bench.loaded),
+            structs.replace(job, weights=str(reading.weights)),
             deadline_s=bench.loaded.study.limits.trial_s,
             log=log,
             on_message=on_message,
             on_wait=on_wait,
         )
     except KeyboardInterrupt as stop:
-        messages = stop.ended.messages if isinstance(stop, Interrupted) else ()
         outcome = Outcome(kind="interrupted", reason="stopped by the user")
-        raise InterruptedTrial(_record(trial, bench, started, messages, outcome)) from stop
-    outcome = judge(ended, bench.plans[trial.cell])
-    warning = exit_warning(ended)
-    return _record(
-        trial, bench, started, ended.messages, outcome, () if warning is None else (warning,)
+        messages: tuple[Message, ...] = ()
+        if reading is not None and isinstance(stop, Interrupted):  # else a conversion was stopped
+            messages = stop.ended.messages
+        ran = _Ran(outcome=outcome, reading=reading, messages=messages)
+        raise InterruptedTrial(_record(trial, bench, started, ran)) from stop
+    ran = _Ran(
+        outcome=judge(ended, bench.plans[trial.cell]),
+        reading=reading,
+        messages=ended.messages,
+        warnings=tuple(filter(None, (reading.warning, exit_warning(ended)))),
     )
+    return _record(trial, bench, started, ran)
 
 
 class InterruptedTrial(KeyboardInterrupt):
@@ -105,6 +122,22 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
     )
 
 
+def _reading(trial: Trial, bench: Bench, job: Job, watch: Watch) -> Reading:
+    """The file that the trial reads; its record has the key of the original weights either way."""
+    model = trial.cell.model
+    return bench.conversions.reading(
+        Weights(
+            path=bench.loaded.files[model].weights,
+            seed=job.weights_seed,
+            sha256=lambda: bench.models[model].weights_sha256,
+        ),
+        job,
+        deadline_s=bench.loaded.study.limits.trial_s,
+        log=bench.logs / f"converting-for-{_log_name(trial)}",
+        watch=watch,
+    )
+
+
 def _touch(log: Path) -> None:
     try:
         log.touch()
@@ -119,15 +152,18 @@ def _log_name(trial: Trial) -> str:
     return f"{plain[:120]}-{digest}-{trial.trial}-{trial.attempt}.log"
 
 
-def _record(
-    trial: Trial,
-    bench: Bench,
-    started: datetime,
-    messages: Sequence[Message],
-    outcome: Outcome,
-    warnings: Sequence[str] = (),
-) -> Record:
-    cell, study = trial.cell, bench.loaded.study
+@dataclass(frozen=True, kw_only=True)
+class _Ran:
+    """What became of a trial."""
+
+    outcome: Outcome
+    reading: Reading | None = None  # None where it did not come so far
+    messages: tuple[Message, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
+    cell, study, messages = trial.cell, bench.loaded.study, ran.messages
     imported = next((m for m in messages if isinstance(m, Imported)), None)
     opened = next((m for m in messages if isinstance(m, Opened)), None)
     passes = [m for m in messages if isinstance(m, Passed)]
@@ -148,7 +184,7 @@ def _record(
         ),
         trial=trial.trial,
         attempt=trial.attempt,
-        outcome=outcome,
+        outcome=ran.outcome,
         started_at=started.isoformat(timespec="seconds"),
         load_s=None if opened is None else opened.load_s,
         prefill=prefill,
@@ -158,6 +194,8 @@ def _record(
         memory=_memory(messages),
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,
+        converted=None if ran.reading is None else ran.reading.converted,
+        converted_missing=_NOT_SO_FAR if ran.reading is None else ran.reading.missing,
         batch=batch,
         facts={
             **bench.machine_facts,
@@ -168,7 +206,7 @@ def _record(
             "questions_sha256": bench.loaded.questions_sha256,
             "study_sha256": bench.loaded.sha256,
         },
-        warnings=[*([] if opened is None else opened.warnings), *warnings],
+        warnings=[*([] if opened is None else opened.warnings), *ran.warnings],
     )
 
 
@@ -201,7 +239,7 @@ def _memory(messages: Sequence[Message]) -> Memory:
     for name, message in readings.items():
         figures[name] = None if message is None else message.peak_rss.bytes
         if message is None:
-            missing[name] = "the trial did not come this far"
+            missing[name] = _NOT_SO_FAR
         elif message.peak_rss.missing is not None:
             missing[name] = message.peak_rss.missing
     finished = next((m for m in messages if isinstance(m, Finished)), None)
