@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.quickstart import files
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
@@ -18,10 +17,15 @@ if TYPE_CHECKING:
 @click.command(short_help="Ask one model one question.")
 @click.argument("question")
 @click.option(
-    "--model", default=BUILTIN, show_default=True, help="Weights: a path, or the shipped."
+    "--model",
+    default=BUILTIN,
+    show_default=True,
+    help="Weights: a path, a name, hf://… or https://….",
 )
 @click.option("--strategy", default="cpu fp32", show_default=True, help="Where and in what to run.")
-@click.option("--tokenizer", help="A tokenizers JSON file; the shipped model has its own.")
+@click.option(
+    "--tokenizer", help="Its tokenizer, likewise; by default by the size of the vocabulary."
+)
 @click.option("--prompt", help="Template with {question}.  [default: Bob: {question}⏎⏎Alice:]")
 @click.option("--engine", default="torch", show_default=True, help="Implementation to run.")
 @click.option(
@@ -106,7 +110,7 @@ def command(
     from harness.language.tokenizer import load_tokenizer
     from harness.runtime.strategy import parse
 
-    weights, tokenizer_path = _files(model, tokenizer)
+    weights, tokenizer_path, own_prompt = _files(model, tokenizer)
     settings = SamplingSettings(
         temperature=temperature,
         top_p=top_p,
@@ -118,7 +122,7 @@ def command(
     # Everything that can be refused is refused before the weights are read.
     parse(strategy)
     encoder = load_tokenizer(tokenizer_path)
-    template = Model(weights=model).prompt if prompt is None else prompt
+    template = prompt or own_prompt or Model(weights=model).prompt
     asked = encoder.encode(fill_template(template, question))
     usual = Answers(questions=BUILTIN)
     loaded = load_engine(engine)
@@ -142,19 +146,20 @@ def command(
     _finish(answer, load_s, as_json=as_json)
 
 
-def _files(model: str, tokenizer: str | None) -> tuple[Path, Path]:
-    named = files.TOKENIZER if tokenizer == BUILTIN else Path(tokenizer or files.TOKENIZER)
-    if model == BUILTIN:
-        return files.WEIGHTS, named
-    if model.startswith("random:"):
+def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
+    """The weights, the tokenizer, and the prompt that models.yaml gives them."""
+    from harness.config.model_files import tokenizer_of
+    from harness.errors import SourceError
+    from harness.sources import find
+
+    found = find(model)
+    if found.random is not None:
         raise click.UsageError(f"--model {model}: random weights know nothing to answer")
-    if not Path(model).is_file():
-        raise click.UsageError(f"--model {model}: there is no such file")
-    if tokenizer is None:
-        raise click.UsageError(
-            f"--model {model} needs --tokenizer, such as 20B_tokenizer.json for Raven models"
-        )
-    return Path(model), named
+    weights = found.need()
+    named, why = tokenizer_of(found, tokenizer)
+    if named is None:
+        raise SourceError(f"--model {model}: {why}. Name one: --tokenizer FILE")
+    return weights, named.need(), None if found.entry is None else found.entry.prompt
 
 
 class _stream:  # noqa: N801 - a function with a memory

@@ -25,6 +25,8 @@ COMMANDS = {
     "ask": "ask",
     "convert": "convert",
     "synth": "synth",
+    "models": "models",
+    "pull": "pull",
     "schema": "schema",
     "train-quickstart": "train_quickstart",
 }

@@ -141,6 +141,8 @@ def _next(planned: Plan, study: str) -> str:
     run = f"python -m harness run {shlex.quote(study)}"
     if planned.running:
         return f"Next: {run}"
+    if any(file.command and file.command == file.pull for file in planned.missing):
+        return f"Next: python -m harness pull {shlex.quote(study)}"
     if planned.missing:
         return f"Next, with the files in place: {run}"
     return "Next: python -m harness plan builtin:quickstart"

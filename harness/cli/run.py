@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     callback=lambda _context, _option, label: _checked_label(label),
     help="Name of this machine's folder below --results.",
 )
+@click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
 def command(
     study: str,
@@ -54,6 +55,7 @@ def command(
     only: str | None,
     trials: int | None,
     label: str | None,
+    pull_first: bool,
     as_json: bool,
 ) -> int:
     """Measure the cells of STUDY and write a report.
@@ -70,6 +72,8 @@ def command(
     if fresh and resume:
         raise click.UsageError("--fresh and --resume exclude each other")
     out = console(stderr=as_json)
+    if pull_first:
+        _pull(study, as_json=as_json)
     loaded = load_study(study)
     machine = probe_machine()
     seen = look(loaded)
@@ -80,11 +84,13 @@ def command(
         _say_nothing_runs(planned, study)
         return EXIT_NOTHING_MEASURED
 
-    from harness.measure.bench import identify_models
+    from harness.cli.pull import record_lock
+    from harness.measure.bench import identify_models, locked_sources
     from harness.measure.schedule import n_left
     from harness.records.store import RecordStore
 
     models = identify_models(loaded, lambda model: out.print(f"Reading {model} …", markup=False))
+    record_lock(loaded, locked_sources(loaded, models))
     folder = _choose_run(
         results / (label or machine.label), loaded, planned, models, fresh=fresh, resume=resume
     )
@@ -105,6 +111,15 @@ def command(
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     return 0 if left == 0 else _exit_code(store, planned)
+
+
+def _pull(study: str, *, as_json: bool) -> None:
+    """Download what a study lacks. Raises the error of what could not be had."""
+    from harness.cli.pull import PullJob
+
+    job = PullJob(stderr=as_json)
+    job.study(study)
+    job.finish()
 
 
 def _same_command() -> str:
@@ -246,4 +261,6 @@ def _say_nothing_runs(planned: Plan, study: str) -> None:
         click.echo("Nothing can be measured here:", err=True)
         for reason in dict.fromkeys(one.skip_reason for one in planned.cells):
             click.echo(f"  {reason}", err=True)
-    click.echo(f"Next: python -m harness plan {shlex.quote(study)}", err=True)
+    pullable = any(file.command and file.command == file.pull for file in planned.missing)
+    word = "pull" if pullable else "plan"
+    click.echo(f"Next: python -m harness {word} {shlex.quote(study)}", err=True)

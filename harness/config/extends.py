@@ -13,6 +13,7 @@ from harness.config.problem import Problem, shown
 from harness.config.schema import EXTENDS
 from harness.errors import StudyError
 from harness.quickstart import files
+from harness.sources.paths import joined, real
 
 
 def study_source(path: Path | str) -> Source:
@@ -57,7 +58,7 @@ def _read_base(link: Node, problems: list[Problem], above: tuple[Source, ...]) -
         if base.shown != files.BUILTIN:
             path = located(link)
             base = Source(path, str(path))
-        if any(_real(base.path) == _real(source.path) for source in above):
+        if any(real(base.path) == real(source.path) for source in above):
             circle = " -> ".join(source.shown for source in (*above, base))
             problems.append(link.problem((EXTENDS,), f"goes in a circle: {circle}."))
             return None
@@ -69,29 +70,7 @@ def _read_base(link: Node, problems: list[Problem], above: tuple[Source, ...]) -
 
 def located(node: Node) -> Path:
     """The path a text node names, relative to the file the text stands in."""
-    written = node.text or ""
-    path = Path(written).expanduser() if written.startswith("~/") else Path(written)
-    return _tidied(node.source.path.parent / path)
-
-
-def _tidied(path: Path) -> Path:
-    """Without `..` where that names the same folder, which a symbolic link can prevent."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts and parts[-1] not in ("..", path.anchor):
-            parts.pop()
-        else:
-            parts.append(part)
-    tidy = Path(*parts)
-    return tidy if _real(tidy.parent) == _real(path.parent) else path
-
-
-def _real(path: Path) -> Path:
-    """Where symbolic links lead; the path itself where they lead nowhere."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # RuntimeError: a circle of links
-        return path
+    return joined(node.source.path.parent, node.text or "")
 
 
 def _merge(base: Node, own: Node) -> Node:

@@ -1,7 +1,7 @@
 """Load a study: YAML in, a checked `Study` with its files and questions out.
 
-All problems of a study are found and raised together. Knows nothing of machines or torch, and does
-not ask whether weights exist: that is the plan's.
+All problems of a study are found and raised together. Knows nothing of machines or torch. That
+weights are missing is no problem of the study: what to do then is the plan's to say.
 """
 
 from __future__ import annotations
@@ -9,33 +9,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from harness.config.axes import spell
+from harness.config.axes import read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.extends import located, read_tree, study_source
-from harness.config.model_checks import RANDOM
+from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem
 from harness.config.questions import Question, question_source, read_questions
 from harness.config.study import Study
 from harness.config.validate import schema_problems
-from harness.errors import StudyError
+from harness.errors import SourceError, StudyError
 from harness.quickstart import files
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelFiles:
-    """Where a model's files lie; they may be missing."""
-
-    weights: Path | str  # a path, or `random:SIZE`
-    tokenizer: Path | None
-    prompt: str  # a template with `{question}`
+from harness.sources.lock import Locked, read_lock
+from harness.sources.random_weights import RANDOM
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +53,15 @@ def load_study(path: Path | str) -> LoadedStudy:
     problems: list[Problem] = []
     root = read_tree(source, problems)
     questions: tuple[Question, ...] = ()
+    located: dict[str, ModelFiles] = {}
     if root is not None:
         problems += schema_problems(root, Study)
         problems += meaning_problems(root)
         questions = _questions(root, problems)
+        located = locate_models(root, _lock(source), _answering(root), problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
-    study = _study(root)
+    study = _study(root, located)
     questions_sha256 = _sha256(msgspec.to_builtins(questions)) if questions else None
     return LoadedStudy(
         study=study,
@@ -74,7 +69,8 @@ def load_study(path: Path | str) -> LoadedStudy:
         text=_whole_text(source, root),
         sha256=_identity(study, questions_sha256),
         files={
-            name: _files(node, study, name) for name, node in root.get("models").entries.items()
+            name: replace(located[name], prompt=model.prompt)
+            for name, model in study.models.items()
         },
         questions=questions,
         questions_sha256=questions_sha256,
@@ -109,9 +105,26 @@ def _questions(root: Node, problems: list[Problem]) -> tuple[Question, ...]:
         return ()
 
 
-def _study(root: Node) -> Study:
-    """The typed study of a tree without problems."""
+def _lock(source: Source) -> Mapping[str, Locked]:
+    try:
+        return read_lock(source.path)
+    except SourceError as error:
+        raise StudyError([str(error)]) from error
+
+
+def _answering(root: Node) -> set[str]:
+    """The models that have cells of the workload `answers`."""
+    return {cell.model for cell in read_cells(root, read_axes(root)) if cell.workload == "answers"}
+
+
+def _study(root: Node, located: Mapping[str, ModelFiles]) -> Study:
+    """The typed study of a tree without problems, with what models.yaml says written in."""
     value = plain(root)
+    for name, found in located.items():
+        if found.prompt:
+            value["models"][name]["prompt"] = found.prompt
+        if found.found.random is not None:
+            value["models"][name]["weights"] = found.found.random
     value["strategies"] = [spell(node) for node in root.get("strategies").items]
     value["reference"] = spell(root.get("reference")) or value["strategies"][0]
     for name in ("include", "exclude"):
@@ -119,21 +132,6 @@ def _study(root: Node) -> Study:
             if entry.get("strategy") is not None:
                 entry["strategy"] = spell(node.get("strategy"))
     return msgspec.json.decode(json.dumps(value).encode(), type=Study)
-
-
-def _files(node: Node, study: Study, name: str) -> ModelFiles:
-    weights, tokenizer = node.get("weights"), node.get("tokenizer")
-    where: Path | str = located(weights)
-    if weights.text == files.BUILTIN:
-        where = files.WEIGHTS
-    elif weights.text is not None and weights.text.startswith(RANDOM):
-        where = weights.text
-    reads: Path | None = None
-    if files.BUILTIN in (tokenizer.text, weights.text if tokenizer.text is None else None):
-        reads = files.TOKENIZER
-    elif tokenizer.text is not None:
-        reads = located(tokenizer)
-    return ModelFiles(weights=where, tokenizer=reads, prompt=study.models[name].prompt)
 
 
 def _whole_text(source: Source, root: Node) -> str:
@@ -162,7 +160,7 @@ def _identity(study: Study, questions_sha256: str | None) -> str:
     for model in asked["models"].values():
         if not model["weights"].startswith(RANDOM):
             model["weights"] = "file"
-        for name in ("tokenizer", "source", "tokenizer_source"):
+        for name in ("tokenizer", "source", "tokenizer_source", "sha256", "tokenizer_sha256"):
             del model[name]
     if asked["workloads"]["answers"] is not None:
         asked["workloads"]["answers"]["questions"] = questions_sha256

@@ -13,17 +13,15 @@ from collections.abc import Iterable, Iterator
 from harness.config.document import Key, Node
 from harness.config.extends import located
 from harness.config.matrix import Combination
-from harness.config.problem import Problem, listed, nearest
+from harness.config.problem import Problem, nearest
+from harness.errors import SourceError
 from harness.language.template import PLACEHOLDER
 from harness.quickstart import files
-from harness.runtime.shape import RANDOM_SHAPES
+from harness.sources import parse_remote
+from harness.sources.random_weights import RANDOM, is_random, why_not_random
 
-RANDOM = "random:"
 _BUILTIN = "builtin:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_URL = re.compile(r"https?://", re.IGNORECASE)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([mb])(\d*)")  # 169m, 1.5b, 1b5
-_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def model_problems(root: Node) -> Iterator[Problem]:
@@ -36,10 +34,11 @@ def model_problems(root: Node) -> Iterator[Problem]:
             yield root.problem(key, text)
         wrong = {
             "weights": _wrong_weights(model.get("weights")),
-            "tokenizer": _wrong_file(model.get("tokenizer"), "tokenizer_source"),
+            "tokenizer": _wrong_file(model.get("tokenizer")),
             "prompt": _wrong_prompt(model.get("prompt")),
             "source": _wrong_url(model.get("source")),
             "tokenizer_source": _wrong_url(model.get("tokenizer_source")),
+            "sha256": _needless_sha256(model),
         }
         for field, text_or_none in wrong.items():
             if text_or_none:
@@ -53,52 +52,31 @@ def answering_problems(root: Node, cells: Iterable[Combination]) -> Iterator[Pro
         model = root.get("models").get(name)
         weights = model.get("weights").text
         way_out = f"or leave the cells out: exclude: [{{model: {name}, workload: answers}}]."
-        if weights is None:
-            continue
-        if weights.startswith(RANDOM):
+        if weights is not None and weights.startswith(RANDOM):
             text = f"'{weights}' cannot answer questions. Name real weights, {way_out}"
             yield root.problem(("models", name, "weights"), text)
-        elif model.get("tokenizer").text is None and weights != files.BUILTIN:
-            text = f"is missing, and answers need one. Name a tokenizer file, {way_out}"
-            yield root.problem(("models", name, "tokenizer"), text)
 
 
 def _wrong_weights(node: Node) -> str | None:
-    text = node.text
-    if text is None:
-        return None
-    if text.lower().startswith(RANDOM):
-        size = text[len(RANDOM) :]
-        if text.startswith(RANDOM) and size in RANDOM_SHAPES:
-            return None
-        hint = f"{_nearest_size(size)} Allowed: {listed(RANDOM_SHAPES)}."
-        return f"'{size}' is not a size of random weights.{hint}"
-    return _wrong_file(node, "source")
+    if node.text is not None and is_random(node.text):
+        return why_not_random(node.text)
+    return _wrong_file(node)
 
 
-def _nearest_size(size: str) -> str:
-    """The published size with the nearest number of parameters: 1b5 for '1.5B'."""
-    match = _SIZE.fullmatch(size.strip().lower())
-    if match is None:
-        return nearest(size, RANDOM_SHAPES)
-    whole, unit, rest = match.groups()
-    n_params = float(f"{whole}.{rest}" if rest else whole) * {"m": 1e6, "b": 1e9}[unit]
-    close = min(RANDOM_SHAPES, key=lambda name: abs(RANDOM_SHAPES[name].n_params - n_params))
-    return f" Did you mean '{close}'?"
-
-
-def _wrong_file(node: Node, source_key: str) -> str | None:
-    """What is wrong with a path, or with a `builtin:` in its place."""
+def _wrong_file(node: Node) -> str | None:
+    """What is wrong with a path, or with a `builtin:` or a URL in its place."""
     text = node.text
     if text is None or text == files.BUILTIN:
         return None
     if text.startswith(_BUILTIN):
         hint = f"{nearest(text, [files.BUILTIN])} Allowed: {files.BUILTIN}, or a path."
         return f"'{text}' does not exist.{hint}"
-    if _URL.match(text):
-        return f"'{text}' is a URL, not a path. Name the file here, and the URL as '{source_key}:'."
+    try:
+        remote = parse_remote(text)
+    except SourceError as error:
+        return str(error)
     # os.path, because Path.exists raises where it may not look.
-    if "%25" in text and not os.path.exists(located(node)):  # noqa: PTH110
+    if remote is None and "%25" in text and not os.path.exists(located(node)):  # noqa: PTH110
         return f"'%25' is how a URL writes '%'. In a file name write '{text.replace('%25', '%')}'."
     return None
 
@@ -113,8 +91,17 @@ def _wrong_prompt(node: Node) -> str | None:
 def _wrong_url(node: Node) -> str | None:
     if node.text is None:
         return None
-    if not _URL.match(node.text):
-        return f"'{node.text}' is not a URL; it begins with https://."
-    if _BARE_PERCENT.search(node.text):
-        return f"'{node.text}' has a bare '%'. A URL writes it '%25'."
+    try:
+        remote = parse_remote(node.text)
+    except SourceError as error:
+        return str(error)
+    if remote is None:
+        return f"'{node.text}' is not a URL; it begins with https:// or hf://."
     return None
+
+
+def _needless_sha256(model: Node) -> str | None:
+    weights = model.get("weights").text
+    if model.get("sha256").text is None or weights is None or not is_random(weights):
+        return None
+    return f"'{weights}' has no file, so it has no sha256. Leave it out."

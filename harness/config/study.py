@@ -16,6 +16,9 @@ from msgspec import Meta, Struct, field
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Text = Annotated[str, Meta(min_length=1)]
+Sha256 = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="64 digits 0-9 and a-f; a sha256.")
+]
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,26 +27,37 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weights: Annotated[
         Text,
         Meta(
-            description="A path (relative to this file), `builtin:quickstart`, or `random:SIZE` "
-            "(169m, 430m, 1b5, 3b, 7b, 14b): random weights of that shape, for `speed` only."
+            description="A path (relative to this file; `.pth` may be left out), a name that is "
+            "looked up in $HARNESS_MODELS, models.yaml, ./models and the hub's cache, "
+            "`hf://owner/repo/file[@revision]`, `https://…`, `builtin:quickstart`, or "
+            "`random:SIZE` (169m, 430m, 1b5, 3b, 7b, 14b): random weights of that shape, for "
+            "`speed` only."
         ),
     ]
     tokenizer: Annotated[
         Text | None,
         Meta(
-            description="A `tokenizers` JSON file (a path relative to this file, or "
-            "`builtin:quickstart`); needed for `answers`. `weights: builtin:quickstart` brings "
-            "its own."
+            description="A `tokenizers` JSON file or the World vocabulary, in any form that "
+            "`weights` takes; needed for `answers`. By default the one that the size of the "
+            "vocabulary asks for, looked for beside the weights and where models are."
         ),
     ] = None
     prompt: Annotated[
         Text, Meta(description="The prompt template; `{question}` stands for the question.")
     ] = "Bob: {question}\n\nAlice:"
     source: Annotated[
-        Text | None, Meta(description="The URL of the weights, shown when they are missing.")
+        Text | None,
+        Meta(description="Where `pull` gets the weights: a URL, or hf://owner/repo/file."),
     ] = None
     tokenizer_source: Annotated[
-        Text | None, Meta(description="The URL of the tokenizer, shown when it is missing.")
+        Text | None,
+        Meta(description="Where `pull` gets the tokenizer: a URL, or hf://owner/repo/file."),
+    ] = None
+    sha256: Annotated[
+        Sha256 | None, Meta(description="What the content of the weights must be.")
+    ] = None
+    tokenizer_sha256: Annotated[
+        Sha256 | None, Meta(description="What the content of the tokenizer must be.")
     ] = None
     seed: Annotated[Seed, Meta(description="Seed of `random:` weights.")] = 0
 

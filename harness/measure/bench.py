@@ -15,6 +15,8 @@ from harness.plan.cell import Cell
 from harness.plan.look import look
 from harness.plan.plan import Plan
 from harness.runtime.strategy import LayerPlan, resolve
+from harness.sources import Locked
+from harness.sources.verify import known_revision
 
 
 def identify_models(
@@ -22,13 +24,31 @@ def identify_models(
 ) -> dict[str, ModelIdentity]:
     """Hash the files of every model of the study; `on_model` hears of each before it is read.
 
-    Of every one, also where this time only a part of the study is run: it is the same run.
+    Of every one, also where this time only a part of the study is run: it is the same run. Raises
+    `SourceError` for content that is not what the study or its lock says.
     """
     identities = {}
     for model in loaded.study.models:
         on_model(model)
         identities[model] = identify_model(loaded, model)
     return identities
+
+
+def locked_sources(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[str, Locked]:
+    """What the study's lock should say of files that came from a hub or server, and does not."""
+    files: dict[str, Locked] = {}
+    for name, identity in models.items():
+        of_model = loaded.files[name]
+        for found, sha256 in (
+            (of_model.found, identity.weights_sha256),
+            (of_model.found_tokenizer, identity.tokenizer_sha256),
+        ):
+            if found and found.path and found.remote and not found.locked and sha256:
+                size = found.path.stat().st_size
+                files[found.remote.shown] = Locked(
+                    sha256=sha256, size=size, revision=known_revision(found)
+                )
+    return files
 
 
 def run_identity(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 
 from harness.config.load import LoadedStudy
+from harness.config.model_files import ModelFiles
+from harness.errors import SourceError
 from harness.plan.cell import Cell
 from harness.records.record import Key, SlotRecord
 from harness.runtime.strategy import LayerPlan, rescale_layer
-
-_READ_BYTES = 2**22
+from harness.sources import Found, file_sha256
+from harness.sources.verify import why_damaged, why_wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +30,19 @@ class ModelIdentity:
 
 
 def identify_model(loaded: LoadedStudy, model: str) -> ModelIdentity:
-    """Hash a model's files. Reads all of the weights: a minute for 28 GB from a fast disk."""
+    """Hash a model's files, and hold them to what the study and its lock say.
+
+    Reads all of weights that were not hashed before: a minute for 28 GB from a fast disk. Raises
+    `SourceError` for content that is not what it is said to be.
+    """
     files = loaded.files[model]
     return ModelIdentity(
-        weights_sha256=_weights_sha256(files.weights, loaded.study.models[model].seed),
-        tokenizer_sha256=None if files.tokenizer is None else _file_sha256(files.tokenizer),
+        weights_sha256=_weights_sha256(files, loaded.study.models[model].seed),
+        tokenizer_sha256=(
+            None
+            if files.tokenizer is None or files.found_tokenizer is None
+            else _file_sha256(files.tokenizer, files.found_tokenizer)
+        ),
     )
 
 
@@ -80,17 +90,17 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _weights_sha256(weights: Path | str, seed: int) -> str | None:
-    if isinstance(weights, str):  # random:SIZE is what it is made from
-        return _hash([weights, seed])
-    return _file_sha256(weights)
+def _weights_sha256(files: ModelFiles, seed: int) -> str | None:
+    if isinstance(files.weights, str):  # random:SIZE is what it is made from
+        return _hash([files.weights, seed])
+    return _file_sha256(files.weights, files.found)
 
 
-def _file_sha256(path: Path) -> str | None:
+def _file_sha256(path: Path, found: Found) -> str | None:
     if not path.is_file():
         return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    sha256 = file_sha256(path)
+    wrong = why_damaged(path, sha256) or why_wrong(found, sha256)
+    if wrong:
+        raise SourceError(f"{path}: {wrong}")
+    return sha256

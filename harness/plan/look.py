@@ -12,12 +12,12 @@ from pathlib import Path
 
 from harness.config.engines import ENGINES, FAKE
 from harness.config.load import LoadedStudy
-from harness.config.model_checks import RANDOM
 from harness.errors import CheckpointError, TokenizerError
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
 from harness.runtime.checkpoint import read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
+from harness.sources.random_weights import RANDOM
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
 
 
 def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:
-    """Why a tokenizer that is there cannot be read, by model."""
+    """Why there is no tokenizer, or why one that is there cannot be read, by model."""
     from harness.language.tokenizer import load_tokenizer
 
     answering = dict.fromkeys(
@@ -76,8 +76,9 @@ def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:
             checked[path] = str(error)
     found: dict[str, str] = {}
     for model in answering:
-        path = loaded.files[model].tokenizer
-        why = None if path is None else checked.get(path)
+        of_model = loaded.files[model]
+        path = of_model.tokenizer
+        why = of_model.no_tokenizer if path is None else checked.get(path)
         if why is not None:
             found[model] = why
     return found

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.load import LoadedStudy
+from harness.config.model_files import ModelFiles
 from harness.plan.matrix import cells
 from harness.quickstart import files
+from harness.sources import Found
 
 ABSENT = "missing"
 TRAIN = "python -m harness train-quickstart"
@@ -21,30 +23,32 @@ class MissingFile:
 
     kind: str  # weights or tokenizer
     models: tuple[str, ...]  # the models of the study that need it
-    path: Path
+    path: Path  # where it is to lie, as far as that can be told
     source: str | None  # its URL, where the study gives one
     twin: Path | None = None  # the same file under the name its URL has
     state: str = ABSENT  # or why it cannot be seen, though it may be there
+    named: str | None = None  # as the study names it, where that is no path
+    why: str = ""  # of a name: where it was looked for
+    size: int | None = None  # bytes, where the study's lock knows them
+    pull: str | None = None  # the command that downloads it
 
     @property
     def shown(self) -> str:
-        """The path as the user knows it."""
-        shipped = self.path in (files.WEIGHTS, files.TOKENIZER)
-        return f"{files.BUILTIN} ({self.path.name})" if shipped else str(self.path)
+        """The file as the user knows it."""
+        if self.path in (files.WEIGHTS, files.TOKENIZER):
+            return f"{files.BUILTIN} ({self.path.name})"
+        return self.named or str(self.path)
 
     @property
     def command(self) -> str | None:
         """The shell command that gets it; None where the study does not say from where."""
-        target = shlex.quote(str(self.path))
         if self.state != ABSENT:
             return None
         if self.path in (files.WEIGHTS, files.TOKENIZER):
             return TRAIN
         if self.twin is not None:
-            return f"mv {shlex.quote(str(self.twin))} {target}"
-        if self.source is None:
-            return None
-        return f"curl -fL --create-dirs -o {target} {shlex.quote(self.source)}"
+            return f"mv {shlex.quote(str(self.twin))} {shlex.quote(str(self.path))}"
+        return self.pull
 
     @property
     def how(self) -> str:
@@ -54,7 +58,16 @@ class MissingFile:
         if self.state != ABSENT:
             return "Look at the path, and at the permissions of its folders."
         key = "source" if self.kind == "weights" else "tokenizer_source"
-        return f"Put the file there, or give its URL in the study as '{key}:'."
+        place = "a folder named in $HARNESS_MODELS" if self.why else "there"
+        return f"Put the file {place}, or give its URL in the study as '{key}:'."
+
+    @property
+    def origin(self) -> str | None:
+        """Where the command downloads it from, and how large it is if that is known."""
+        if self.source is None or self.command != self.pull:
+            return None
+        size = "" if self.size is None else f" ({_size(self.size)})"
+        return f"from {self.source}{size}"
 
 
 def missing_files(loaded: LoadedStudy) -> tuple[MissingFile, ...]:
@@ -69,12 +82,14 @@ def missing_files(loaded: LoadedStudy) -> tuple[MissingFile, ...]:
     )
     found: dict[Path, MissingFile] = {}
     for model, kind in needed:
-        path = getattr(loaded.files[model], kind)
+        of_model = loaded.files[model]
+        path = of_model.weights if kind == "weights" else of_model.tokenizer
         state = why_absent(path) if isinstance(path, Path) else None
-        if state is None:
+        if state is None or not isinstance(path, Path):
             continue
         known = found.get(path)
-        found[path] = _missing(loaded, kind, path, state, (*(known.models if known else ()), model))
+        models = (*(known.models if known else ()), model)
+        found[path] = _missing(loaded, kind, of_model, path, state, models)
     return tuple(found.values())
 
 
@@ -90,25 +105,54 @@ def why_absent(path: Path) -> str | None:
 
 
 def describe_missing(missing: Iterable[MissingFile]) -> str:
-    """What is missing and how to get it, for people: two lines per file."""
-    return "\n".join(
-        f"{file.shown} ({file.kind} of {', '.join(file.models)}) "
-        f"{'is missing' if file.state == ABSENT else file.state}:\n  {file.how}"
-        for file in missing
-    )
+    """What is missing and how to get it, for people: a line each, the command by itself."""
+    lines = []
+    for file in missing:
+        state = "is missing" if file.state == ABSENT else file.state
+        lines.append(f"{file.shown} ({file.kind} of {', '.join(file.models)}) {state}:")
+        lines += [f"  {line}" for line in (file.why, file.how, file.origin) if line]
+    return "\n".join(lines)
+
+
+def pull_command(study: Path | str) -> str:
+    """The command that downloads what a study lacks."""
+    return f"python -m harness pull {shlex.quote(str(study))}"
 
 
 def _missing(
-    loaded: LoadedStudy, kind: str, path: Path, state: str, models: tuple[str, ...]
+    loaded: LoadedStudy,
+    kind: str,
+    of_model: ModelFiles,
+    path: Path,
+    state: str,
+    models: tuple[str, ...],
 ) -> MissingFile:
-    described = loaded.study.models[models[0]]
-    source = described.source if kind == "weights" else described.tokenizer_source
+    found = of_model.found if kind == "weights" else of_model.found_tokenizer
+    assert found is not None  # it has a path
     twin = path.with_name(path.name.replace("%", "%25"))
+    as_named = found.path is None and (
+        found.target is None
+        or found.entry is not None
+        or (not path.suffix and found.missing.startswith("no file"))
+    )
     return MissingFile(
         kind=kind,
         models=models,
         path=path,
-        source=source,
+        source=None if found.remote is None else found.remote.url,
         twin=twin if twin != path and why_absent(twin) is None else None,
         state=state,
+        named=found.text if as_named else None,
+        why=_why(found) if state == ABSENT and found.remote is None else "",
+        size=None if found.locked is None else found.locked.size,
+        pull=None if found.remote is None else pull_command(loaded.path),
     )
+
+
+def _why(found: Found) -> str:
+    """Where a name was looked for; a path has nothing to add."""
+    return "" if found.missing.startswith("there is no file") else found.missing
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

@@ -46,7 +46,34 @@ SLIPS = {
         4,
         ["tiny.weights", "Did you mean 'builtin:quickstart'?"],
     ),
-    "URL for a path": ("models/tiny.pth", "https://a.b/c.pth", 4, ["is a URL", "source:"]),
+    "page of a hub": (
+        "models/tiny.pth",
+        "https://huggingface.co/BlinkDL/rwkv-4-raven",
+        4,
+        ["tiny.weights", "a page of the hub, not a file", "hf://"],
+    ),
+    "hub without a file": ("models/tiny.pth", "hf://a/b", 4, ["tiny.weights", "hf://BlinkDL"]),
+    "way out of a repository": ("models/tiny.pth", "hf://a/b/../c", 4, ["'../c' is no file"]),
+    "another scheme": ("models/tiny.pth", "ftp://a.b/c.pth", 4, ["'ftp://'", "hf://, https://"]),
+    "password in a URL": ("models/tiny.pth", "https://u:pw@a.b/98%-c", 4, ["https://a.b/98%-c"]),
+    "source that is none": (
+        "    weights: models/tiny.pth\n",
+        "    weights: models/tiny.pth\n    source: example.org/tiny.pth\n",
+        5,
+        ["tiny.source", "is not a URL"],
+    ),
+    "short hash": (
+        "    weights: models/tiny.pth\n",
+        "    weights: models/tiny.pth\n    sha256: abc\n",
+        5,
+        ["tiny.sha256", "'abc'"],
+    ),
+    "hash of random weights": (
+        "    weights: random:169m\n",
+        f"    weights: random:169m\n    sha256: {'a' * 64}\n",
+        9,
+        ["made-up.sha256", "Leave it out"],
+    ),
     "percent of a URL": ("tiny.pth", "tiny-98%25.pth", 4, ["'models/tiny-98%.pth'"]),
     "bare percent in a URL": (
         "    weights: models/tiny.pth\n",
@@ -61,12 +88,6 @@ SLIPS = {
         "",
         8,
         ["made-up.weights", "cannot answer", "exclude: [{model: made-up, workload: answers}]"],
-    ),
-    "no tokenizer": (
-        "    tokenizer: models/tokenizer.json\n",
-        "",
-        3,
-        ["tiny.tokenizer", "missing"],
     ),
     "unknown reference": (
         "reference: cpu fp32",

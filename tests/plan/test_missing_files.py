@@ -1,5 +1,6 @@
 """Which files are missing, and how to get them."""
 
+import dataclasses
 import errno
 import shlex
 from pathlib import Path
@@ -10,6 +11,8 @@ from harness.config.load import load_study
 from harness.plan.look import look
 from harness.plan.missing import describe_missing, missing_files
 from harness.quickstart import files
+from harness.sources import Locked
+from harness.sources.lock import write_lock
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -72,15 +75,50 @@ def test_a_folder_without_permission_says_so(load, monkeypatch):
 
 
 def test_the_command_survives_a_shell(load, study_folder):
-    name = "a 98%-b's.pth"
     url = "https://example.org/a%2098%25-b's.pth?x=1&y=2"
-    loaded = load(("tiny.safetensors", f'"{name}"\n    source: "{url}"'))
+    loaded = load(("tiny.safetensors", f'"a 98%-b\'s.pth"\n    source: "{url}"'))
+    loaded = dataclasses.replace(loaded, path=study_folder / "my study's.yaml")
 
     (missing,) = missing_files(loaded)
 
     assert shlex.split(missing.how) == [
-        *("curl", "-fL", "--create-dirs", "-o", str(study_folder / name), url)
+        *("python", "-m", "harness", "pull", str(study_folder / "my study's.yaml"))
     ]
+    assert missing.origin == f"from {url}"
+
+
+def test_a_name_that_leads_nowhere_says_where_it_was_looked_for(load, study_folder, monkeypatch):
+    (study_folder / "mine").mkdir()
+    (study_folder / "mine/RWKV-4-Raven-3B-v12.pth").touch()
+    monkeypatch.setenv("HARNESS_MODELS", str(study_folder / "mine"))
+
+    (missing,) = missing_files(load(("tiny.safetensors", "rwkv-4-raven-1b5-v12")))
+
+    text = describe_missing([missing])
+    assert text.startswith("rwkv-4-raven-1b5-v12 (weights of tiny) is missing:")
+    assert "$HARNESS_MODELS" in text
+    assert "Nearest: RWKV-4-Raven-3B-v12." in text
+    assert missing.command is None
+
+
+def test_a_source_and_the_size_that_the_lock_knows_are_shown(load, study_folder):
+    url = "https://huggingface.co/a/b/blob/main/98%25.pth?download=true"
+    locked = {"hf://a/b/98%.pth": Locked(sha256="0" * 64, size=28_297_309_490)}
+    write_lock(study_folder / "planned.yaml", locked)
+
+    (missing,) = missing_files(load(("tiny.safetensors", url)))
+
+    assert missing.shown == url
+    assert missing.origin == "from https://huggingface.co/a/b/resolve/main/98%25.pth (26.35 GiB)"
+    assert f"  {missing.origin}" in describe_missing([missing]).splitlines()
+
+
+def test_a_tokenizer_is_looked_for_by_the_vocabularys_size(load, study_folder):
+    loaded = load(("    tokenizer: tokenizer.json\n", ""))
+
+    assert missing_files(loaded) == ()
+    why = look(loaded).no_tokenizer["tiny"]
+    assert "no tokenizer is known for a vocabulary of" in why
 
 
 def test_a_file_under_its_url_name_is_found(load, study_folder):

@@ -1,0 +1,194 @@
+"""`pull`: download the files that a study or model needs, check them, record what they are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.console import console
+from harness.cli.exits import EXIT_CELL_FAILED
+from harness.errors import HarnessError
+from harness.quickstart.files import BUILTIN
+
+if TYPE_CHECKING:
+    from harness.config.load import LoadedStudy
+    from harness.sources import Found, Locked
+    from harness.sources.pull import Pulled
+
+
+@click.command(short_help="Download the weights of a study or model, and check them.")
+@click.argument("names", nargs=-1, required=True, metavar="STUDY|MODEL...")
+@click.option(
+    "--update", is_flag=True, help="Take what the source has now, whatever the lock says."
+)
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the files, instead of the hub's cache or the study's paths.",
+)
+def command(names: tuple[str, ...], *, update: bool, folder: Path | None) -> int:
+    """Download what STUDY or MODEL needs, and check size and hash.
+
+    STUDY is a YAML file; MODEL is hf://owner/repo/file[@revision], a link, or a name that
+    models.yaml has. What is there already is checked and kept. An interrupted download goes on
+    where it stopped. Gated repositories want a token in HF_TOKEN.
+    """
+    job = PullJob(update=update, folder=folder)
+    for name in names:
+        if is_study(name):
+            job.study(name)
+        else:
+            job.model(name)
+    code = job.finish()
+    if folder is not None:
+        click.echo(f"To have them found by name: export HARNESS_MODELS={shlex.quote(str(folder))}")
+    studies = [name for name in names if is_study(name)]
+    if code == 0:
+        click.echo(f"Next: {_next(studies, names)}")
+    return code
+
+
+def is_study(name: str) -> bool:
+    """Whether a name of the command line is a study, not a model."""
+    return name == BUILTIN or name.endswith((".yaml", ".yml"))
+
+
+class PullJob:
+    """Pulls files, one after the other; one that fails does not stop the others."""
+
+    def __init__(
+        self, *, update: bool = False, folder: Path | None = None, stderr: bool = False
+    ) -> None:
+        self._update, self._folder = update, folder
+        self._stderr = stderr  # where something else is printed on stdout
+        self._failed: list[HarnessError] = []
+        self._n_done = 0
+
+    def study(self, name: str) -> None:
+        """Pull the files of a study; the weights first, since they decide on the tokenizer."""
+        from harness.config.load import load_study
+
+        for kind in ("weights", "tokenizer"):
+            loaded = load_study(name)
+            for label, found in _wanted(loaded, kind):
+                pulled = self._pull(label, found)
+                if pulled is not None:
+                    _record(loaded, found, pulled)
+        if not self._n_done and not self._failed:
+            why = "nothing to download; its files have no source, or are made"
+            click.echo(f"{name}: {why}.", err=self._stderr)
+
+    def model(self, name: str) -> None:
+        """Pull one model and the tokenizer that goes with it."""
+        from harness.config.model_files import tokenizer_of
+        from harness.sources import find
+
+        try:
+            found = find(name)
+        except HarnessError as error:
+            self._failed.append(error)
+            return
+        pulled = self._pull(found.text, found)
+        if pulled is None:
+            return
+        tokenizer, why = tokenizer_of(replace(found, path=pulled.path))
+        if tokenizer is not None and (tokenizer.remote is not None or tokenizer.path is not None):
+            self._pull("its tokenizer", tokenizer)
+        elif why:
+            click.echo(f"Note: {why}", err=True)
+
+    def finish(self) -> int:
+        """The exit code, after all that failed is said; raises it where nothing else was done."""
+        if self._failed and not self._n_done:
+            for error in self._failed[:-1]:
+                click.echo(f"error: {error}", err=True)
+            raise self._failed[-1]
+        for error in self._failed:
+            click.echo(f"error: {error}", err=True)
+        return EXIT_CELL_FAILED if self._failed else 0
+
+    def _pull(self, label: str, found: Found) -> Pulled | None:
+        from harness.cli.pull_display import PullDisplay
+        from harness.sources.pull import pull
+
+        try:
+            display = PullDisplay(console(stderr=True))
+            with display.shown():
+                pulled = pull(found, display, folder=self._folder, update=self._update)
+        except HarnessError as error:
+            self._failed.append(error)
+            return None
+        except KeyboardInterrupt:
+            click.echo("What came is kept; the same command goes on with it.", err=True)
+            raise
+        self._n_done += 1
+        for line in _lines(label, found, pulled):
+            click.echo(line, err=self._stderr)
+        return pulled
+
+
+def _wanted(loaded: LoadedStudy, kind: str) -> Iterator[tuple[str, Found]]:
+    """The files of a kind that have a source or a hash, each once, with its models."""
+    models: dict[Path, list[str]] = {}
+    founds: dict[Path, Found] = {}
+    for name, files in loaded.files.items():
+        found = files.found if kind == "weights" else files.found_tokenizer
+        if found is None or found.random is not None:
+            continue
+        if found.remote is not None or found.sha256 is not None:
+            founds.setdefault(found.where, found)
+            models.setdefault(found.where, []).append(name)
+    for where, found in founds.items():
+        label = ", ".join(models[where])
+        yield (label if kind == "weights" else f"tokenizer of {label}"), found
+
+
+def _record(loaded: LoadedStudy, found: Found, pulled: Pulled) -> None:
+    """Write the lock; where that cannot be, say so and go on."""
+    if found.remote is None or pulled.locked is None:
+        return
+    record_lock(loaded, {found.remote.shown: pulled.locked})
+
+
+def record_lock(loaded: LoadedStudy, files: Mapping[str, Locked]) -> None:
+    """Add to the lock beside a study, and say so; a lock that cannot be written is no error."""
+    from harness.sources.lock import lock_path, write_lock
+
+    path = lock_path(loaded.path)
+    try:
+        if write_lock(loaded.path, files):
+            click.echo(f"Recorded in {path}; keep it with the study.", err=True)
+    except OSError as error:
+        why = error.strerror or error
+        click.echo(f"Note: {path} cannot be written ({why}): hashes are not recorded.", err=True)
+
+
+def _lines(label: str, found: Found, pulled: Pulled) -> Iterator[str]:
+    from harness.report.format import size
+
+    came = "downloaded" if pulled.fresh else "already there"
+    yield f"{label}: {pulled.path.name if found.remote is None else found.remote.name}"
+    yield f"  {size(pulled.size)}, {came}, sha256 {pulled.sha256[:16]}…"
+    if found.remote is not None and pulled.fresh:
+        yield f"  from {found.remote.shown}"
+    yield f"  {_short(pulled.path)}"
+
+
+def _short(path: Path) -> str:
+    """The path with `~` for the home folder."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - a text for a text
+    text = str(path)
+    return f"~{text[len(home) :]}" if text.startswith(f"{home}{os.sep}") else text
+
+
+def _next(studies: list[str], names: tuple[str, ...]) -> str:
+    if studies:
+        return f"python -m harness run {shlex.quote(studies[0])}"
+    return f'python -m harness ask --model {shlex.quote(names[0])} "What is RWKV?"'

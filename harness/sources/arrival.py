@@ -1,0 +1,160 @@
+"""Bring a file to its place: beside it first, checked, then renamed.
+
+Two processes that want the same file wait for each other. An interruption keeps what came, under a
+hidden name; a wrong hash keeps nothing. Knows URLs and paths, not hubs or studies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from harness.errors import DownloadError, SourceError
+from harness.sources.exclusive import exclusively
+from harness.sources.hashes import file_sha256
+from harness.sources.paths import is_file, real
+from harness.sources.transfer import Wanted, disk_error, fetch
+
+_CHUNK_BYTES = 2**22
+Check = Callable[[Path, str], str | None]  # a file and its sha256 -> what is wrong with it
+
+
+class Watch(Protocol):
+    """Who is told how it goes."""
+
+    def begin(self, what: str, name: str, size: int | None) -> None:
+        """A part of the work begins: 'Downloading', 'Checking', 'Copying', 'Waiting for'."""
+
+    def move(self, done: int, total: int) -> None:
+        """So many bytes of so many (0: not known) are done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A file in its place."""
+
+    path: Path
+    sha256: str
+    size: int
+    fresh: bool  # it came now
+    etag: str | None = None
+
+
+def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to speak of it
+    wanted: Wanted,
+    target: Path,
+    check: Check,
+    watch: Watch,
+    *,
+    name: str,
+    tag: str,
+    may_replace: bool,
+    renew: bool = False,
+) -> Arrival:
+    """Have what `wanted` describes at `target`.
+
+    `tag` tells partial files of different versions apart. A wrong file at `target` (with `renew`:
+    any) is replaced, at once and only by a right one, if it `may_replace` it. Raises
+    `DownloadError`, and `SourceError` for a wrong file that may not be replaced.
+    """
+    with exclusively(target, lambda: watch.begin("Waiting for another pull of", name, None)):
+        if is_file(target) and not renew:
+            sha256 = hash_of(target, watch)
+            wrong = check(target, sha256)
+            if wrong is None:
+                size = target.stat().st_size
+                return Arrival(path=target, sha256=sha256, size=size, fresh=False)
+            if not may_replace:
+                raise SourceError(f"{target}: {wrong}")
+        part = target.with_name(f".{target.name[:150]}.{tag}.part")
+        kept_etag = part.with_name(f"{part.name}.etag")
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            watch.begin("Downloading", name, wanted.size)
+            fetched = fetch(
+                wanted if wanted.checked else replace(wanted, etag=_read(kept_etag)),
+                part,
+                watch.move,
+                lambda etag: _write(kept_etag, etag),
+            )
+            sha256 = _checked(part, check, watch, name)
+            size = part.stat().st_size
+            part.replace(target)
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise disk_error(error, target, wanted.size) from error
+        _write(kept_etag, None)
+        return Arrival(path=target, sha256=sha256, size=size, fresh=True, etag=fetched.etag)
+
+
+def hash_of(path: Path, watch: Watch) -> str:
+    """The file's sha256; says so."""
+    watch.begin("Checking", path.name, path.stat().st_size)
+    return file_sha256(path, watch.move)
+
+
+def git_sha1(path: Path) -> str:
+    """What git calls the content of a file; a hub says it of small ones."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def copy_into(path: Path, target: Path, watch: Watch) -> None:
+    """Have the content of `path` at `target` too: by a hard link, else by a copy."""
+    watch.begin("Copying", path.name, path.stat().st_size)
+    part = target.with_name(f".{target.name[:150]}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            os.link(real(path), target)
+            return
+        shutil.copyfile(path, part)
+        part.replace(target)
+    except OSError as error:
+        raise disk_error(error, target, path.stat().st_size) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _checked(part: Path, check: Check, watch: Watch, name: str) -> str:
+    watch.begin("Checking", name, part.stat().st_size)
+    sha256 = file_sha256(part, watch.move)
+    wrong = check(part, sha256)
+    if wrong is None:
+        return sha256
+    part.unlink()
+    raise DownloadError(f"{name}: what came {wrong} Nothing of it was kept.")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8") or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write(path: Path, text: str | None) -> None:
+    with suppress(OSError):
+        if text is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text(text, encoding="utf-8")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming last, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
