@@ -20,7 +20,7 @@ import torch
 
 from harness.errors import BadInput, CheckpointError, NotANumber
 from harness.runtime.dtypes import NAMES, TORCH_DTYPES
-from harness.runtime.state import TENSORS, LayerState, State
+from harness.runtime.state import TENSORS, LayerState, State, StateForm
 
 _FORMAT = "rwkv-harness state"
 _VERSION = 1
@@ -55,35 +55,19 @@ def save_state(
     `model_sha256` of the weights file and the number of `tokens` fed are kept for who loads it.
 
     Raises `NotANumber` for a state with NaN or infinite numbers, from which nothing can go on, and
-    `BadInput` where the file cannot be written, or the hash is none.
+    `BadInput` for a state, a hash or a number that is none, or a file that cannot be written.
     """
     if model_sha256 is not None and not _SHA256.fullmatch(model_sha256):
         raise BadInput(f"model_sha256 is '{model_sha256}'; it has 64 digits 0-9 and a-f")
     if tokens is not None and tokens < 0:
         raise BadInput(f"tokens is {tokens}; it is a number of tokens fed, 0 or more")
-    tensors = {}
-    for index, layer in enumerate(state.layers):
-        for name, tensor in zip(TENSORS, layer.tensors(), strict=True):
-            if not torch.isfinite(tensor).all():
-                raise NotANumber(
-                    f"layer {index} of the state has NaN or infinite numbers in {name}: no model "
-                    "can go on from it. Another dtype of activations may not overflow."
-                )
-            # cloned, because the format takes no two tensors of one storage
-            tensors[_key(index, name)] = tensor.to("cpu", copy=True).contiguous()
-    content = safetensors.torch.save(tensors, metadata=_metadata(state, model_sha256, tokens))
-    path = Path(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    StateForm.of(state).check(state, state.batch)
+    metadata = _metadata(state, model_sha256, tokens)
+    content = safetensors.torch.save(_named_tensors(state), metadata=metadata)
     try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        _write_whole(Path(path), content)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def load_state(path: str | Path, *, model_sha256: str | None = None) -> SavedState:
@@ -113,6 +97,32 @@ def load_state(path: str | Path, *, model_sha256: str | None = None) -> SavedSta
 
 def _key(index: int, name: str) -> str:
     return f"layers.{index}.{name}"
+
+
+def _named_tensors(state: State) -> dict[str, torch.Tensor]:
+    """Copies on the CPU: the format takes no two tensors of one storage."""
+    tensors = {}
+    for index, layer in enumerate(state.layers):
+        for name, tensor in zip(TENSORS, layer.tensors(), strict=True):
+            if not torch.isfinite(tensor).all():
+                raise NotANumber(
+                    f"layer {index} of the state has NaN or infinite numbers in {name}: no model "
+                    "can go on from it. Another dtype of activations may not overflow."
+                )
+            tensors[_key(index, name)] = tensor.to("cpu", copy=True).contiguous()
+    return tensors
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _metadata(state: State, model_sha256: str | None, tokens: int | None) -> dict[str, str]:
@@ -165,10 +175,11 @@ def _read(path: Path, file: Any) -> SavedState:
                 _tensor(f"{path}: '{key}'", file.get_tensor(key), wanted, (batch, n_embd))
             )
         layers.append(LayerState.of(tensors))
-    tokens = None if "tokens" not in metadata else _number(path, metadata, "tokens")
-    return SavedState(
-        state=State(tuple(layers)), model_sha256=metadata.get("model_sha256"), tokens=tokens
-    )
+    tokens = _number(path, metadata, "tokens") if "tokens" in metadata else None
+    sha256 = metadata.get("model_sha256")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        raise CheckpointError(f"{path}: model_sha256 is '{sha256[:80]}', and no hash: damaged")
+    return SavedState(state=State(tuple(layers)), model_sha256=sha256, tokens=tokens)
 
 
 def _tensor(what: str, tensor: torch.Tensor, dtype: str, shape: tuple[int, int]) -> torch.Tensor:
