@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.converting import no_cache_option, opened_conversions, reading_of
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from harness.language.generate import Generated
+    from harness.measure.conversion import Reading
 
 
 @click.command(short_help="Ask one model one question.")
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draws."
 )
+@no_cache_option
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its timing as JSON.")
 def command(
     question: str,
@@ -93,6 +96,7 @@ def command(
     presence_penalty: float,
     frequency_penalty: float,
     seed: int,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Answer QUESTION with one model under one strategy.
@@ -125,11 +129,13 @@ def command(
     template = prompt or own_prompt or Model(weights=model).prompt
     asked = encoder.encode(fill_template(template, question))
     usual = Answers(questions=BUILTIN)
-    loaded = load_engine(engine)
-    click.echo(f"Loading {model} as '{strategy}' …", err=True)
-    started = time.perf_counter()
-    session = loaded.open(ModelSource(weights=weights), strategy, threads=threads)
-    load_s = time.perf_counter() - started
+    with opened_conversions(no_cache=no_cache) as conversions:
+        reading = reading_of(conversions, weights, engine, strategy, threads)
+        loaded = load_engine(engine)
+        click.echo(f"Loading {model} as '{strategy}' …", err=True)
+        started = time.perf_counter()
+        session = loaded.open(ModelSource(weights=reading.weights), strategy, threads=threads)
+        load_s = time.perf_counter() - started
     for warning in session.warnings():
         click.echo(f"Note: {warning}", err=True)
     encoder.check_fits(session.capabilities.n_vocab)
@@ -143,7 +149,7 @@ def command(
         on_text=None if as_json else _stream(),
     )
     session.close()
-    _finish(answer, load_s, as_json=as_json)
+    _finish(answer, load_s, reading, as_json=as_json)
 
 
 def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
@@ -175,7 +181,7 @@ class _stream:  # noqa: N801 - a function with a memory
         click.echo(text, nl=False)
 
 
-def _finish(answer: Generated, load_s: float, *, as_json: bool) -> None:
+def _finish(answer: Generated, load_s: float, reading: Reading, *, as_json: bool) -> None:
     import statistics
 
     per_token = statistics.median(answer.decode_s) if answer.decode_s else None
@@ -188,6 +194,8 @@ def _finish(answer: Generated, load_s: float, *, as_json: bool) -> None:
             "stop": answer.stop,
             "prompt_tokens": answer.prompt_tokens,
             "load_s": load_s,
+            "converted": None if reading.converted is None else reading.converted.file,
+            "converted_missing": reading.missing,
             "prefill_s": answer.prefill_s,
             "decode_s": list(answer.decode_s),
         }

@@ -27,6 +27,7 @@ COMMANDS = {
     "synth": "synth",
     "models": "models",
     "pull": "pull",
+    "cache": "cache",
     "schema": "schema",
     "train-quickstart": "train_quickstart",
 }

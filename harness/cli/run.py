@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.console import console
+from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.machine import Machine
+    from harness.measure.conversion import Conversions
     from harness.measure.identity import ModelIdentity
     from harness.measure.trial import Bench
     from harness.plan.plan import Plan
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     help="Name of this machine's folder below --results.",
 )
 @click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
+@no_cache_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
 def command(
     study: str,
@@ -56,6 +59,7 @@ def command(
     trials: int | None,
     label: str | None,
     pull_first: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> int:
     """Measure the cells of STUDY and write a report.
@@ -101,10 +105,10 @@ def command(
     left = n_left(planned, store)
     todo = f"{left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"
     out.print(f"{word} {folder}: {todo}", markup=False, soft_wrap=True)
-    with store.appending():
+    with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
-        bench = _set_up_bench(folder, loaded, whole, machine, models)
+        bench = _set_up_bench(folder, loaded, whole, machine, models, conversions)
         finished = _measure_all(planned, store, bench, left)
     _report(folder, as_json=as_json)
     if not finished:
@@ -147,7 +151,13 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
         try:
             for trial in schedule(planned, store):
                 display.begin(trial)
-                record = measure(trial, bench, on_message=display.message, on_wait=display.tick)
+                record = measure(
+                    trial,
+                    bench,
+                    on_message=display.message,
+                    on_wait=display.tick,
+                    on_note=display.note,
+                )
                 store.append(record)
                 display.end(trial, record)
         except InterruptedTrial as stop:
@@ -192,6 +202,7 @@ def _set_up_bench(
     whole: Plan,
     machine: Machine,
     models: dict[str, ModelIdentity],
+    conversions: Conversions,
 ) -> Bench:
     """Bring the folder up to date with what is known now, and make what all trials share."""
     from harness.measure.bench import prepare_bench, run_identity
@@ -201,7 +212,7 @@ def _set_up_bench(
 
     note_identity(folder, run_identity(loaded, models))
     write_plan(folder, plan_document(whole)["cells"])
-    return prepare_bench(loaded, whole, machine, models, folder)
+    return prepare_bench(loaded, whole, machine, models, folder, conversions)
 
 
 def _create_folder(

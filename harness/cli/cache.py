@@ -1,0 +1,120 @@
+"""`cache`: look at the converted weights that are kept, or remove them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.console import console
+
+if TYPE_CHECKING:
+    from harness.measure.conversion_cache import ConvertedCache, Entry
+
+
+@click.command(short_help="Show or remove the converted weights that are kept.")
+@click.option("--clear", is_flag=True, help="Remove all that no running process uses.")
+@click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
+def command(*, clear: bool, as_json: bool) -> None:
+    """Show the cache of converted weights, or remove what it holds.
+
+    `run` and `ask` convert weights to a cell's formats once, and keep the result in 'converted' in
+    $HARNESS_CACHE, or in ~/.cache/rwkv-harness. What was used longest ago leaves first when the
+    budget is spent: $HARNESS_CACHE_BUDGET, such as 50GiB, or half of the disk's free space, of
+    which 10 GiB stay free. All of it can be made again.
+    """
+    from harness.measure.conversion_cache import ConvertedCache
+
+    cache = ConvertedCache()
+    if clear:
+        _clear(cache, as_json=as_json)
+        return
+    files = [_described(entry) for entry in reversed(cache.entries())]
+    if as_json:
+        budget = {"used_bytes": cache.used_bytes(), "budget_bytes": cache.budget()}
+        _print_json({"folder": str(cache.folder), **budget, "files": [vars(one) for one in files]})
+    else:
+        _show(cache, files)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One row; None where the file is damaged."""
+
+    file: str
+    source_sha256: str | None
+    strategy: str | None  # that it was made for; others may read it too
+    bytes: int
+    last_used: str  # UTC
+
+
+def _described(entry: Entry) -> _File:
+    from harness.errors import CheckpointError
+    from harness.runtime.checkpoint import read_header
+
+    try:
+        converted = read_header(entry.path).converted
+    except CheckpointError:
+        converted = None
+    used = datetime.fromtimestamp(entry.used_ns / 1e9, timezone.utc)
+    return _File(
+        file=entry.path.name,
+        source_sha256=None if converted is None else converted.source_sha256,
+        strategy=None if converted is None else converted.strategy,
+        bytes=entry.nbytes,
+        last_used=used.isoformat(timespec="seconds"),
+    )
+
+
+def _show(cache: ConvertedCache, files: list[_File]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.measure.cache_budget import size
+
+    out = console()
+    held = f"{size(cache.used_bytes())} of at most {size(cache.budget())}"
+    out.print(f"Converted weights in {cache.folder}: {held}", markup=False, soft_wrap=True)
+    if not files:
+        click.echo("Next: python -m harness run builtin:quickstart")
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Weights", no_wrap=True)
+    table.add_column("Strategy")
+    table.add_column("Size", justify="right", no_wrap=True)
+    table.add_column("Last used (UTC)", no_wrap=True)
+    for one in files:
+        weights = "–" if one.source_sha256 is None else one.source_sha256[:12]
+        strategy = "– (damaged)" if one.strategy is None else one.strategy
+        used = one.last_used[:16].replace("T", " ")
+        table.add_row(weights, Text(strategy), size(one.bytes), used)
+    out.print(table)
+    click.echo("Weights go by the first digits of their sha256.")
+    click.echo("To remove them: python -m harness cache --clear")
+
+
+def _clear(cache: ConvertedCache, *, as_json: bool) -> None:
+    from harness.measure.cache_budget import size
+
+    cleared = cache.clear()
+    if as_json:
+        document = {
+            "folder": str(cache.folder),
+            "removed": [entry.path.name for entry in cleared.removed],
+            "removed_bytes": sum(entry.nbytes for entry in cleared.removed),
+            "kept": [entry.path.name for entry in cleared.kept],
+        }
+        _print_json(document)
+        return
+    files = "1 file" if len(cleared.removed) == 1 else f"{len(cleared.removed)} files"
+    click.echo(f"Removed {files}, {size(sum(entry.nbytes for entry in cleared.removed))}.")
+    if cleared.kept:
+        click.echo(f"Kept, being in use or not ours to remove: {len(cleared.kept)}.")
+    click.echo("Next: python -m harness cache")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2))
