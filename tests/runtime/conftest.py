@@ -1,6 +1,7 @@
 """Synthetic live checkpoints in the official key layout, and the official package to run them."""
 
 import os
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,12 +87,41 @@ def official():
     rwkv_model = pytest.importorskip("rwkv.model")
 
     def load(path: Path, strategy: str):
-        # It collects garbage after each tensor, which takes longer than all else in a test.
+        # It collects garbage after each tensor, which takes longer than all else in a test; and so
+        # does old torch when it looks for CUDA anew each time memory is to be pinned.
         with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(rwkv_model.gc, "collect", lambda: 0)
+            if not torch.cuda.is_available():
+                patch.setattr(torch.Tensor, "pin_memory", _refuse_to_pin)
             return rwkv_model.RWKV(str(path.with_suffix("")), strategy, verbose=False)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def official_convert(checkpoint, tmp_path_factory):
+    """Path of a case's `.pth` as the official package converts it, written once."""
+    rwkv_model = pytest.importorskip("rwkv.model")
+    folder = tmp_path_factory.mktemp("converted-by-the-official-package")
+    written: dict[tuple[Case, str], Path] = {}
+
+    def convert(case: Case, strategy: str) -> Path:
+        if (case, strategy) in written:
+            return written[case, strategy]
+        path = folder / f"{len(written)}.pth"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(rwkv_model.gc, "collect", lambda: 0)
+            patch.setattr(rwkv_model, "exit", sys.exit, raising=False)  # which closes no stdin
+            with pytest.raises(SystemExit, match="0"):
+                rwkv_model.RWKV(str(checkpoint(case)), strategy, False, str(path))
+        written[case, strategy] = path
+        return path
+
+    return convert
+
+
+def _refuse_to_pin(_tensor):
+    raise RuntimeError("no CUDA")
 
 
 def official_logits(model, tokens: list[int]) -> torch.Tensor:
