@@ -27,7 +27,7 @@ STRATEGIES = [
     "cuda fp16i8 *3+",
     "cuda fp16 *0+ -> cpu fp32 *1",
 ]
-# Mean KL from float32 that each format may cost here, in nats; some ten times what it costs on a CPU.
+# Mean KL from float32 that each format may cost here, in nats: some ten times a CPU's.
 BOUNDS = {"fp32": 1e-7, "fp16": 1e-4, "bf16": 1e-2, "fp32i8": 1e-2, "fp16i8": 1e-2, "bf16i8": 5e-2}
 
 
