@@ -71,3 +71,14 @@ def check_ids(ids: Sequence[int], end: int, n_vocab: int) -> None:
                 f"Token {i} is not in the tokenizer, which has {n_vocab:,} tokens. "
                 "Does this tokenizer belong to this model?"
             )
+
+
+def spaces_and_digits(tokenizer: Tokenizer) -> frozenset[int]:
+    """The tokens whose text lies within space, tab, 0123456789, such as "7" and "12".
+
+    Since 0.8 the official package does not count them for its frequency penalty.
+    """
+    within = " \t0123456789"
+    texts = {within[a:b] for a in range(len(within)) for b in range(a + 1, len(within) + 1)}
+    encoded = [tokenizer.encode(text) for text in texts]
+    return frozenset(ids[0] for ids in encoded if len(ids) == 1)

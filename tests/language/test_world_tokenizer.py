@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import BadInput, TokenizerError
-from harness.language.base import Tokenizer
+from harness.language.base import Tokenizer, spaces_and_digits
 from harness.language.discover import installed_world_vocabulary, wanted_tokenizer
 from harness.language.tokenizer import load_tokenizer
 from harness.language.trie import LongestMatch, longest_match_ref
@@ -234,6 +234,13 @@ def test_the_published_vocabulary_loads_at_once(published_world):
     # What makes encoding fast is made when it is needed.
     assert len(published_world._longest_match._ids) == 65_529
     assert LongestMatch(published_world._longest_match._ids)._heads == {}
+
+
+def test_spaces_and_digits_are_found(tokenizer, world, published_world):
+    for any_kind in (tokenizer, world, published_world):
+        every = [any_kind.decode([i]) for i in range(1, any_kind.n_vocab)]
+        within = {i for i, text in enumerate(every, 1) if text and text in " \t0123456789"}
+        assert spaces_and_digits(any_kind) == within
 
 
 def test_every_published_token_by_itself(published_world, official):
