@@ -16,8 +16,8 @@ PYTHON_PINS ?= $(PYTHON)
 TODAY := .venv/bin/python
 PINS := .venv-pins/bin/python
 
-# Files stay whole, and tests that need much memory wait for each other: tests/conftest.py.
-PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS) --dist loadgroup
+# Which process gets what: tests/conftest.py. Nothing is timed where two run at once.
+PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

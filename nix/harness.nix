@@ -76,7 +76,6 @@ buildPythonPackage {
   pytestFlagsArray = [
     "--benchmark-disable"
     "--numprocesses=2"
-    "--dist=loadgroup"
   ];
 
   pythonImportsCheck = [ "harness" ];

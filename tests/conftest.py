@@ -2,6 +2,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -25,16 +26,32 @@ settings.register_profile("harness", deadline=None, derandomize=True)
 settings.load_profile("harness")
 
 
-def pytest_configure(config):
-    # With `-n` the order stays ours; pytest-xdist >= 3.7 would begin with the files of most tests.
-    config.option.loadscopereorder = False
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n`, each file goes to one process, and all whose names say `memory` go to the same.
+
+    So fixtures of a file are made once, and one test at a time holds models of gigabytes. (Marks of
+    `xdist_group` would say it in the tests, but pytest 9.2 and pytest-xdist 3.8 ignore them.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "memory" if _is_of_memory(file) else file
+
+    config.option.loadscopereorder = False  # from 3.7 on, files of many tests would come first
+    return Scheduling(config, log)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config, items):
+def pytest_collection_modifyitems(items):
     _skip_without_gpu([item for item in items if item.get_closest_marker("gpu")])
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        _group(items)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not _is_of_memory(item.path))  # they take longest
+
+
+def _is_of_memory(file):
+    return "memory" in Path(file).name
 
 
 def _skip_without_gpu(items):
@@ -42,17 +59,6 @@ def _skip_without_gpu(items):
     if items and not _has_cuda():
         for item in items:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-
-
-def _group(items):
-    """Each file to one worker, which makes its fixtures once; begin with the group `memory`.
-
-    The tests of that group, one at a time, hold models of gigabytes. They also take longest.
-    """
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("memory",))
 
 
 def _has_cuda():
