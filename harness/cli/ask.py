@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -76,6 +76,18 @@ if TYPE_CHECKING:
     help="Taken from it each time it was said.",
 )
 @click.option(
+    "--penalty-decay",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="What each further token leaves of those times.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["rwkv"]),
+    help="rwkv: truncate before the temperature, as the official package.",
+)
+@click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draws."
 )
 @no_cache_option
@@ -95,6 +107,8 @@ def command(
     top_k: int,
     presence_penalty: float,
     frequency_penalty: float,
+    penalty_decay: float,
+    compat: Literal["rwkv"] | None,
     seed: int,
     no_cache: bool,
     as_json: bool,
@@ -121,6 +135,8 @@ def command(
         top_k=top_k,
         presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
+        penalty_decay=penalty_decay,
+        compat=compat,
         seed=seed,
     )
     # Everything that can be refused is refused before the weights are read.

@@ -8,7 +8,7 @@ loaded.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -78,6 +78,32 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     frequency_penalty: Annotated[
         float, Meta(description="Taken once more for every time the answer has that token.")
     ] = 0.0
+    penalty_decay: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="What is left, with each token, of the times that were counted before: 1 "
+            "all. The official package's is 0.996 since its 0.8.",
+        ),
+    ] = 1.0
+    count_spaces_and_digits: Annotated[
+        bool,
+        Meta(
+            description="Whether spaces, tabs and digits are counted for frequency_penalty; the "
+            "official package does not since its 0.8."
+        ),
+    ] = True
+    ban: Annotated[
+        list[Annotated[int, Meta(ge=0)]], Meta(description="Token ids that are never drawn.")
+    ] = field(default_factory=list)
+    compat: Annotated[
+        Literal["rwkv"] | None,
+        Meta(
+            description="rwkv: the order of the official package, which truncates before it "
+            "applies the temperature."
+        ),
+    ] = None
     seed: Annotated[Seed, Meta(description="Seed of the draws.")] = 0
 
 

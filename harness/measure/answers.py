@@ -7,11 +7,11 @@ from collections.abc import Callable
 from harness.config.questions import Question
 from harness.config.study import Answers
 from harness.engines.base import Session
+from harness.language.base import Tokenizer, spaces_and_digits
 from harness.language.generate import Generated, generate
 from harness.language.sampling import SamplingSettings
 from harness.language.stopping import StopRules
 from harness.language.template import fill_template
-from harness.language.tokenizer import Tokenizer
 from harness.measure.job import Answered, Job
 from harness.records.record import Answer
 
@@ -29,7 +29,7 @@ def measure_answers(
     Raises `TokenizerError` where the tokenizer is another model's, `NotANumber` for bad logits.
     """
     tokenizer.check_fits(session.capabilities.n_vocab)
-    settings = _settings(answers)
+    settings = _settings(answers, tokenizer)
     stop = StopRules(strings=tuple(answers.stop), tokens=tuple(answers.stop_tokens))
     for question in job.questions:
         generated = generate(
@@ -44,14 +44,19 @@ def measure_answers(
         send(Answered(answer=_answer(question, generated)))
 
 
-def _settings(answers: Answers) -> SamplingSettings:
+def _settings(answers: Answers, tokenizer: Tokenizer) -> SamplingSettings:
     sampling = answers.sampling
+    counted = sampling.count_spaces_and_digits or not sampling.frequency_penalty
     return SamplingSettings(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         top_k=sampling.top_k,
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
+        penalty_decay=sampling.penalty_decay,
+        uncounted=frozenset() if counted else spaces_and_digits(tokenizer),
+        ban=tuple(sampling.ban),
+        compat=sampling.compat,
         seed=sampling.seed,
     )
 
