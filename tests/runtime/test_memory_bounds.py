@@ -19,10 +19,7 @@ from tests.runtime.conftest import views_of_one_storage
 ROOT = Path(__file__).parents[2]
 SHAPE = RANDOM_SHAPES["430m"]
 MB = 10**6
-pytestmark = [
-    pytest.mark.xdist_group("memory"),
-    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 MEASURE = """
 import json, sys
