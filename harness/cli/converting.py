@@ -93,7 +93,8 @@ class _Progress:
         if self._on_bytes is None:
             click.echo(f"{self._title}, once: {message.total_bytes / 2**20:.0f} MiB …", err=True)
             self._on_bytes = self._shown.enter_context(byte_progress(self._title))
-        self._on_bytes(message.done_bytes, message.total_bytes)
+        if message.done_bytes:  # until then a process is starting
+            self._on_bytes(message.done_bytes, message.total_bytes)
 
 
 def _absent(strategy: str) -> str | None:

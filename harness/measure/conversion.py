@@ -117,8 +117,9 @@ class Conversions:
             try:
                 path, converted = making.file()
             except CacheUnusable as problem:
+                # A trial for each would tell it again, and take as long to find it out.
                 self._failed[wanted.name] = str(problem)
-                watch.note(f"Not read from converted weights: {problem}")
+                watch.note(f"the original weights are read instead: {problem}")
             else:
                 return Reading(weights=path, converted=converted)
         why = f"read from the original: {self._failed[wanted.name]}"

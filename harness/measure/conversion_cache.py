@@ -93,8 +93,12 @@ class ConvertedCache:
         One that is not what its name says is removed. Raises `CacheUnusable`.
         """
         path = self.folder / wanted.name
-        if wanted.name in self._held:
-            return path
+        held = self._held.pop(wanted.name, None)
+        if held is not None:
+            if os.fstat(held.fileno()).st_nlink:
+                self._held[wanted.name] = held
+                return path
+            held.close()  # removed by hand
         try:
             file = open_shared(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -121,16 +125,16 @@ class ConvertedCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = _lock_file(self.folder, wanted.name).open("ab")
+            lock = wait_for_lock(_lock_file(self.folder, wanted.name), on_wait, deadline_s)
         except OSError as error:
             raise CacheUnusable(
                 f"the cache of converted weights cannot be written ({_words(error)})"
             ) from error
+        if lock is None:
+            raise CacheUnusable(
+                f"another process has been converting the same weights for {deadline_s:g} s"
+            )
         with lock:
-            if not wait_for_lock(lock, on_wait, deadline_s):
-                raise CacheUnusable(
-                    f"another process has been converting the same weights for {deadline_s:g} s"
-                )
             # What lies half made under this lock, nobody is making any more.
             self._sweep(wanted.name)
             self._sweep_others(wanted.name)
@@ -181,6 +185,10 @@ class ConvertedCache:
                 else:
                     kept.append(entry)
         self._sweep_others(None)
+        for path, _ in list(self._files()):
+            with ExitStack() as locked:
+                if path.suffix == ".lock" and lock_for_removal(path, locked):
+                    _remove(path)
         return Cleared(removed=tuple(removed), kept=tuple(kept))
 
     def entries(self) -> list[Entry]:

@@ -40,15 +40,27 @@ def lock_alone(file: BinaryIO) -> bool:
     return _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def wait_for_lock(file: BinaryIO, on_wait: Callable[[], None], deadline_s: float) -> bool:
-    """The same, once no other process holds it; False where one still does after `deadline_s`."""
+def wait_for_lock(path: Path, on_wait: Callable[[], None], deadline_s: float) -> BinaryIO | None:
+    """The lock file, made where it is not there, and locked until it is closed.
+
+    `on_wait` is called a few times a second while another process holds it; None where one still
+    does after `deadline_s`. Raises `OSError` where it cannot be made.
+    """
     deadline = time.monotonic() + deadline_s
-    while not lock_alone(file):
-        if time.monotonic() > deadline:
-            return False
-        on_wait()
-        time.sleep(_POLL_S)
-    return True
+    while True:
+        file = path.open("ab")
+        try:
+            # Only who holds it removes it: then another one is to be locked.
+            if lock_alone(file) and os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
+            if time.monotonic() > deadline:
+                return None
+            on_wait()
+            time.sleep(_POLL_S)
+        except BaseException:
+            file.close()
+            raise
 
 
 def _lock(file: BinaryIO, how: int) -> bool:
