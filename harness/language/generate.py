@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -53,6 +53,10 @@ class Generated:
     decode_s: seconds of each step, from handing over a token to having the next logits, without
         sampling and text; `decode_s[i]` fed `token_ids[i]`. The last token is not fed, unless a
         stop token came after it.
+    state: the session's, after the prompt and all of `token_ids` but those of `unfed`.
+    unfed: what `state` has not seen of `token_ids`: the last one, or none after a stop token (a
+        stop token itself is never fed). To go on, generate from `state` with `unfed` and then
+        the next ids as the prompt.
     """
 
     text: str
@@ -62,6 +66,8 @@ class Generated:
     prompt_tokens: int
     prefill_s: float
     decode_s: tuple[float, ...]
+    state: Any = field(compare=False, repr=False)
+    unfed: tuple[int, ...]
 
 
 def generate(  # noqa: PLR0913 - one loop, told everything by its caller
@@ -70,17 +76,19 @@ def generate(  # noqa: PLR0913 - one loop, told everything by its caller
     tokenizer: Decodes,
     settings: SamplingSettings,
     *,
+    state: Any = None,
     stop: StopRules = NO_STOPS,
     max_tokens: int = 200,
     clock: Callable[[], float] = time.perf_counter,
     on_text: Callable[[str], None] | None = None,
 ) -> Generated:
-    """Answer a prompt from a fresh state, one token at a time.
+    """Answer a prompt, one token at a time, from a fresh state or from the one given.
 
-    `on_text` is called with each piece of text as soon as it is certain to belong to the answer;
-    the pieces concatenate to `text`. Equal settings, seed included, over equal logits give equal
-    answers. Raises BadInput for an empty prompt or max_tokens below 1, and NotANumber for logits
-    that are not finite.
+    A given state is a value: whoever holds it can go on from it again, in another way. What counts
+    for penalties begins anew with each answer. `on_text` is called with each piece of text as soon
+    as it is certain to belong to the answer; the pieces concatenate to `text`. Equal settings, seed
+    included, over equal logits give equal answers. Raises BadInput for an empty prompt or
+    max_tokens below 1, and NotANumber for logits that are not finite.
     """
     if not len(prompt_ids):
         raise BadInput("The prompt has no tokens. Write a prompt that is not empty.")
@@ -91,7 +99,7 @@ def generate(  # noqa: PLR0913 - one loop, told everything by its caller
     answer = _Answer(tokenizer, stop.strings, on_text)
     sampler = Sampler(settings)
 
-    logits, state = timer(session.prefill, np.asarray([prompt_ids], dtype=np.int64), None)
+    logits, state = timer(session.prefill, np.asarray([prompt_ids], dtype=np.int64), state)
     ended: str | int | None
     while True:
         token = sampler.draw(logits[0])
@@ -112,6 +120,8 @@ def generate(  # noqa: PLR0913 - one loop, told everything by its caller
         prompt_tokens=len(prompt_ids),
         prefill_s=timer.spans[0],
         decode_s=tuple(timer.spans[1:]),
+        state=state,
+        unfed=tuple(answer.token_ids[len(timer.spans) - 1 :]),
     )
 
 
