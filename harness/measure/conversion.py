@@ -108,7 +108,7 @@ class Conversions:
         Converts the weights where that pays and nobody did. What the converting process prints goes
         to `log`. Raises only `KeyboardInterrupt`, with nothing half made left behind.
         """
-        wanted = self._wanted(weights, job)
+        wanted = self.wanted(weights, job)
         if self._cache is None or isinstance(wanted, str):
             why = wanted if isinstance(wanted, str) else self._why_off
             return Reading(weights=weights.path, missing=f"read from the original: {why}")
@@ -130,8 +130,8 @@ class Conversions:
         if self._cache is not None:
             self._cache.close()
 
-    def _wanted(self, weights: Weights, job: Job) -> Wanted | str:
-        """The file to read in place of the original, or why there is none."""
+    def wanted(self, weights: Weights, job: Job) -> Wanted | str:
+        """The converted file to read in place of the original, or why the original is read."""
         if self._cache is None:
             return self._why_off
         if job.engine != TORCH:

@@ -1,0 +1,164 @@
+"""Converted weights on the command line: `run` and `ask` read them, `cache` shows them."""
+
+import json
+import os
+import shutil
+
+import pytest
+import yaml
+
+from harness.cli.main import main
+from harness.measure.conversion_cache import ConvertedCache
+from harness.quickstart import files
+from harness.records.store import read_run
+from harness.runtime.convert import convert
+
+STUDY = {
+    "name": "converting",
+    "models": {"shipped": {"weights": "builtin:quickstart"}},
+    "strategies": ["cpu fp32i8"],
+    "workloads": {"answers": {"questions": "questions.yaml", "max_tokens": 12}},
+}
+QUESTIONS = {"questions": [{"id": "sum", "text": "What is 47 + 38?"}]}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The cache's folder, of its own and with room."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "1GiB")
+    return tmp_path / "cache" / "converted"
+
+
+def call(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+def whole(folder):
+    return [path for path in folder.glob("*") if path.suffix != ".lock"]
+
+
+def test_a_run_converts_once_and_gives_the_same_answers_without(
+    tmp_path, cache, without_report, capfd
+):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY), encoding="utf-8")
+    (tmp_path / "questions.yaml").write_text(yaml.safe_dump(QUESTIONS), encoding="utf-8")
+
+    def run(*options):
+        results = tmp_path / "results"
+        shutil.rmtree(results, ignore_errors=True)
+        base = ("run", tmp_path / "study.yaml", "--results", results, "--machine", "here")
+        assert call(*base, *options) == 0
+        (folder,) = (results / "here").glob("*")
+        (record,) = read_run(folder).records
+        return record, (folder / "records.jsonl").read_text(encoding="utf-8")
+
+    converted, text = run()
+    (path,) = whole(cache)
+    assert converted.converted.file == path.name
+    assert converted.converted.made_now
+    assert converted.converted.source_sha256 == converted.facts["weights_sha256"]
+    assert converted.converted_missing is None
+    assert str(tmp_path) not in text
+    original, _ = run("--no-cache")
+    assert original.converted is None
+    assert "--no-cache" in original.converted_missing
+    assert original.key == converted.key
+    assert [a.token_ids for a in original.answers] == [a.token_ids for a in converted.answers]
+    assert len(converted.answers[0].token_ids) == 12
+    assert converted.warnings == original.warnings == []
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written_stops_no_question(cache, capfd):
+    cache.parent.write_text("in the way", encoding="utf-8")
+    asked = ("ask", "What is 47 + 38?", "--strategy", "cpu fp32i8", "--max-tokens", 2, "--json")
+    assert call(*asked) == 0
+    said = capfd.readouterr()
+    assert "the original weights are read instead" in said.err
+    document = json.loads(said.out)
+    assert document["converted"] is None
+    assert "cannot be written" in document["converted_missing"]
+
+
+def test_asking_reads_what_is_there(cache, capfd, converted):
+    cache.mkdir(parents=True)
+    shutil.copy(converted, cache / converted.name)
+    asked = ("ask", "What is 47 + 38?", "--strategy", "cpu fp32i8", "--max-tokens", 2, "--json")
+    assert call(*asked) == 0
+    said = capfd.readouterr()
+    assert json.loads(said.out)["converted"] == converted.name
+    assert "Converting" not in said.err
+    assert call(*asked, "--no-cache") == 0
+    assert json.loads(capfd.readouterr().out)["converted"] is None
+
+
+def test_devices_that_are_not_here_are_said_before_anything_is_converted(cache, capfd):
+    assert call("ask", "Hm?", "--strategy", "cuda:77 fp16i8") != 0
+    assert "cuda:77" in capfd.readouterr().err
+    assert not cache.exists()
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """The shipped model in int8, under the name that the cache gives it."""
+    from harness.measure.conversion import Conversions, Weights
+    from harness.measure.job import Job
+    from harness.sources import file_sha256
+
+    sha256 = file_sha256(files.WEIGHTS)
+    job = Job(engine="torch", strategy="cpu fp32i8", weights="", weights_seed=0, threads=1)
+    weights = Weights(path=files.WEIGHTS, seed=0, sha256=lambda: sha256)
+    folder = tmp_path_factory.mktemp("converted")
+    name = Conversions(ConvertedCache(folder)).wanted(weights, job).name
+    convert(files.WEIGHTS, folder / name, "cpu fp32i8", source_sha256=sha256)
+    return folder / name
+
+
+def test_the_cache_is_shown_and_cleared(cache, converted, capsys):
+    cache.mkdir(parents=True)
+    shutil.copy(converted, cache / converted.name)
+    (cache / "rubbish.safetensors").write_bytes(b"rubbish")
+    os.utime(cache / "rubbish.safetensors", (1000, 1000))
+    assert call("cache") == 0
+    said = capsys.readouterr().out
+    assert "cpu fp32i8" in said
+    assert "damaged" in said
+    assert "of at most 1.00 GiB" in said
+    assert max(map(len, said.splitlines()[1:])) <= 80
+    assert call("cache", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["budget_bytes"] == 2**30
+    assert document["used_bytes"] == sum(one["bytes"] for one in document["files"])
+    newest, oldest = document["files"]
+    assert (newest["file"], newest["strategy"]) == (converted.name, "cpu fp32i8")
+    assert (oldest["source_sha256"], oldest["strategy"]) == (None, None)
+    assert oldest["last_used"] == "1970-01-01T00:16:40+00:00"
+    assert call("cache", "--clear") == 0
+    assert "Removed 2 files" in capsys.readouterr().out
+    assert whole(cache) == []
+    assert call("cache") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("Next: ")
+
+
+def test_what_a_run_uses_is_kept(cache, converted, capsys):
+    from harness.measure.file_lock import open_shared
+
+    cache.mkdir(parents=True)
+    path = cache / converted.name
+    shutil.copy(converted, path)
+    with open_shared(path):
+        assert call("cache", "--clear", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["kept"] == [converted.name]
+    assert document["removed"] == []
+    assert path.exists()
+
+
+def test_a_budget_that_is_no_size_is_bad_input(cache, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "plenty")
+    assert call("cache") == 2
+    assert "HARNESS_CACHE_BUDGET is 'plenty'" in capsys.readouterr().err
+    assert not cache.exists()
