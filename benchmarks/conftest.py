@@ -24,6 +24,9 @@ from statistics import median
 
 import pytest
 
+from harness.runtime import save_random
+from harness.runtime.shape import RANDOM_SHAPES
+
 SIDES = ("ours", "theirs")
 SWITCHES = ("RWKV_JIT_ON", "RWKV_CUDA_ON")  # the official package's, read when it is imported
 WARMUP_ROUNDS = 3  # TorchScript compiles in its first calls
@@ -127,13 +130,14 @@ def pytest_configure(config):
 def race(request, benchmark):
     """`race(name, side, ours=…, theirs=…)` times both at the first side, and reports `side`.
 
-    theirs is None where the official package has no such part, or is not installed; `detail` is
-    what the name leaves out for short.
+    theirs is None where the official package has no such part, or is not installed; `beside` are
+    further functions by name, timed in the same rounds, to compare ours with; `detail` is what the
+    name leaves out for short.
     """
     races = request.config.stash[RACES]
     seconds = request.config.getoption("--seconds")
 
-    def run(name, side, *, ours, theirs=None, loops=1, detail=""):
+    def run(name, side, *, ours, theirs=None, beside=None, loops=1, detail=""):
         functions = {"ours": ours} | ({"theirs": theirs} if theirs else {})
         if side not in functions:
             benchmark.skipped = True
@@ -146,7 +150,7 @@ def race(request, benchmark):
             benchmark.pedantic(lambda: None)
             return
         if name not in races:
-            races[name] = time_interleaved(functions, loops, seconds)
+            races[name] = time_interleaved(functions | (beside or {}), loops, seconds)
         samples = races[name].samples[side]
         benchmark.pedantic(CLOCK.replay(samples), rounds=len(samples))
 
@@ -167,6 +171,11 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"{name:{width}}  {_shown(ours):>10}  {_shown(theirs):>10}  {ratio:>11}"
         )
+    for name, result in races.items():
+        medians = result.medians
+        for other in [other for other in medians if other not in SIDES]:
+            ratio = medians["ours"] / medians[other]
+            terminalreporter.write_line(f"{name}: ours takes {ratio:.3g} times as long as {other}")
     terminalreporter.write_line(
         "Medians of interleaved rounds; below 1, ours takes less time. One process for both:"
     )
@@ -217,3 +226,18 @@ def _threads(request):
     torch.set_num_threads(request.config.getoption("--threads"))
     yield
     torch.set_num_threads(before)
+
+
+def chosen_strategies(config):
+    """The strategies of the command line, or the usual ones."""
+    return config.getoption("--strategy") or ["cpu fp32", "cpu bf16", "cpu fp32i8"]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(request, tmp_path_factory):
+    """Random weights as an original checkpoint, which both sides read."""
+    size = request.config.getoption("--model-size")
+    path = tmp_path_factory.mktemp("weights") / f"{size}.pth"
+    save_random(path, RANDOM_SHAPES[size])
+    yield path
+    path.unlink()

@@ -7,27 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from benchmarks.conftest import chosen_strategies
 from harness.runtime import load_model
-from harness.runtime.shape import RANDOM_SHAPES
-from harness.runtime.synth_file import save_random
-
-STRATEGIES = ["cpu fp32", "cpu bf16", "cpu fp32i8"]
 
 
 def pytest_generate_tests(metafunc):
     if "models" in metafunc.fixturenames:
-        strategies = metafunc.config.getoption("--strategy") or STRATEGIES
+        strategies = chosen_strategies(metafunc.config)
         metafunc.parametrize("models", strategies, indirect=True, scope="module")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(request, tmp_path_factory):
-    """Random weights as an original checkpoint, which both sides read."""
-    size = request.config.getoption("--model-size")
-    path = tmp_path_factory.mktemp("weights") / f"{size}.pth"
-    save_random(path, RANDOM_SHAPES[size])
-    yield path
-    path.unlink()
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ from harness.runtime.stored import (
     stored_tensors,
 )
 from harness.runtime.tensor_info import TensorInfo
+from harness.runtime.validate import other_model
 
 Layout = Literal["harness", "official"]
 METADATA_KEY = "rwkv_harness_converted"
@@ -62,6 +63,9 @@ def read_converted(
 
     `extras` are the metadata of a safetensors file, or the entries of a `.pth` without a tensor.
     """
+    other = other_model(tensors)
+    if other:
+        raise CheckpointError(f"{path}: {other}, converted; this harness runs RWKV-4.")
     layout: Layout = "harness" if METADATA_KEY in extras else "official"
     shape = _read_shape(path, tensors, transposed=layout == "official")
     rescale, fold = (

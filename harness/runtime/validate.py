@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def validate_rwkv4(path: Path, shapes: Shapes) -> ModelShape:
 
     Raises `CheckpointError` saying what the file is, or which tensor is missing or misshapen.
     """
-    other = _other_model(shapes)
+    other = other_model(shapes)
     if other:
         raise CheckpointError(f"{path}: {other}; this harness runs RWKV-4.")
     shape = _read_shape(path, shapes)
@@ -69,8 +69,8 @@ def _read_shape(path: Path, shapes: Shapes) -> ModelShape:
     )
 
 
-def _other_model(shapes: Shapes) -> str | None:
-    """What the file holds if its tensors give away another architecture."""
+def other_model(shapes: Iterable[str]) -> str | None:
+    """What a file holds if the names of its tensors give away another architecture."""
     names = " ".join(shapes)
     if "att.r_k" in names or "att.k_k" in names:
         return "an RWKV-7 model"

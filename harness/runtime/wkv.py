@@ -68,6 +68,22 @@ def wkv_sequence_ref(
     return torch.stack(outputs, dim=1), state
 
 
+def running_max(x: torch.Tensor) -> torch.Tensor:
+    """The largest of x[:, :t + 1] at each t; x [B, T, C]."""
+    if x.device.type == "mps":  # which has no cummax
+        return running_max_doubling(x)
+    return torch.cummax(x, dim=1).values
+
+
+def running_max_doubling(x: torch.Tensor) -> torch.Tensor:
+    """The same from maximum alone: spans of 1, 2, 4, … tokens, each from two of the last."""
+    span = 1
+    while span < x.shape[1]:
+        x = torch.cat((x[:, :span], torch.maximum(x[:, span:], x[:, :-span])), dim=1)
+        span *= 2
+    return x
+
+
 def _wkv_chunk(
     w: torch.Tensor, u: torch.Tensor, k: torch.Tensor, v: torch.Tensor, state: WkvState
 ) -> tuple[torch.Tensor, WkvState]:
@@ -81,7 +97,7 @@ def _wkv_chunk(
     n_tokens = k.shape[1]
     steps = torch.arange(1, n_tokens + 1, dtype=k.dtype, device=k.device)[:, None]  # [T, 1]
     drift = steps * w.clamp(min=_STRONGEST)  # [T, C]
-    highest = torch.cummax(k - drift, dim=1).values
+    highest = running_max(k - drift)
     after = drift + torch.maximum(state.pp[:, None], highest)  # exponent after each token
     before = torch.cat((state.pp[:, None], after[:, :-1]), dim=1)
     keep = torch.exp(w + before - after)

@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from harness.runtime.wkv import EMPTY_EXPONENT, WkvState, wkv_one, wkv_sequence, wkv_sequence_ref
+from harness.runtime.wkv import (
+    EMPTY_EXPONENT,
+    WkvState,
+    running_max_doubling,
+    wkv_one,
+    wkv_sequence,
+    wkv_sequence_ref,
+)
 
 B, C = 2, 24
 
@@ -85,3 +92,9 @@ def test_states_are_values():
     wkv_sequence(w, u, k, v, state)
     wkv_one(w, u, k[:, 0], v[:, 0], state)
     assert all(torch.equal(a, b) for a, b in zip(state, kept, strict=True))
+
+
+@pytest.mark.parametrize("n_tokens", [1, 2, 3, 8, 127, 128])
+def test_the_running_maximum_without_cummax_is_the_same(n_tokens):
+    x = torch.randn(2, n_tokens, 5, generator=torch.Generator().manual_seed(n_tokens))
+    assert torch.equal(running_max_doubling(x), torch.cummax(x, dim=1).values)
