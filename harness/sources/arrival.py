@@ -89,7 +89,8 @@ def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to 
             _sync_folder(target.parent)
         except OSError as error:
             raise disk_error(error, target, wanted.size) from error
-        _write(kept_etag, None)
+        finally:
+            _tidy(part, kept_etag)
         return Arrival(path=target, sha256=sha256, size=size, fresh=True, etag=fetched.etag)
 
 
@@ -133,6 +134,15 @@ def _checked(part: Path, check: Check, watch: Watch, name: str) -> str:
         return sha256
     part.unlink()
     raise DownloadError(f"{name}: what came {wrong} Nothing of it was kept.")
+
+
+def _tidy(part: Path, kept_etag: Path) -> None:
+    """Leave a partial file only if something is in it, and its etag only with it."""
+    with suppress(OSError):
+        if part.stat().st_size:
+            return
+        part.unlink()
+    _write(kept_etag, None)
 
 
 def _read(path: Path) -> str | None:

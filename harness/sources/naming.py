@@ -1,7 +1,7 @@
 """Which file a bare name means: `RWKV-4-Raven-3B-v12…`, `raven-3b`.
 
 Looks in $HARNESS_MODELS, models.yaml, ./models, the hub's cache and the downloads, in this order:
-for the name as it is, without its suffix, in other capitals, and last as a part of one single name.
+for the name with or without its suffix, in other capitals, and last as a part of one single name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def look_up(name: str, kind: Kind, *, without: Collection[str] = ()) -> Candidat
     settings = {} if kind == "tokenizer" else read_settings()
     settings = {key: entry for key, entry in settings.items() if key not in without}
     candidates = list(_candidates(kind))
-    for same in (_equal, _equal_stem, _equal_folded):
+    for same in (_equal, _equal_folded):
         entry = _entry(settings, name, folded=same is _equal_folded)
         hit = _of_first_place([one for one in candidates if same(name, one.path.name)], name)
         if entry is not None and (hit is None or hit.place != f"${VARIABLE}"):
@@ -79,11 +79,7 @@ def _candidates(kind: Kind) -> Iterable[Candidate]:
 
 
 def _equal(name: str, file: str) -> bool:
-    return name == file
-
-
-def _equal_stem(name: str, file: str) -> bool:
-    return name == Path(file).stem
+    return name in (file, Path(file).stem)
 
 
 def _equal_folded(name: str, file: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -58,7 +58,7 @@ class HubFile:
 class UrlFile:
     """A file of any other server."""
 
-    request: str  # what is asked for; may hold a password, so it is never shown
+    request: str = field(repr=False)  # what is asked for; may hold a password: never shown
     name: str  # the local name: the last part of the path, decoded
 
     @property

@@ -40,6 +40,9 @@ _SECRET_HEADERS = ("authorization", "cookie")
 _USER_AGENT = "rwkv-harness"
 
 
+_pause = time.sleep  # between two tries; tests do not wait
+
+
 class HttpStatusError(DownloadError):
     """A server answered with an error; `status` is its number."""
 
@@ -89,7 +92,6 @@ def fetch(
     part: Path,
     on_bytes: OnBytes,
     on_etag: Callable[[str | None], None] = lambda _etag: None,
-    pause: Callable[[float], None] = time.sleep,
 ) -> Fetched:
     """Bring `part` to the whole file; keeps what came when it has to stop.
 
@@ -114,7 +116,7 @@ def fetch(
         tries = 1 if _size(part) > before else tries + 1
         if tries >= (_TRIES if came else _TRIES_AT_FIRST) or isinstance(got, _HOPELESS):
             raise DownloadError(_no_network(wanted, part, got)) from got
-        pause(0.2 * 2**tries)
+        _pause(0.2 * 2**tries)
 
 
 def _attempt(
@@ -165,11 +167,11 @@ def _once(
         _check_size(wanted, size)
         _check_room(file.name, None if size is None else size - begins)
         done = begins
-        while chunk := answer.read(_CHUNK_BYTES):
+        while chunk := answer.read1(_CHUNK_BYTES):  # what is there, however little
             file.write(chunk)
+            file.flush()  # what came stays, also after `kill -9`
             done += len(chunk)
             on_bytes(done, size or 0)
-        file.flush()
         os.fsync(file.fileno())
     if size is not None and done != size:
         raise http.client.IncompleteRead(b"", size - done)
