@@ -1,9 +1,9 @@
 """Streamed slots: matrices that lie in host memory and are copied to the device in time.
 
-Each slot's matrices lie in one flat host buffer, page-locked where there is CUDA. Each device has
-two flat buffers of the largest slot's size. While a slot computes out of one, the next slot's
-matrices are copied into the other, on a stream of their own; behind the last slot comes the first
-one again, for the next token. Without CUDA the same code copies without a stream, when it is asked.
+Each slot's matrices lie in one flat host buffer. Each device has two flat buffers of the largest
+slot's size. While a slot computes out of one, the next slot's matrices are copied into the other;
+behind the last slot comes the first one again, for the next token. How a copy is made, and how it
+keeps out of the computation's way, is `copying.py`'s.
 
 Vectors, and the scale vectors of int8, always lie on the device. Knows blocks and matrices; nothing
 of files.
@@ -11,8 +11,6 @@ of files.
 
 from __future__ import annotations
 
-import contextlib
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from harness.runtime.blocks import Block
+from harness.runtime.copying import Copier, Event, copier_for
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import NAMES
 from harness.runtime.matrices import Matrix
@@ -71,27 +70,19 @@ class StreamedBlock:
 class Lane:
     """The two buffers of one device, and who is in them."""
 
-    def __init__(self, name: str, devices: DeviceMap) -> None:
+    def __init__(self, name: str, devices: DeviceMap, copier: Copier | None = None) -> None:
         self._name = name
         self._devices = devices
-        self._device = devices[name]
+        self._copier = copier_for(devices[name]) if copier is None else copier
         self._slots: list[StreamedBlock] = []
-        self._buffers: list[_Buffer] = []
-        self._stream = _new_stream(self._device)
-        self.is_pinned = self._stream is not None  # until page-locking fails
+        self._buffers: list[_Buffer] = []  # the one used longest ago first
 
     def new_host_buffer(
         self, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype
     ) -> FlatBuffer:
-        """Memory for one slot's matrices [out, in], page-locked where the device is CUDA's."""
+        """Host memory for one slot's matrices [out, in]."""
         sizes = {name: a * b * _item_bytes(dtype) for name, (a, b) in shapes.items()}
-        flat = torch.empty(flat_bytes(sizes), dtype=torch.uint8)
-        if self._stream is not None:
-            is_locked = _page_lock(flat, self._device)
-            self.is_pinned = self.is_pinned and is_locked
-            # A copy may be under way when the model is dropped: wait, and only then unlock.
-            weakref.finalize(self, _release, self._stream, flat, is_locked=is_locked)
-        return FlatBuffer(flat, shapes, dtype)
+        return FlatBuffer(self._copier.host_buffer(flat_bytes(sizes)), shapes, dtype)
 
     def add(self, slot: StreamedBlock) -> None:
         """Take in a slot; in the order of the model."""
@@ -101,12 +92,8 @@ class Lane:
         """Make the device buffers; to be called when all slots are in."""
         size = max(slot.host.flat.numel() for slot in self._slots)
         for number in range(min(N_BUFFERS, len(self._slots))):
-            flat = torch.empty(size, dtype=torch.uint8, device=self._device)
-            buffer = _Buffer(number, flat)
-            if self._stream is not None:
-                flat.record_stream(self._stream)
-                buffer.released = _record(self._device)
-            self._buffers.append(buffer)
+            flat = self._copier.device_buffer(size)
+            self._buffers.append(_Buffer(number, flat, released=self._copier.mark()))
 
     @property
     def device_bytes(self) -> int:
@@ -116,24 +103,20 @@ class Lane:
     @property
     def how(self) -> str:
         """How matrices reach the device, for the record."""
-        if self._stream is None:
-            return "copied when used"
-        return f"copied ahead from {'page-locked' if self.is_pinned else 'pageable'} memory"
+        return self._copier.how
 
     @contextmanager
     def holding(self, slot: StreamedBlock) -> Iterator[Block]:
         """`slot`'s block on the device, while the slot behind it is copied."""
         buffer = self._fetch(slot, spare=None)
-        if self._stream is not None and buffer.copied is not None:
-            torch.cuda.current_stream(self._device).wait_event(buffer.copied)
-        behind = self._slots[(self._slots.index(slot) + 1) % len(self._slots)]
-        if self._stream is not None:
+        self._copier.wait(buffer.copied)
+        if self._copier.is_ahead:
+            behind = self._slots[(self._slots.index(slot) + 1) % len(self._slots)]
             self._fetch(behind, spare=buffer)
         try:
             yield self._bound(slot, buffer)
         finally:
-            if self._stream is not None:
-                buffer.released = _record(self._device)
+            buffer.released = self._copier.mark()
 
     def _fetch(self, slot: StreamedBlock, spare: _Buffer | None) -> _Buffer:
         """The buffer that holds `slot`, filling the one used longest ago, but never `spare`."""
@@ -143,23 +126,13 @@ class Lane:
         buffer = next(one for one in self._buffers if one is not spare)
         self._buffers.remove(buffer)
         self._buffers.append(buffer)
-        self._copy(slot, buffer)
-        return buffer
-
-    def _copy(self, slot: StreamedBlock, buffer: _Buffer) -> None:
         source = slot.host.flat
         target = buffer.flat[: source.numel()]
-        if self._stream is None:
-            target.copy_(source)
-        else:
-            with torch.cuda.stream(self._stream):
-                if buffer.released is not None:
-                    self._stream.wait_event(buffer.released)
-                target.copy_(source, non_blocking=True)
-                buffer.copied = _record(self._device)
+        buffer.copied = self._copier.copy(target, source, buffer.released)
         buffer.holds = slot
         for name, view in slot.host.views.items():
-            self._devices.note(slot.slot, name, self._name, NAMES[view.dtype], HOST)
+            self._devices.note(slot.slot, f"{name}.weight", self._name, NAMES[view.dtype], HOST)
+        return buffer
 
     def _bound(self, slot: StreamedBlock, buffer: _Buffer) -> Block:
         block = slot.bound.get(buffer.number)
@@ -177,9 +150,9 @@ class _Buffer:
 
     number: int
     flat: torch.Tensor
+    released: Event  # its last use is done
+    copied: Event = None  # its last filling is done
     holds: StreamedBlock | None = None
-    copied: torch.cuda.Event | None = None  # its last filling is done
-    released: torch.cuda.Event | None = None  # its last use is done
 
 
 def rebind(block: Block, views: Mapping[str, torch.Tensor]) -> Block:
@@ -196,39 +169,5 @@ def rebind(block: Block, views: Mapping[str, torch.Tensor]) -> Block:
     return replace(block, **parts)
 
 
-def _record(device: torch.device) -> torch.cuda.Event:
-    """An event behind all that the current stream has been given so far."""
-    event: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    return event
-
-
-def _page_lock(flat: torch.Tensor, device: torch.device) -> bool:
-    """Lock memory in place, so that the device can read it by itself; whether that worked.
-
-    Not `pin_memory()`, which copies into an allocation rounded up to a power of two.
-    """
-    cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    status = cudart.cudaHostRegister(flat.data_ptr(), flat.numel(), 0)
-    if int(status) == 0:
-        return True
-    # CUDA remembers the failure, and torch would take it for the next kernel's.
-    with contextlib.suppress(RuntimeError):
-        torch.zeros(1, device=device)
-    return False
-
-
-def _release(stream: torch.cuda.Stream, flat: torch.Tensor, *, is_locked: bool) -> None:
-    stream.synchronize()
-    if is_locked:
-        torch.cuda.cudart().cudaHostUnregister(flat.data_ptr())  # type: ignore[no-untyped-call]
-
-
 def _item_bytes(dtype: torch.dtype) -> int:
     return torch.empty(0, dtype=dtype).element_size()
-
-
-def _new_stream(device: torch.device) -> torch.cuda.Stream | None:
-    if device.type != "cuda":
-        return None
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -139,7 +139,7 @@ def test_streamed_matrices_are_copied_in_the_order_of_their_use(strategy, loaded
     copies = [line for line in log if line.tensor != "activations"]
     assert [slot for slot, _ in itertools.groupby(copies, key=lambda line: line.slot)] == expected
     assert Counter(line.tensor for line in copies) == dict.fromkeys(
-        MATRICES if expected else (), len(expected)
+        (f"{name}.weight" for name in MATRICES) if expected else (), len(expected)
     )
     for line in copies:
         plan = plans[line.slot]
