@@ -15,16 +15,35 @@ if TYPE_CHECKING:
     from harness.runtime.convert import Conversion
     from harness.runtime.convert import convert as convert_model
     from harness.runtime.model import Model, load_model
+    from harness.runtime.state import State
+    from harness.runtime.state_files import load_state, save_state
+    from harness.runtime.state_layouts import from_layout, to_layout
     from harness.runtime.synth_file import save_random
 
-__all__ = ["Conversion", "Model", "convert_model", "load_model", "save_random"]
+__all__ = [
+    "Conversion",
+    "Model",
+    "State",
+    "convert_model",
+    "from_layout",
+    "load_model",
+    "load_state",
+    "save_random",
+    "save_state",
+    "to_layout",
+]
 
 _HOMES = {
     "Conversion": ("convert", "Conversion"),
     "Model": ("model", "Model"),
+    "State": ("state", "State"),
     "convert_model": ("convert", "convert"),
+    "from_layout": ("state_layouts", "from_layout"),
     "load_model": ("model", "load_model"),
+    "load_state": ("state_files", "load_state"),
     "save_random": ("synth_file", "save_random"),
+    "save_state": ("state_files", "save_state"),
+    "to_layout": ("state_layouts", "to_layout"),
 }
 
 

@@ -184,8 +184,8 @@ class StateForm:
     def _check_layers(self, state: State) -> None:
         if not isinstance(state, State):
             raise BadInput(
-                f"the state is a {type(state).__name__}. `from_layout` of "
-                "harness.runtime.state_layouts makes a State of another implementation's."
+                f"the state is a {type(state).__name__}. `from_layout` of harness.runtime makes a "
+                "State of another implementation's."
             )
         if len(state.layers) != len(self._blocks):
             raise BadInput(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.errors import BadInput
-from harness.runtime import load_model
+from harness.runtime import load_model, load_state, save_state
 from harness.runtime.devices import DeviceMap
 from harness.runtime.reference import ReferenceModel
 from harness.runtime.state import TENSORS, LayerState, State, StateForm
@@ -303,6 +303,22 @@ def test_adopted_states_are_copies_in_the_models_form(checkpoint):
     for ours, theirs in zip(state.layers, adopted.layers, strict=True):
         assert all(map(torch.equal, ours.wkv, theirs.wkv))
         assert torch.equal(ours.ffn_x.to(theirs.ffn_x.dtype), theirs.ffn_x)
+
+
+@pytest.mark.gpu
+def test_a_state_moves_between_the_gpu_and_the_cpu(checkpoint, tmp_path):
+    there = load_model(checkpoint(SMALL), "cuda fp32")
+    here = load_model(checkpoint(SMALL), "cpu fp32")
+    _, state = there.forward(TOKENS)
+    save_state(state, tmp_path / "state")
+    expected, _ = here.forward(LONG, here.forward(TOKENS)[1], full_output=True)
+    for given in (state, state.fork(), load_state(tmp_path / "state").state):
+        moved, _ = here.forward(LONG, here.adopt(given), full_output=True)
+        assert (moved - expected).abs().max() < 0.01  # whether or not TF32 is allowed
+    on_gpu, _ = there.forward(LONG, there.adopt(here.adopt(state)), full_output=True)
+    assert (on_gpu.cpu() - expected).abs().max() < 0.01
+    with pytest.raises(BadInput, match=r"on cpu, .* on cuda:0: .*model\.adopt\(state\)"):
+        there.forward([1], here.adopt(state))
 
 
 def test_states_of_other_models_are_not_adopted(checkpoint):
