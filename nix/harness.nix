@@ -3,6 +3,7 @@
 , callPackage
 , setuptools
 , click
+, huggingface-hub
 , hypothesis
 , jinja2
 , jsonschema
@@ -27,6 +28,7 @@
 let
   dependencies = [
     click
+    huggingface-hub
     jinja2
     jsonschema
     matplotlib
