@@ -108,23 +108,22 @@ class Lane:
     @contextmanager
     def holding(self, slot: StreamedBlock) -> Iterator[Block]:
         """`slot`'s block on the device, while the slot behind it is copied."""
-        buffer = self._fetch(slot, spare=None)
+        buffer = self._fetch(slot)
         self._copier.wait(buffer.copied)
         if self._copier.is_ahead:
             behind = self._slots[(self._slots.index(slot) + 1) % len(self._slots)]
-            self._fetch(behind, spare=buffer)
+            self._fetch(behind)  # into the other buffer, which was used longer ago
         try:
             yield self._bound(slot, buffer)
         finally:
             buffer.released = self._copier.mark()
 
-    def _fetch(self, slot: StreamedBlock, spare: _Buffer | None) -> _Buffer:
-        """The buffer that holds `slot`, filling the one used longest ago, but never `spare`."""
+    def _fetch(self, slot: StreamedBlock) -> _Buffer:
+        """The buffer that holds `slot`; if none does, the one used longest ago is filled."""
         for buffer in self._buffers:
             if buffer.holds is slot:
                 return buffer
-        buffer = next(one for one in self._buffers if one is not spare)
-        self._buffers.remove(buffer)
+        buffer = self._buffers.pop(0)
         self._buffers.append(buffer)
         source = slot.host.flat
         target = buffer.flat[: source.numel()]

@@ -31,12 +31,17 @@ class Lazy(PlainCopier):
         super().__init__(device)
         self._pending = {}
         self._numbers = itertools.count(1)
-        self.marks = {0}
+        self._targets = {}  # by event: the buffer it filled
+        self._in_use = None
+        self._released = {}  # by buffer: the mark behind its last use
 
     def copy(self, target, source, after):
-        assert after in self.marks, "a copy that waits for nothing may hit a buffer in use"
+        buffer = target.data_ptr()
+        assert after is not None, "a copy that waits for nothing may hit a buffer in use"
+        assert after == self._released.get(buffer, after), "used again since that mark"
         event = next(self._numbers)
         self._pending[event] = (target, source)
+        self._targets[event] = buffer
         return event
 
     def wait(self, event):
@@ -44,10 +49,13 @@ class Lazy(PlainCopier):
         for number in [number for number in self._pending if number <= event]:
             target, source = self._pending.pop(number)
             target.copy_(source)
+        self._in_use = self._targets[event]
 
     def mark(self):
         mark = -next(self._numbers)
-        self.marks.add(mark)
+        if self._in_use is not None:
+            self._released[self._in_use] = mark
+            self._in_use = None
         return mark
 
 
