@@ -1,15 +1,20 @@
 """Keys of records: equal for the same content, different for other content."""
 
 import copy
+import hashlib
 
 import pytest
 import yaml
 
 from harness.config.load import load_study
+from harness.errors import SourceError
+from harness.measure.bench import locked_sources
 from harness.measure.identity import identify_model, record_key
 from harness.plan.cell import Cell
 from harness.records.record import SlotRecord
 from harness.runtime.strategy import resolve
+from harness.sources import Locked
+from harness.sources.lock import write_lock
 
 N_LAYER = 13
 STUDY = {
@@ -195,3 +200,31 @@ def test_a_file_that_is_not_there_has_no_hash(world, tmp_path):
         (tmp_path / name).unlink()
     found = identify_model(load_study(tmp_path / "study.yaml"), "m")
     assert (found.weights_sha256, found.tokenizer_sha256) == (None, None)
+
+
+def test_content_that_is_not_what_the_study_says_is_refused(world, tmp_path):
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert world(("models.m.sha256", right)) == world()
+    with pytest.raises(SourceError, match=rf"w\.pth: has sha256 {right}, and the study"):
+        world(("models.m.sha256", "0" * 64))
+    with pytest.raises(SourceError, match=r"t\.json: has sha256"):
+        world(("models.m.tokenizer_sha256", "0" * 64))
+
+
+def test_content_that_is_not_what_the_lock_says_is_refused(world, tmp_path):
+    source = ("models.m.source", "https://example.org/w.pth")
+    lock = {"https://example.org/w.pth": Locked(sha256="0" * 64, size=7)}
+    write_lock(tmp_path / "study.yaml", lock)
+    with pytest.raises(SourceError, match=r"lock says(.|\n)*pull STUDY --update"):
+        world(source)
+
+
+def test_what_a_lock_should_say_is_known_after_hashing(world, tmp_path):
+    world(("models.m.source", "https://example.org/w.pth"))
+    loaded = load_study(tmp_path / "study.yaml")
+    found = locked_sources(loaded, {"m": identify_model(loaded, "m")})
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert found == {"https://example.org/w.pth": Locked(sha256=right, size=7)}
+    write_lock(tmp_path / "study.yaml", found)
+    loaded = load_study(tmp_path / "study.yaml")
+    assert locked_sources(loaded, {"m": identify_model(loaded, "m")}) == {}
