@@ -79,11 +79,17 @@ def _candidates(kind: Kind) -> Iterable[Candidate]:
 
 
 def _equal(name: str, file: str) -> bool:
-    return name in (file, Path(file).stem)
+    return name in _spellings(file)
 
 
 def _equal_folded(name: str, file: str) -> bool:
-    return name.casefold() in (file.casefold(), Path(file).stem.casefold())
+    return name.casefold() in {spelling.casefold() for spelling in _spellings(file)}
+
+
+def _spellings(file: str) -> set[str]:
+    """The file's name, also without suffix, and as it was before a URL wrote `%25` for its `%`."""
+    whole = {file, file.replace("%25", "%")}
+    return whole | {Path(spelling).stem for spelling in whole}
 
 
 def _entry(settings: Mapping[str, Entry], name: str, *, folded: bool) -> Entry | None:

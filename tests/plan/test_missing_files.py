@@ -148,7 +148,8 @@ def test_raven_names_three_files_and_their_urls():
 
     text = describe_missing(missing)
     for size, date, context in (("3B", 20230520, 4096), ("14B", 20230523, 8192)):
-        name = f"RWKV-4-Raven-{size}-v12-Eng98%-Other2%-{date}-ctx{context}.pth"
-        assert f"/{name} (weights of raven-{size.lower()}) is missing" in text
-        assert f"/BlinkDL/rwkv-4-raven/resolve/main/{name.replace('%', '%25')}\n" in f"{text}\n"
+        name = f"RWKV-4-Raven-{size}-v12-Eng98%-Other2%-{date}-ctx{context}"
+        url = f"/BlinkDL/rwkv-4-raven/resolve/main/{name.replace('%', '%25')}.pth"
+        assert f"{name} (weights of raven-{size.lower()}) is missing" in text
+        assert f"{url}\n" in f"{text}\n"
     assert [file.kind for file in missing].count("tokenizer") == 1

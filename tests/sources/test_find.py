@@ -119,6 +119,11 @@ def test_a_part_must_be_whole_words_of_one_name(name):
         assert find(name).path is None
 
 
+def test_a_file_that_a_browser_saved_under_its_url_name_is_found():
+    path = touch(f"models/{RAVEN.replace('%', '%25')}.pth")
+    assert find(RAVEN).path == path
+
+
 def test_places_are_searched_in_order(tmp_path, home, monkeypatch, settings):
     cached = in_hub_cache(home, "m.pth")
     assert find("m").path == cached
