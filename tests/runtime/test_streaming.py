@@ -50,6 +50,7 @@ class Lazy(PlainCopier):
             target, source = self._pending.pop(number)
             target.copy_(source)
         self._in_use = self._targets[event]
+        self._released[self._in_use] = None  # until it is marked
 
     def mark(self):
         mark = -next(self._numbers)
