@@ -12,6 +12,8 @@ import torch
 os.environ.setdefault("RWKV_JIT_ON", "0")
 os.environ.setdefault("RWKV_CUDA_ON", "0")
 
+from harness.runtime import load_model
+from harness.runtime.devices import DeviceMap
 from harness.runtime.shape import ModelShape, original_tensors
 from harness.runtime.synthetic import RandomSource
 
@@ -134,3 +136,24 @@ def kl(p_logits: torch.Tensor, q_logits: torch.Tensor) -> torch.Tensor:
     """KL(p ‖ q) in nats of logits [..., V], in float64."""
     p, q = (torch.log_softmax(t.double(), dim=-1) for t in (p_logits, q_logits))
     return (p.exp() * (p - q)).sum(-1)
+
+
+# -- converted files -----------------------------------------------------------------------------
+
+DEEP = Case(13, 32, 96, torch.bfloat16, shared_storage=True)
+ODD = Case(3, 48, 101, torch.float32)
+# Every device name of the strategies, all of them on the CPU.
+DEVICES = DeviceMap(dict.fromkeys(["cpu", "cuda", "cuda:0", "cuda:1", "mps"], torch.device("cpu")))
+
+
+def content_of(path):
+    """All that torch reads. What is in these files is known, so the fast reader may read it."""
+    return torch.load(path, weights_only=False)
+
+
+def our_logits(path, strategy, fold="float32"):
+    """Logits of our runtime for a sequence, and for a token behind it."""
+    model = load_model(path, strategy, fold=fold, devices=DEVICES)
+    first, state = model.forward(TOKENS, full_output=True)
+    second, _ = model.forward([7], state)
+    return torch.cat((first, second[None]))
