@@ -21,7 +21,7 @@ WHERE = "'converted' in $HARNESS_CACHE, or in ~/.cache/rwkv-harness"
 no_cache_option = click.option(
     "--no-cache",
     is_flag=True,
-    help=f"Read the original weights, also where converting pays; else kept in {WHERE}.",
+    help=f"Read original weights only. Converted ones are kept in {WHERE}.",
 )
 
 

@@ -86,8 +86,8 @@ def why_original(original: Original, plan: StoredPlan) -> str | None:
     needed = _stored_bytes(original.shape, plan)
     if needed > original.nbytes * _FIXED_BITS:
         return (
-            f"converted it would take {size(needed)} in place of {size(original.nbytes)}, to save "
-            "a cast"
+            f"converted it would take {size(needed)} in place of {size(original.nbytes)}, and save "
+            "no quantising"
         )
     return None
 

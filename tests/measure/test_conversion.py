@@ -47,12 +47,12 @@ def original(dtype, **changes):
         ("fp32", "cuda fp16i8 *4+", None),
         ("bf16", "cuda fp16", None),  # the same size, but for what is float32 in every plan
         ("fp32", "cpu bf16", None),
-        ("bf16", "cpu fp32", "to save a cast"),
-        ("bf16", "cuda fp16 *6 -> cpu fp32", "to save a cast"),
+        ("bf16", "cpu fp32", "save no quantising"),
+        ("bf16", "cuda fp16 *6 -> cpu fp32", "save no quantising"),
         ("bf16", "cpu bf16", "in the plan's format"),
         ("fp32", "cpu fp32", "in the plan's format"),
         (None, "cpu bf16", None),  # random weights are made anew at each load
-        (None, "cpu fp32", "to save a cast"),
+        (None, "cpu fp32", "save no quantising"),
     ],
 )
 def test_weights_are_converted_where_that_pays(dtype, strategy, reason):
@@ -255,7 +255,7 @@ def refuse(*_args, **_settings):
         ({"engine": FAKE}, "the fake engine reads no other"),
         ({"engine": RWKV}, "the rwkv engine reads no other"),
         ({"weights": Path("/none.pth")}, "cannot be converted"),
-        ({"weights": "random:169m", "strategy": "cpu fp32"}, "to save a cast"),
+        ({"weights": "random:169m", "strategy": "cpu fp32"}, "save no quantising"),
     ],
 )
 def test_the_original_is_read_with_a_reason(case, reason, conversions, monkeypatch, folder):
