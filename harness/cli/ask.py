@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -181,6 +182,9 @@ def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
     named, why = tokenizer_of(found, tokenizer)
     if named is None:
         raise SourceError(f"--model {model}: {why}. Name one: --tokenizer FILE")
+    if named.path is None and tokenizer is None:
+        command = f"python -m harness pull {shlex.quote(model)}"
+        raise SourceError(f"--model {model}: its tokenizer is not here. Get it: {command}")
     return weights, named.need(), None if found.entry is None else found.entry.prompt
 
 

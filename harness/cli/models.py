@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,8 +56,7 @@ def _show(stored: tuple[Stored, ...], n_others: int) -> None:
     if n_others:
         some = "1 other file" if n_others == 1 else f"{n_others} other files"
         out.print(Text(f"{some} in the hub's cache: no RWKV-4 weights"))
-    name = next((one.name for one in reversed(stored) if one.header is not None), "hf://…")
-    click.echo(f"Next: {_ask(name)}")
+    click.echo(f"Next: {_next(stored)}")
 
 
 def _row(one: Stored, notes: list[str]) -> list[str]:
@@ -124,7 +124,12 @@ def _document(one: Stored) -> dict[str, Any]:
     }
 
 
-def _ask(name: str) -> str:
-    import shlex
-
-    return f'python -m harness ask --model {shlex.quote(name)} "What is RWKV?"'
+def _next(stored: tuple[Stored, ...]) -> str:
+    """Ask the model that was listed last, or pull what it lacks for that."""
+    last = next((one for one in reversed(stored) if one.header is not None), None)
+    if last is None:
+        return "python -m harness pull configs/raven.yaml"
+    name = shlex.quote(last.name)
+    if _tokenizer(last)[0] is None:
+        return f"python -m harness pull {name}"
+    return f'python -m harness ask --model {name} "What is RWKV?"'

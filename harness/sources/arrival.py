@@ -22,6 +22,7 @@ from harness.sources.paths import is_file, real
 from harness.sources.transfer import Wanted, disk_error, fetch
 
 _CHUNK_BYTES = 2**22
+_START_BYTES = 512
 Check = Callable[[Path, str], str | None]  # a file and its sha256 -> what is wrong with it
 
 
@@ -129,11 +130,24 @@ def copy_into(path: Path, target: Path, watch: Watch) -> None:
 def _checked(part: Path, check: Check, watch: Watch, name: str) -> str:
     watch.begin("Checking", name, part.stat().st_size)
     sha256 = file_sha256(part, watch.move)
-    wrong = check(part, sha256)
+    wrong = _no_content(part) or check(part, sha256)
     if wrong is None:
         return sha256
     part.unlink()
     raise DownloadError(f"{name}: what came {wrong} Nothing of it was kept.")
+
+
+def _no_content(part: Path) -> str | None:
+    """What a server sent that has not got the file and does not say so."""
+    with part.open("rb") as file:
+        start = file.read(_START_BYTES).lstrip().lower()
+    if not start:
+        return "is empty."
+    if start.startswith((b"<!doctype", b"<html")):
+        return "is a web page: the link is that of a page, or a login stands in between."
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file. Take the link of the file itself."
+    return None
 
 
 def _tidy(part: Path, kept_etag: Path) -> None:

@@ -206,6 +206,21 @@ def test_a_web_page_is_no_file(url, hub, heard, home):
     assert files_below(home / "cache/downloads") == []
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"  <!DOCTYPE html><p>Log in", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+    ],
+)
+def test_what_a_server_sends_instead_of_saying_no(content, words, hub, heard):
+    hub.plain["/w.pth"] = content
+    with pytest.raises(DownloadError, match=words):
+        pull(find(f"{hub.url}/w.pth"), heard)
+    assert find(f"{hub.url}/w.pth").path is None
+
+
 def test_a_file_that_is_not_there(hub, heard):
     with pytest.raises(DownloadError, match=r"no such file \(HTTP 404\)"):
         pull(find(f"{hub.url}/none.pth"), heard)
