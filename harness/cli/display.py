@@ -66,12 +66,18 @@ class RunDisplay:
         elif isinstance(message, Answered):
             self._phase = f"answered {message.answer.id}"
         elif isinstance(message, Written):
-            share = message.done_bytes / max(1, message.total_bytes)
-            self._phase = f"converting weights {share:.0%}"
+            self._convert(message)
         elif isinstance(message, Converted):
             # Only trials tell how long trials take.
             self._phase, self._trial_started = "starting", time.monotonic()
         self.tick()
+
+    def _convert(self, message: Written) -> None:
+        begins = not self._phase.startswith("converting")
+        if begins and not self._out.is_terminal:
+            self.note(f"converting weights, once: {message.total_bytes / 2**20:.0f} MiB …")
+        share = message.done_bytes / max(1, message.total_bytes)
+        self._phase = f"converting weights {share:.0%}"
 
     def note(self, text: str) -> None:
         """Something that the user should know of this trial."""

@@ -69,7 +69,9 @@ def test_a_run_converts_once_and_gives_the_same_answers_without(
     assert [a.token_ids for a in original.answers] == [a.token_ids for a in converted.answers]
     assert len(converted.answers[0].token_ids) == 12
     assert converted.warnings == original.warnings == []
-    assert "Traceback" not in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert said.count("converting weights, once") == 1
+    assert "Traceback" not in said
 
 
 def test_a_cache_that_cannot_be_written_stops_no_question(cache, capfd):
