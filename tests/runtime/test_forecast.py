@@ -1,0 +1,128 @@
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.runtime import forecast as forecasts
+from harness.runtime import (
+    forecast_load,
+    forecast_stored,
+    forecast_work,
+    matrices,
+    model,
+    streaming,
+    synthetic,
+    transform,
+    wkv,
+)
+from harness.runtime.forecast import Conditions, device_key, forecast, weight_bytes
+from harness.runtime.shape import RANDOM_SHAPES, ModelShape
+from harness.runtime.strategy import resolve
+
+SMALL = ModelShape(n_layer=4, n_embd=64, n_vocab=300, dim_ffn=256)
+DEVICES = ("cpu", "cuda", "cuda:1", "mps")
+DTYPES = ("fp32", "fp16", "bf16", "fp32i8", "fp16i8", "bf16i8")
+STAGES = st.tuples(
+    st.sampled_from(DEVICES), st.sampled_from(DTYPES), st.sampled_from(("", " *2", " *1+", " *0+"))
+).map(lambda parts: f"{parts[0]} {parts[1]}{parts[2]}")
+
+
+def seen(strategy, shape=SMALL, **conditions):
+    return forecast(shape, resolve(strategy, shape.n_layer), Conditions(**conditions))
+
+
+@given(st.lists(STAGES, min_size=1, max_size=3).map(" -> ".join))
+def test_every_plan_has_a_forecast_that_adds_up(strategy):
+    plans = resolve(strategy, SMALL.n_layer)
+    found = forecast(SMALL, plans)
+    assert [one.device for one in found.devices] == list(
+        dict.fromkeys(["cpu", *(device_key(plan.device) for plan in plans)])
+    )
+    stored = sum(one.weights + one.scales for one in found.devices)
+    assert stored == sum(weight_bytes(SMALL, plans).values())
+    for one in found.devices:
+        phases = (one.load, one.prefill, one.decode)
+        assert min(n for phase in phases for n in (phase.activations, phase.workspace)) >= 0
+        assert one.peak_bytes >= max(one.stored_bytes, one.load_bytes, one.decode_bytes)
+        assert one.prefill_bytes >= one.decode_bytes
+
+
+@pytest.mark.parametrize("strategy", ["cpu fp32", "cpu bf16i8", "cuda fp16i8 *2 -> cpu fp32"])
+def test_more_rows_and_longer_chunks_never_take_less(strategy):
+    peaks = [
+        seen(strategy, batch=batch, chunk_tokens=tokens).host.peak_bytes
+        for batch, tokens in ((1, 1), (1, 64), (1, 256), (4, 256), (16, 256))
+    ]
+    assert peaks == sorted(peaks)
+    states = [seen(strategy, batch=batch).host.state for batch in (1, 8)]
+    assert states[1] == 8 * states[0]
+
+
+def test_a_slot_more_on_a_device_moves_its_bytes_there():
+    shape = RANDOM_SHAPES["3b"]
+    for n in range(1, shape.n_layer):
+        less, more = (seen(f"cuda fp16 *{m} -> cpu fp32", shape) for m in (n, n + 1))
+        assert more.accelerators[0].peak_bytes > less.accelerators[0].peak_bytes
+        assert more.host.stored_bytes < less.host.stored_bytes
+
+
+def test_a_streamed_slot_lies_on_the_host_and_leaves_two_buffers_and_its_vectors():
+    shape = RANDOM_SHAPES["3b"]
+    stored, streamed = (seen(f"cuda fp16 {count}", shape) for count in ("*33", "*5+"))
+    matrices_of_a_block = 2 * 13 * shape.n_embd**2
+    moved = stored.accelerators[0].stored_bytes - streamed.accelerators[0].stored_bytes
+    assert moved == (33 - 1 - 5) * matrices_of_a_block  # the head is never streamed
+    assert streamed.host.stored_bytes - stored.host.stored_bytes == moved
+    buffers = streamed.accelerators[0].decode.workspace - stored.accelerators[0].decode.workspace
+    assert buffers == 2 * matrices_of_a_block
+
+
+def test_the_published_sizes_fit_the_table_of_the_reference():
+    """On-device GiB of reference A0: fp16 without the embedding, and int8 without its vectors."""
+    table = {"169m": (0.24, 0.12), "430m": (0.71, 0.35), "1b5": (2.63, 1.31), "3b": (5.32, 2.66)}
+    table |= {"7b": (13.39, 6.69), "14b": (25.87, 12.94)}
+    for size, (half, int8) in table.items():
+        shape = RANDOM_SHAPES[size]
+        for strategy, gib in (("cuda fp16", half), ("cuda fp16i8", int8)):
+            weights = seen(strategy, shape).accelerators[0].weights
+            assert weights / 2**30 == pytest.approx(gib, abs=0.02), (size, strategy)
+
+
+def test_a_converted_file_loads_with_less():
+    for strategy in ("cpu fp32i8", "cpu bf16i8", "cuda fp16i8 *2+"):
+        original, converted = (seen(strategy, source=one) for one in ("original", "converted"))
+        assert converted.host.load_bytes < original.host.load_bytes
+        assert converted.host.stored_bytes == original.host.stored_bytes
+
+
+def test_half_on_an_old_cpu_needs_a_matrix_in_float32():
+    new, old = (seen("cpu fp16", half_on_cpu=new).host for new in (True, False))
+    assert old.decode_bytes - new.decode_bytes >= 4 * SMALL.n_vocab * SMALL.n_embd
+
+
+def test_two_names_of_one_device_are_one():
+    names = [one.device for one in seen("cuda fp16 *2 -> cuda:0 fp16i8").devices]
+    assert names == ["cpu", "cuda:0"]
+
+
+def test_the_constants_are_those_of_the_runtime():
+    assert forecasts.CHUNK_TOKENS == model.PREFILL_CHUNK
+    assert forecast_work.WKV_CHUNK == wkv._CHUNK
+    assert forecast_work.TILE_ITEMS == matrices._TILE_ITEMS
+    assert forecast_work.DEVICE_TILE_ITEMS == matrices._DEVICE_TILE_ITEMS
+    assert forecast_load.MOVED_ITEMS == matrices._MOVED_ITEMS
+    assert forecast_load.FOLD_ROWS == transform._FOLD_ROWS
+    assert forecast_load.DRAWN_ITEMS == synthetic._DRAWN_AT_ONCE
+    assert forecast_stored.STREAM_ALIGNMENT == streaming._ALIGNMENT
+    assert forecast_stored.STREAM_BUFFERS == streaming.N_BUFFERS
+
+
+@pytest.mark.parametrize(
+    ("dtype", "file_dtype"), list(itertools.product(("fp32", "bf16"), repeat=2))
+)
+def test_loading_needs_the_placed_model_and_about_one_tensor(dtype, file_dtype):
+    shape = RANDOM_SHAPES["430m"]
+    host = seen(f"cpu {dtype}", shape, file_dtype=file_dtype).host
+    largest = shape.n_vocab * shape.n_embd * 4
+    assert host.stored_bytes < host.load_bytes <= host.stored_bytes + largest + 400 * 2**20
