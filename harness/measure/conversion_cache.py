@@ -169,8 +169,8 @@ class ConvertedCache:
             if sum(one.nbytes for one in leaving) < missing:
                 raise CacheUnusable(
                     f"converted, they need {size(nbytes)}; the cache holds {size(used)} of at most "
-                    f"{size(budget)}, its disk has {size(free)} free, and what else could leave is "
-                    "in use"
+                    f"{size(budget)}, its disk has {size(free)} free, and nothing that is not "
+                    "in use is left to remove"
                 )
             for entry in leaving:
                 _remove(entry.path)
