@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.errors import MissingExtra, Unsupported
-from harness.runtime.checkpoint import read_header
+from harness.runtime.checkpoint import Header, read_header
 from harness.runtime.dtypes import NAMES
 from harness.runtime.effective import EffectiveSlot
+from harness.runtime.strategy import canonical
 
 
 class RwkvEngine:
@@ -30,11 +31,13 @@ class RwkvEngine:
     name = "rwkv"
 
     def open(self, model: ModelSource, strategy: str, *, threads: int) -> RwkvSession:
-        """Load an original `.pth` under `strategy`."""
+        """Load an original `.pth` under `strategy`, or one converted for just that strategy."""
         if str(model.weights).startswith("random:"):
             raise Unsupported("the rwkv engine reads files; random weights are for engine torch")
         if Path(model.weights).suffix != ".pth":
             raise Unsupported(f"the rwkv package reads .pth files only, not {model.weights}")
+        header = read_header(model.weights)
+        _require_its_strategy(header, strategy)
         import torch
 
         torch.set_num_threads(threads)
@@ -44,7 +47,7 @@ class RwkvEngine:
             from rwkv.model import RWKV
         except ImportError as error:
             raise MissingExtra("rwkv", "peers") from error
-        shape = read_header(model.weights).shape
+        shape = header.shape
         path = str(model.weights).removesuffix(".pth")
         with contextlib.redirect_stdout(sys.stderr):  # it prints every tensor as it loads
             loaded = RWKV(model=path, strategy=strategy)
@@ -133,6 +136,15 @@ class RwkvSession:
     def close(self) -> None:
         """Drop the model."""
         del self._model
+
+
+def _require_its_strategy(header: Header, strategy: str) -> None:
+    """The package compares the texts of strategies, and fails without a word where they differ."""
+    if header.converted is not None and header.converted.strategy != canonical(strategy):
+        raise Unsupported(
+            f"{header.path} was converted for '{header.converted.strategy}', and the rwkv package "
+            f"runs it under that strategy only, not under '{strategy}'. Give it the original."
+        )
 
 
 def _require_one_row(ids: Ids) -> None:

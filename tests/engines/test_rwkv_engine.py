@@ -11,6 +11,7 @@ from harness.engines.base import ModelSource
 from harness.engines.rwkv_engine import RwkvEngine
 from harness.errors import CheckpointError, MissingExtra, Unsupported
 from harness.runtime import load_model
+from harness.runtime.convert import convert
 from tests.runtime.conftest import Case, random_tensors
 
 CASE = Case(3, 32, 80, torch.float32)
@@ -77,6 +78,16 @@ def test_a_hostile_file_never_reaches_the_package(tmp_path, monkeypatch):
     model = ModelSource(weights=tmp_path / "evil.pth")
     with pytest.raises(CheckpointError):
         RwkvEngine().open(model, "cpu fp32", threads=1)
+
+
+def test_a_converted_file_runs_under_its_own_strategy_only(weights, opened, tmp_path):
+    path = tmp_path / "converted.pth"
+    convert(weights(CASE), path, "cpu fp32i8 *20", form="pth")
+    session = RwkvEngine().open(ModelSource(weights=path), "cpu fp32i8 *20", threads=1)
+    from_original = opened(strategy="cpu fp32i8 *20")
+    assert np.array_equal(session.prefill(IDS, None)[0], from_original.prefill(IDS, None)[0])
+    with pytest.raises(Unsupported, match="'cpu fp32i8 \\*20', and the rwkv package"):
+        RwkvEngine().open(ModelSource(weights=path), "cpu fp32i8", threads=1)
 
 
 @pytest.mark.parametrize("rows", [0, 2])

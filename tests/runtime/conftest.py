@@ -11,6 +11,7 @@ import torch
 # Read by the official package when it is imported: without TorchScript it starts in no time.
 os.environ.setdefault("RWKV_JIT_ON", "0")
 os.environ.setdefault("RWKV_CUDA_ON", "0")
+os.environ.pop("RWKV_RESCALE_LAYER", None)
 
 from harness.runtime import load_model
 from harness.runtime.devices import DeviceMap
