@@ -11,7 +11,8 @@ from harness.plan.plan import Plan
 def plan_document(planned: Plan) -> dict[str, Any]:
     """The cells in the order of the study, the trials in the order of the run, what is missing.
 
-    Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen.
+    Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, `bytes` of a missing
+    file null where no lock knows them.
     """
     return {
         "study": planned.study,
@@ -42,6 +43,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                 "models": list(file.models),
                 "path": str(file.path),
                 "source": file.source,
+                "bytes": file.size,
                 "how": file.how,
             }
             for file in planned.missing

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import DownloadError, SourceError
+from harness.sources.atomic import hidden
 from harness.sources.exclusive import exclusively
 from harness.sources.hashes import file_sha256
 from harness.sources.paths import is_file, real
@@ -73,7 +74,7 @@ def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to 
                 return Arrival(path=target, sha256=sha256, size=size, fresh=False)
             if not may_replace:
                 raise SourceError(f"{target}: {wrong}")
-        part = target.with_name(f".{target.name[:150]}.{tag}.part")
+        part = hidden(target, f".{tag}.part")
         kept_etag = part.with_name(f"{part.name}.etag")
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def git_sha1(path: Path) -> str:
 def copy_into(path: Path, target: Path, watch: Watch) -> None:
     """Have the content of `path` at `target` too: by a hard link, else by a copy."""
     watch.begin("Copying", path.name, path.stat().st_size)
-    part = target.with_name(f".{target.name[:150]}.{os.getpid()}.part")
+    part = hidden(target, f".{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):

@@ -7,13 +7,15 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+_LONGEST = 150  # bytes, of the 255 that a name may have
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, sync it, and rename it; its folder must exist.
 
     Raises `OSError`; what was at `path` before is then still there, and nothing else.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}-", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{hidden(path).name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -25,6 +27,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         with suppress(OSError):
             Path(name).unlink()
         raise
+
+
+def hidden(path: Path, ending: str = "") -> Path:
+    """A hidden name beside `path` that tells whose it is, and is not too long."""
+    short = path.name.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore")
+    return path.with_name(f".{short}{ending}")
 
 
 def _umask() -> int:

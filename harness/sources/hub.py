@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from harness.errors import DownloadError, MissingExtra
 from harness.sources.hub_cache import hub_cache
 from harness.sources.reference import HubFile, endpoint
 
+_HASH = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
@@ -48,7 +50,8 @@ def ask_hub(file: HubFile, revision: str | None = None) -> HubVersion:
         headers = dict(library.utils.build_hf_headers(token=token))
     except Exception as error:  # the library, and those below it, raise what they like
         raise _in_words(error, at) from error
-    if not version.commit_hash or not version.etag:
+    # Both become names of files: what is none of a hub's must not lead elsewhere.
+    if not all(_HASH.fullmatch(said or "") for said in (version.commit_hash, version.etag)):
         raise DownloadError(
             f"{at.shown}: {endpoint()} answered, but not as a hub does. A proxy or login page may "
             "stand in between."
@@ -126,11 +129,21 @@ def _in_words(error: Exception, file: HubFile) -> DownloadError:
         return DownloadError(f"{file.shown}: {endpoint()} answered HTTP {status}. Try again later.")
     if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
         return DownloadError(f"{error.filename}: {error.strerror}.")
-    what = str(error).strip().splitlines()[0] if str(error).strip() else kind
     return DownloadError(
-        f"{file.shown}: {endpoint()} cannot be reached ({what[:200]}). Check the network; "
+        f"{file.shown}: {endpoint()} cannot be reached ({_innermost(error)}). Check the network; "
         "HF_ENDPOINT names another hub."
     )
+
+
+def _innermost(error: BaseException) -> str:
+    """What the system said, below all the wrappings of the libraries."""
+    words = ""
+    below: BaseException | None = error
+    while below is not None:
+        words = getattr(below, "strerror", None) or words
+        below = below.__cause__ or below.__context__
+    lines = str(error).strip().splitlines()
+    return words or (lines[0][:200] if lines else type(error).__name__)
 
 
 def _closed(file: HubFile, kind: str, status: int | None) -> str:

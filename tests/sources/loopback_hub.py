@@ -19,6 +19,7 @@ class Hub:
         self.files = {}  # (repo, path) -> content
         self.plain = {}  # path -> content, as from any other server
         self.commit = "c" * 40
+        self.commits = {}  # what files each commit had
         self.small = set()  # paths that are no LFS files
         self.token = None  # what is asked for
         self.breaks = []  # after how many bytes each of the next answers breaks off
@@ -46,6 +47,7 @@ class Hub:
         """Add a file; another content makes another commit."""
         self.files[repo, path] = content
         self.commit = hashlib.sha1(self.commit.encode() + content).hexdigest()
+        self.commits[self.commit] = dict(self.files)
         return f"hf://{repo}/{path}"
 
     def sent(self, method="GET"):
@@ -64,17 +66,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.answer(body=True)
 
     def answer(self, *, body):
-        self.server.hub.requests.append((self.command, self.path, dict(self.headers)))
+        hub = self.server.hub
+        hub.requests.append((self.command, self.path, dict(self.headers)))
         path = unquote(urlsplit(self.path).path)
-        if self.server.hub.html:
+        if hub.html:
             self.reply(200, {"Content-Type": "text/html"}, b"<html>Log in</html>" * body)
         elif path.startswith("/api/"):
             self.list_files(path)
         elif path.startswith("/cdn/"):
             wanted = path.removeprefix("/cdn/")
-            self.send(next(c for c in self.server.hub.files.values() if sha256(c) == wanted), body)
-        elif path in self.server.hub.plain:
-            self.send(self.server.hub.plain[path], body)
+            contents = {sha256(c): c for of in hub.commits.values() for c in of.values()}
+            self.send(contents[wanted], body)
+        elif path in hub.plain:
+            self.send(hub.plain[path], body)
         elif "/resolve/" in path:
             self.resolve(path, body)
         else:
@@ -94,30 +98,29 @@ class _Handler(BaseHTTPRequestHandler):
         self.reply(200, {"Content-Type": "application/json"}, json.dumps(document).encode())
 
     def resolve(self, path, body):
+        hub = self.server.hub
         repo, _, rest = path.lstrip("/").partition("/resolve/")
         revision, _, name = rest.partition("/")
-        repos = {known for known, _ in self.server.hub.files}
-        if (
-            self.server.hub.token
-            and self.headers.get("Authorization") != f"Bearer {self.server.hub.token}"
-        ):
+        commit = hub.commit if revision == "main" else revision
+        files = hub.commits.get(commit, {})
+        if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
             self.reply(401, {"X-Error-Code": "GatedRepo"}, b"")
-        elif repo not in repos:
+        elif repo not in {known for known, _ in hub.files}:
             self.reply(404, {"X-Error-Code": "RepoNotFound"}, b"")
-        elif revision not in ("main", self.server.hub.commit):
+        elif not files:
             self.reply(404, {"X-Error-Code": "RevisionNotFound"}, b"")
-        elif (repo, name) not in self.server.hub.files:
+        elif (repo, name) not in files:
             self.reply(404, {"X-Error-Code": "EntryNotFound"}, b"")
         else:
-            self.file(name, self.server.hub.files[repo, name], body)
+            self.file(name, files[repo, name], commit, body)
 
-    def file(self, name, content, body):
+    def file(self, name, content, commit, body):
         if name in self.server.hub.small:
             blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            self.send(content, body, {"ETag": f'"{blob}"', "X-Repo-Commit": self.server.hub.commit})
+            self.send(content, body, {"ETag": f'"{blob}"', "X-Repo-Commit": commit})
             return
         headers = {
-            "X-Repo-Commit": self.server.hub.commit,
+            "X-Repo-Commit": commit,
             "X-Linked-Etag": f'"{sha256(content)}"',
             "X-Linked-Size": str(len(content)),
             "Location": f"{self.server.hub.cdn}/cdn/{sha256(content)}",

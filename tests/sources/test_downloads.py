@@ -49,6 +49,13 @@ def test_a_whole_file_lies_in_its_place(url, heard, home):
     assert files_below(home / "cache/downloads") == ["w 98%.pth"]
 
 
+def test_a_name_as_long_as_a_file_system_takes(hub, heard):
+    name = "ü" * 125 + ".pth"
+    hub.plain[f"/{name}"] = CONTENT
+    pulled = pull(find(f"{hub.url}/{'%C3%BC' * 125}.pth"), heard)
+    assert pulled.path.name == name
+
+
 def test_what_is_there_is_not_fetched_again(url, hub, heard):
     pull(find(url), heard)
     asked = len(hub.requests)

@@ -136,23 +136,43 @@ def test_a_gated_repository_wants_a_token(harness, weights, hub):
     assert "cdn" not in told
 
 
-def test_a_later_change_is_refused_until_it_is_wanted(harness, weights, study, hub, checkpoint):
-    text, _ = weights
+def test_the_lock_holds_a_study_to_what_it_was_used_with(harness, weights, study, hub, checkpoint):
+    text, content = weights
     path = study({"weights": text})
     harness("pull", path)
-    before = lock_path(path).read_bytes()
+    before, commit = lock_path(path).read_bytes(), hub.commit
     other = checkpoint(random=1)
     hub.put(NAME, other)
-    find(text).path.resolve().unlink()
 
+    # Another program has fetched the new one meanwhile, and the old one is gone.
+    find(text).path.resolve().unlink()
+    harness("pull", text)
+    assert find(text).path.read_bytes() == other
+    harness("pull", path)
+    assert find(text, lock=read_lock(path)).path.read_bytes() == content
+
+    del hub.commits[commit]
+    find(text, lock=read_lock(path)).path.resolve().unlink()
     refused = harness("pull", path, code=4)
+    assert "no revision" in refused.stderr
     assert "pull STUDY --update" in refused.stderr
     assert lock_path(path).read_bytes() == before
-    assert find(text).path is None
 
     harness("pull", path, "--update")
     assert read_lock(path)[text].sha256 == sha256(other)
-    assert find(text).path.read_bytes() == other
+
+
+def test_a_damaged_file_of_the_cache_is_noticed_and_replaced(harness, weights, study):
+    text, content = weights
+    path = study({"weights": text})
+    harness("pull", path)
+    blob = find(text).path.resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(content[:-1] + b"?")
+    refused = harness("run", path, code=2)
+    assert "it is damaged. Get it again" in refused.stderr
+    harness("pull", path)
+    assert find(text).path.read_bytes() == content
 
 
 def test_a_hash_of_the_study_is_held_before_anything_is_fetched(harness, weights, study, hub):
