@@ -164,7 +164,6 @@ def test_matrices_without_a_range_are_nan_only_where_the_official_package_quanti
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("memory")
 @pytest.mark.parametrize("strategy", ["cuda fp16i8 *8 -> cpu fp32", "cpu bf16i8"])
 def test_a_model_of_a_published_size_is_converted_to_the_same_bits(strategy, monkeypatch, tmp_path):
     rwkv_model = pytest.importorskip("rwkv.model")
