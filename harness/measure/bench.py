@@ -35,7 +35,10 @@ def identify_models(
 
 
 def locked_sources(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[str, Locked]:
-    """What the study's lock should say of files that came from a hub or server, and does not."""
+    """What the study's lock should say of files that came from a hub or server, and does not.
+
+    A file that was put in its place by hand says nothing of what its source has.
+    """
     files: dict[str, Locked] = {}
     for name, identity in models.items():
         of_model = loaded.files[name]
@@ -43,11 +46,11 @@ def locked_sources(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dic
             (of_model.found, identity.weights_sha256),
             (of_model.found_tokenizer, identity.tokenizer_sha256),
         ):
-            if found and found.path and found.remote and not found.locked and sha256:
-                size = found.path.stat().st_size
-                files[found.remote.shown] = Locked(
-                    sha256=sha256, size=size, revision=known_revision(found)
-                )
+            if found is None or not found.is_remotes or found.locked or sha256 is None:
+                continue
+            if found.path is not None and found.remote is not None:
+                size, revision = found.path.stat().st_size, known_revision(found)
+                files[found.remote.shown] = Locked(sha256=sha256, size=size, revision=revision)
     return files
 
 

@@ -45,6 +45,7 @@ class Found:
     place: str = "path"  # path, shipped, $HARNESS_MODELS, models.yaml, ./models, hub cache, …
     random: str | None = None  # `random:SIZE`
     remote: Remote | None = None  # where it can be had
+    is_remotes: bool = False  # the file is known to have come from there
     target: Path | None = None  # where it is to lie, if that was said
     sha256: str | None = None  # what its content must have, as the user says
     locked: Locked | None = None  # what its content had when it was first used
@@ -151,14 +152,14 @@ def _of_remote(asked: _Question, remote: Remote) -> Found:
     if isinstance(remote, UrlFile):
         path = download_path(remote)
         if is_file(path):
-            return replace(found, path=path, place=DOWNLOADS)
+            return replace(found, path=path, place=DOWNLOADS, is_remotes=True)
     else:
         for revision in (locked.revision if locked else None, None):
             cached_path = cached(remote, revision)
             blob = None if cached_path is None else blob_sha256(cached_path)
             wanted = found.expected_sha256
             if cached_path is not None and (None in (blob, wanted) or blob == wanted):
-                return replace(found, path=cached_path, place=HUB_CACHE)
+                return replace(found, path=cached_path, place=HUB_CACHE, is_remotes=True)
     command = f"python -m harness pull {shlex.quote(found.text)}"
     return replace(found, missing=f"is not here yet. Get it: {command}")
 
@@ -187,7 +188,9 @@ def _of_path_or_name(asked: _Question) -> Found:
     if is_name:
         named = _of_name(asked)
         if named is not None:
-            return named if named.remote else replace(named, remote=remote, locked=locked)
+            if remote is None or remote == named.remote:
+                return named
+            return replace(named, remote=remote, locked=locked, is_remotes=False)
     if remote is not None and is_name and path.suffix not in SUFFIXES[asked.kind]:
         return _of_remote(asked, remote)
     missing = f"there is no file {path}"
@@ -225,7 +228,13 @@ def _of_name(asked: _Question) -> Found | None:
 
 def _of_candidate(asked: _Question, hit: Candidate) -> Found:
     locked = None if hit.remote is None else asked.lock.get(hit.remote.shown)
-    return asked.answer(path=hit.path, place=hit.place, remote=hit.remote, locked=locked)
+    return asked.answer(
+        path=hit.path,
+        place=hit.place,
+        remote=hit.remote,
+        is_remotes=hit.remote is not None,
+        locked=locked,
+    )
 
 
 def _of_entry(asked: _Question, entry: Entry) -> Found:

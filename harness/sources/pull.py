@@ -73,7 +73,7 @@ def _present(found: Found, path: Path, watch: Watch) -> Pulled | None:
     if wrong:
         raise SourceError(f"{path}: {wrong}")
     locked = found.locked
-    if locked is None and found.remote is not None:
+    if locked is None and found.is_remotes:  # of a file put there by hand nothing is known
         locked = Locked(sha256=sha256, size=size, revision=known_revision(found))
     return Pulled(path=path, sha256=sha256, size=size, fresh=False, locked=locked)
 

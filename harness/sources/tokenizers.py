@@ -36,8 +36,10 @@ def find_tokenizer(
     source = None if published.url is None else find(published.url, kind="tokenizer", lock=lock)
     remote = None if source is None else source.remote
     for place, path in _places(published.names, weights, installed):
+        if source is not None and source.path == path:
+            return source
         if is_file(path):
-            return Found(text=path.name, kind="tokenizer", path=path, place=place, remote=None)
+            return Found(text=path.name, kind="tokenizer", path=path, place=place)
     if source is None or remote is None:
         missing = f"no file {' or '.join(published.names)} beside the weights or where models are"
         return Found(text=published.names[0], kind="tokenizer", missing=missing)

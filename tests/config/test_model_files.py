@@ -11,6 +11,7 @@ from harness.language.discover import PILE_VOCAB
 from harness.runtime.shape import ModelShape, original_tensors
 from harness.sources import Locked, find
 from harness.sources.lock import lock_path, write_lock
+from harness.sources.places import download_path
 
 TOKENIZER = "    tokenizer: models/tokenizer.json\n"
 
@@ -72,6 +73,17 @@ def test_a_tokenizer_where_models_are_is_found_too(load, weights, tmp_path, monk
     mine.touch()
     monkeypatch.setenv("HARNESS_MODELS", str(mine.parent))
     assert load((TOKENIZER, "")).files["tiny"].tokenizer == mine
+
+
+def test_a_tokenizer_that_was_pulled_is_held_to_the_lock(load, weights, tmp_path):
+    weights(PILE_VOCAB)
+    remote = load((TOKENIZER, "")).files["tiny"].found_tokenizer.remote
+    locked = Locked(sha256="1" * 64, size=7)
+    write_lock(tmp_path / "study.yaml", {remote.shown: locked})
+    download_path(remote).parent.mkdir(parents=True)
+    download_path(remote).touch()
+    found = load((TOKENIZER, "")).files["tiny"].found_tokenizer
+    assert (found.path, found.locked) == (download_path(remote), locked)
 
 
 def test_what_cannot_be_known_yet_is_no_error(load, weights):

@@ -13,8 +13,9 @@ from harness.measure.identity import identify_model, record_key
 from harness.plan.cell import Cell
 from harness.records.record import SlotRecord
 from harness.runtime.strategy import resolve
-from harness.sources import Locked
+from harness.sources import Locked, parse_remote
 from harness.sources.lock import write_lock
+from harness.sources.places import download_path
 
 N_LAYER = 13
 STUDY = {
@@ -219,12 +220,25 @@ def test_content_that_is_not_what_the_lock_says_is_refused(world, tmp_path):
         world(source)
 
 
-def test_what_a_lock_should_say_is_known_after_hashing(world, tmp_path):
+def test_what_a_lock_should_say_is_known_after_hashing(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    url = "https://example.org/w.pth"
+    downloaded = download_path(parse_remote(url))
+    downloaded.parent.mkdir(parents=True)
+    downloaded.write_bytes(b"weights")
+    world(("models.m.weights", url))
+
+    def to_be_locked():
+        loaded = load_study(tmp_path / "study.yaml")
+        return locked_sources(loaded, {"m": identify_model(loaded, "m")})
+
+    right = Locked(sha256=hashlib.sha256(b"weights").hexdigest(), size=7)
+    assert to_be_locked() == {url: right}
+    write_lock(tmp_path / "study.yaml", {url: right})
+    assert to_be_locked() == {}
+
+
+def test_a_file_put_there_by_hand_says_nothing_of_its_source(world, tmp_path):
     world(("models.m.source", "https://example.org/w.pth"))
-    loaded = load_study(tmp_path / "study.yaml")
-    found = locked_sources(loaded, {"m": identify_model(loaded, "m")})
-    right = hashlib.sha256(b"weights").hexdigest()
-    assert found == {"https://example.org/w.pth": Locked(sha256=right, size=7)}
-    write_lock(tmp_path / "study.yaml", found)
     loaded = load_study(tmp_path / "study.yaml")
     assert locked_sources(loaded, {"m": identify_model(loaded, "m")}) == {}

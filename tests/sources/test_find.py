@@ -188,6 +188,16 @@ def test_a_name_with_a_source_lies_where_the_source_is_kept(home):
     assert find("raven-3b", source=source).path == path
 
 
+def test_a_file_of_that_name_from_elsewhere_is_not_what_the_source_had(home):
+    source = "hf://owner/repo/w.pth"
+    touch("models/mine.pth")
+    by_hand = find("mine", source=source)
+    assert (by_hand.remote.shown, by_hand.is_remotes) == (source, False)
+    in_hub_cache(home, "w.pth")
+    assert find("w", source=source).is_remotes
+    assert not find("w", source="hf://another/repo/w.pth").is_remotes
+
+
 # -- hubs and servers --------------------------------------------------------------------------
 
 
