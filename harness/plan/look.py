@@ -15,7 +15,7 @@ from harness.config.load import LoadedStudy
 from harness.errors import CheckpointError, TokenizerError
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
-from harness.runtime.checkpoint import read_header
+from harness.runtime.checkpoint import Header, read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 from harness.sources.random_weights import RANDOM
 
@@ -30,12 +30,14 @@ class Surroundings:
     packages: frozenset[str]  # of those that engines need, the installed ones
     # By model that answers questions: why its tokenizer is none.
     no_tokenizer: Mapping[str, str] = field(default_factory=dict)
+    converted: Mapping[str, Header] = field(default_factory=dict)  # by model; for one strategy only
 
 
 def look(loaded: LoadedStudy) -> Surroundings:
     """Read the headers of the weights that are there, and see which packages are."""
     shapes: dict[str, ModelShape] = {}
     unreadable: dict[str, str] = {}
+    converted: dict[str, Header] = {}
     scripted = _scripted(loaded)
     for name, model in loaded.files.items():
         weights = model.weights
@@ -45,7 +47,10 @@ def look(loaded: LoadedStudy) -> Surroundings:
             shapes[name] = RANDOM_SHAPES[weights.removeprefix(RANDOM)]
         elif why_absent(weights) is None:
             try:
-                shapes[name] = read_header(weights).shape
+                header = read_header(weights)
+                shapes[name] = header.shape
+                if header.converted is not None:
+                    converted[name] = header
             except CheckpointError as error:
                 unreadable[name] = str(error)
     needed = {needs.package for needs in ENGINES.values() if needs is not None}
@@ -55,6 +60,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
         missing=missing_files(loaded),
         packages=frozenset(package for package in needed if find_spec(package) is not None),
         no_tokenizer=_no_tokenizer(loaded),
+        converted=converted,
     )
 
 

@@ -135,6 +135,10 @@ def _reasons(
         return
     if cell.model in seen.unreadable:
         yield seen.unreadable[cell.model]
+    if cell.model in seen.converted:
+        why = seen.converted[cell.model].why_unfit(cell.strategy)
+        if why is not None:
+            yield why
     absent = _absent(slots, machine)
     if absent:
         yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"

@@ -9,6 +9,7 @@ from harness.plan.document import plan_document
 from harness.plan.look import look
 from harness.plan.matrix import cells
 from harness.plan.plan import plan
+from harness.runtime import convert_model
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
@@ -299,3 +300,15 @@ def test_document_has_every_cell_and_trial(load, machine_with):
     ]
     assert len(document["order"]) == planned.n_trials
     assert document["cells"][0]["skip_reason"] is None
+
+
+def test_a_converted_file_runs_the_strategies_it_was_made_for(load, machine_with, study_folder):
+    mixed = "cpu fp32i8 *2 -> cpu fp32"
+    convert_model(study_folder / "tiny.safetensors", study_folder / "mixed.safetensors", mixed)
+    planned = plan(
+        load(("weights: tiny.safetensors", "weights: mixed.safetensors")), machine_with()
+    )
+    why = {one.cell.strategy: one.skip_reason for one in planned.cells if one.cell.model == "tiny"}
+    assert why[mixed] is None
+    assert "slots 0-1 hold fp32i8, not fp32" in why["cpu fp32"]
+    assert "harness convert --in" in why["cpu fp32"]
