@@ -89,6 +89,7 @@ class PullJob:
         """Pull one model and the tokenizer that goes with it."""
         from harness.config.model_files import tokenizer_of
         from harness.sources import find
+        from harness.sources.places import SUFFIXES
 
         try:
             found = find(name)
@@ -96,7 +97,7 @@ class PullJob:
             self._failed.append(error)
             return
         pulled = self._pull(found.text, found)
-        if pulled is None:
+        if pulled is None or pulled.path.suffix in SUFFIXES["tokenizer"]:
             return
         tokenizer, why = tokenizer_of(replace(found, path=pulled.path))
         if tokenizer is not None and (tokenizer.remote is not None or tokenizer.path is not None):
@@ -191,4 +192,6 @@ def _short(path: Path) -> str:
 def _next(studies: list[str], names: tuple[str, ...]) -> str:
     if studies:
         return f"python -m harness run {shlex.quote(studies[0])}"
+    if names[0].endswith((".json", ".txt")):  # a tokenizer by itself
+        return "python -m harness models"
     return f'python -m harness ask --model {shlex.quote(names[0])} "What is RWKV?"'

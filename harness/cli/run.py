@@ -89,11 +89,11 @@ def command(
         return EXIT_NOTHING_MEASURED
 
     from harness.cli.pull import record_lock
-    from harness.measure.bench import identify_models, locked_sources
+    from harness.measure.bench import locked_sources
     from harness.measure.schedule import n_left
     from harness.records.store import RecordStore
 
-    models = identify_models(loaded, lambda model: out.print(f"Reading {model} …", markup=False))
+    models = _identify(loaded)
     record_lock(loaded, locked_sources(loaded, models))
     folder = _choose_run(
         results / (label or machine.label), loaded, planned, models, fresh=fresh, resume=resume
@@ -115,6 +115,17 @@ def command(
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     return 0 if left == 0 else _exit_code(store, planned)
+
+
+def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
+    from harness.cli.pull_display import PullDisplay
+    from harness.measure.bench import identify_models
+
+    display = PullDisplay(console(stderr=True))
+    with display.shown():
+        return identify_models(
+            loaded, lambda model: display.begin("Reading", model, None), display.move
+        )
 
 
 def _pull(study: str, *, as_json: bool) -> None:

@@ -20,9 +20,13 @@ from harness.sources.verify import known_revision
 
 
 def identify_models(
-    loaded: LoadedStudy, on_model: Callable[[str], None]
+    loaded: LoadedStudy,
+    on_model: Callable[[str], None],
+    on_bytes: Callable[[int, int], None] | None = None,
 ) -> dict[str, ModelIdentity]:
-    """Hash the files of every model of the study; `on_model` hears of each before it is read.
+    """Hash the files of every model of the study.
+
+    `on_model` hears of each before it is read, `on_bytes` how many bytes of how many are done.
 
     Of every one, also where this time only a part of the study is run: it is the same run. Raises
     `SourceError` for content that is not what the study or its lock says.
@@ -30,7 +34,7 @@ def identify_models(
     identities = {}
     for model in loaded.study.models:
         on_model(model)
-        identities[model] = identify_model(loaded, model)
+        identities[model] = identify_model(loaded, model, on_bytes)
     return identities
 
 

@@ -18,6 +18,7 @@ from harness.plan.cell import Cell
 from harness.records.record import Key, SlotRecord
 from harness.runtime.strategy import LayerPlan, rescale_layer
 from harness.sources import Found, file_sha256
+from harness.sources.hashes import OnBytes
 from harness.sources.verify import why_damaged, why_wrong
 
 
@@ -29,15 +30,18 @@ class ModelIdentity:
     tokenizer_sha256: str | None
 
 
-def identify_model(loaded: LoadedStudy, model: str) -> ModelIdentity:
+def identify_model(
+    loaded: LoadedStudy, model: str, on_bytes: OnBytes | None = None
+) -> ModelIdentity:
     """Hash a model's files, and hold them to what the study and its lock say.
 
-    Reads all of weights that were not hashed before: a minute for 28 GB from a fast disk. Raises
-    `SourceError` for content that is not what it is said to be.
+    Reads all of weights that were not hashed before, a minute for 28 GB from a fast disk;
+    `on_bytes` hears how far that is. Raises `SourceError` for content that is not what it is said
+    to be.
     """
     files = loaded.files[model]
     return ModelIdentity(
-        weights_sha256=_weights_sha256(files, loaded.study.models[model].seed),
+        weights_sha256=_weights_sha256(files, loaded.study.models[model].seed, on_bytes),
         tokenizer_sha256=(
             None
             if files.tokenizer is None or files.found_tokenizer is None
@@ -90,16 +94,16 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _weights_sha256(files: ModelFiles, seed: int) -> str | None:
+def _weights_sha256(files: ModelFiles, seed: int, on_bytes: OnBytes | None) -> str | None:
     if isinstance(files.weights, str):  # random:SIZE is what it is made from
         return _hash([files.weights, seed])
-    return _file_sha256(files.weights, files.found)
+    return _file_sha256(files.weights, files.found, on_bytes)
 
 
-def _file_sha256(path: Path, found: Found) -> str | None:
+def _file_sha256(path: Path, found: Found, on_bytes: OnBytes | None = None) -> str | None:
     if not path.is_file():
         return None
-    sha256 = file_sha256(path)
+    sha256 = file_sha256(path, on_bytes)
     wrong = why_damaged(path, sha256) or why_wrong(found, sha256)
     if wrong:
         raise SourceError(f"{path}: {wrong}")

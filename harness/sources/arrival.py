@@ -67,7 +67,7 @@ def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to 
     """
     with exclusively(target, lambda: watch.begin("Waiting for another pull of", name, None)):
         if is_file(target) and not renew:
-            sha256 = hash_of(target, watch)
+            sha256 = hash_of(target, watch, name)
             wrong = check(target, sha256)
             if wrong is None:
                 size = target.stat().st_size
@@ -96,9 +96,9 @@ def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to 
         return Arrival(path=target, sha256=sha256, size=size, fresh=True, etag=fetched.etag)
 
 
-def hash_of(path: Path, watch: Watch) -> str:
-    """The file's sha256; says so."""
-    watch.begin("Checking", path.name, path.stat().st_size)
+def hash_of(path: Path, watch: Watch, name: str | None = None) -> str:
+    """The file's sha256; says so, by another name if the path is one of the hub's."""
+    watch.begin("Checking", name or path.name, path.stat().st_size)
     return file_sha256(path, watch.move)
 
 

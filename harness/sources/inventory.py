@@ -44,7 +44,7 @@ class Stored:
     @property
     def is_converted(self) -> bool:
         """Whether the file holds tensors as a strategy stores them."""
-        return getattr(self.header, "converted", None) is not None
+        return self.header is not None and self.header.converted is not None
 
 
 def inventory() -> tuple[Stored, ...]:
