@@ -226,6 +226,15 @@ def test_run_offers_to_pull_and_does_it(harness, weights, study):
     assert "no device cuda:99" in done.stderr
 
 
+def test_ask_takes_the_same_names_and_says_how_to_get_them(harness, weights, hub):
+    refused = harness("ask", "hi", "--model", weights[0], code=2)
+    assert f"Get it: python -m harness pull {weights[0]}\n" in refused.stderr
+    harness("pull", weights[0])
+    refused = harness("ask", "hi", "--model", "tiny-eng98%", code=2)
+    assert "no tokenizer is known for a vocabulary of 64" in refused.stderr
+    assert "--tokenizer FILE" in refused.stderr
+
+
 def test_models_lists_what_is_there(harness, weights, home, checkpoint, settings):
     folder = home / "work/models"
     folder.mkdir()
