@@ -57,7 +57,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    r"""Convert weights to the tensors that a strategy needs: cast, quantised, rescaled.
+    """Convert weights to the tensors that a strategy needs: cast, quantised, rescaled.
 
     Works tensor by tensor, so that memory does not grow with the model, and needs no device that
     the strategy names. The file serves every strategy that needs the same stored tensors, on
@@ -65,15 +65,17 @@ def command(
 
     \b
     harness convert --in A.pth --out B --strategy "cuda fp16i8 *20 -> cpu fp32"
-    """
+    """  # noqa: D301 - the character that click reads as "do not wrap", not a backslash
     from harness.runtime import convert_model
     from harness.runtime.strategy import parse
     from harness.sources import file_sha256, find
 
     if strategy is not None:
         parse(strategy)
+    if out.is_dir():
+        raise BadInput(f"--out {out} is a folder. Name a file.")
     form = _form(out, form)
-    if out.suffix not in _SUFFIXES:
+    if out.suffix.lower() not in _SUFFIXES:
         out = out.with_name(f"{out.name}.{form}")
     found = find(source, base=Path())
     weights: Path | str = found.random or found.need()
@@ -100,7 +102,7 @@ def command(
 
 def _form(out: Path, form: Form | None) -> Form:
     """The format asked for, which the file's name must not contradict."""
-    named = _SUFFIXES.get(out.suffix)
+    named = _SUFFIXES.get(out.suffix.lower())
     if form is None:
         return "pth" if named == "pth" else "safetensors"
     if named not in (None, form):
