@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
         free = shutil.disk_usage(out.parent).free
         if free < n_bytes:
             raise HarnessError(
-                f"{out} needs {n_bytes / 2**30:.2f} GiB, and its disk has {free / 2**30:.2f} GiB "
+                f"{out} needs {n_bytes / 2**20:,.1f} MiB, and its disk has {free / 2**20:,.1f} MiB "
                 "free. Make room, or write it elsewhere."
             )
         with partial.open("wb") as file:
@@ -35,4 +36,5 @@ def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
     except OSError as error:
         raise HarnessError(f"{out} cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that could not be written at all
+            partial.unlink(missing_ok=True)

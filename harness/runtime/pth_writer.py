@@ -68,6 +68,13 @@ class _Pickler(pickle.Pickler):
         return "storage", _STORAGES[obj.form.dtype], obj.key, "cpu", prod(obj.form.shape)
 
 
+class _Zip(zipfile.ZipFile):
+    """A zip that is thrown away with its file, unless it was closed."""
+
+    def __del__(self) -> None:
+        """Not to be closed now: after an error, the file is closed already."""
+
+
 class PthWriter:
     """Takes the tensors in the order in which they were announced.
 
@@ -82,7 +89,7 @@ class PthWriter:
         extras: Mapping[str, str | int],
         transposed: frozenset[str] = frozenset(),
     ) -> None:
-        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
+        self._zip = _Zip(file, "w", zipfile.ZIP_STORED, allowZip64=True)
         self._storages = {
             name: _Storage(str(i), form) for i, (name, form) in enumerate(tensors.items())
         }
