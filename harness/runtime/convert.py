@@ -85,8 +85,13 @@ def convert(  # noqa: PLR0913 - each is a choice of the user's, and all have nam
     header = None if parse_random(str(weights)) is not None else read_header(weights)
     if strategy is None:
         if header is None or header.converted is None:
-            raise BadInput(f"{weights} is not a converted file, so a strategy is needed")
+            raise BadInput(
+                f"{weights} is not a converted file, so a strategy is needed: --strategy "
+                "'cpu fp32i8', say"
+            )
         strategy = header.converted.strategy
+    if fold is not None and header is not None and header.converted is not None:
+        _check_fold(header.path, header.converted.plan.fold, fold)
     if fold is None:
         fold = "file" if form == "pth" else "float32"
     _check_target(header, out)
@@ -191,6 +196,14 @@ def _opened(weights: str | Path, strategy: str, fold: Fold, seed: int) -> Iterat
         yield stored
     finally:
         stored.close()
+
+
+def _check_fold(path: Path, have: Fold, want: Fold) -> None:
+    if have != want:
+        raise BadInput(
+            f"{path} is a converted file whose ln0 was folded in {have}, not in {want}, and that "
+            "cannot be undone. Convert the original, or leave --fold out."
+        )
 
 
 def _check_target(header: Header | None, out: Path) -> None:

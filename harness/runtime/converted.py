@@ -21,7 +21,6 @@ from harness.errors import CheckpointError, StrategyError
 from harness.runtime.shape import ModelShape
 from harness.runtime.stored import (
     FOLDS,
-    SCALES,
     Fold,
     SlotFormat,
     StoredPlan,
@@ -31,7 +30,7 @@ from harness.runtime.stored import (
     stored_tensors,
 )
 from harness.runtime.tensor_info import TensorInfo
-from harness.runtime.validate import other_model
+from harness.runtime.validate import fits, other_model
 
 Layout = Literal["harness", "official"]
 METADATA_KEY = "rwkv_harness_converted"
@@ -87,7 +86,7 @@ def read_converted(
         )
         raise CheckpointError(f"{path}: says it was converted for '{strategy}', but {wrong}")
     _check_tensors(path, tensors, shape, plan, layout)
-    digest = extras.get("source_sha256") if layout == "harness" else None
+    digest = _source_sha256(path, extras) if layout == "harness" else None
     return shape, Converted(layout=layout, strategy=strategy, plan=plan, source_sha256=digest)
 
 
@@ -122,6 +121,16 @@ def _read_ours(path: Path, extras: Mapping[str, Any]) -> tuple[int, Fold]:
             "Convert it again."
         )
     return int(rescale), "file" if fold == "file" else "float32"
+
+
+def _source_sha256(path: Path, extras: Mapping[str, Any]) -> str:
+    digest = extras.get("source_sha256")
+    if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise CheckpointError(
+            f"{path}: its metadata has source_sha256 {digest!r}, which is no SHA-256; damaged. "
+            "Convert it again."
+        )
+    return digest
 
 
 def _read_official(path: Path, extras: Mapping[str, Any]) -> tuple[int, Fold]:
@@ -184,11 +193,10 @@ def _check_tensors(
         found = tensors.get(name)
         if found is None:
             raise CheckpointError(f"{path}: '{name}' is missing from a converted file")
-        size = tuple(n for n in found.shape if n != 1)
-        want = tuple(n for n in wanted.shape if n != 1)
-        if layout == "official" and not name.endswith(SCALES) and name != "emb.weight":
-            want = tuple(reversed(want))
-        if found.dtype != wanted.dtype or size != want:
+        want = wanted.shape
+        if layout == "official" and name != "emb.weight":
+            want = want[::-1]
+        if found.dtype != wanted.dtype or not fits(found.shape, want):
             raise CheckpointError(
                 f"{path}: '{name}' is {found.dtype} {list(found.shape)}; {wanted.dtype} "
                 f"{list(want)} fits the rest of the converted file"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from math import prod
 from pathlib import Path
 
 from harness.errors import CheckpointError
@@ -37,7 +36,7 @@ def validate_rwkv4(path: Path, shapes: Shapes) -> ModelShape:
             "them would give wrong answers."
         )
     for name, size in expected.items():
-        if _squeezed(shapes[name]) != _squeezed(size):
+        if not fits(shapes[name], size):
             raise CheckpointError(
                 f"{path}: '{name}' has shape {list(shapes[name])}, but {list(size)} fits the rest"
             )
@@ -87,6 +86,8 @@ def other_model(shapes: Iterable[str]) -> str | None:
     return None
 
 
-def _squeezed(size: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without its ones: time_mix is [1, 1, D] in most files and [D] in some."""
-    return tuple(n for n in size if n != 1) if prod(size) != 1 else (1,)
+def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether shapes agree: a vector may be [D], [1, 1, D] or [D, 1], a matrix only itself."""
+    if len(wanted) == 2:
+        return found == wanted
+    return [n for n in found if n != 1] == [n for n in wanted if n != 1]
