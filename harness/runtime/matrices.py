@@ -96,15 +96,17 @@ class DenseMatrix:
 def fill(target: torch.Tensor, weight: torch.Tensor) -> None:
     """Copy `weight` [out, in] into `target`, over a device, a cast and a layout, if need be.
 
-    In blocks of rows: on the CPU a block stays in the cache while it is turned; a device needs
-    room for one block in the source's dtype, not for the matrix.
+    In blocks of rows: on the CPU a block stays in the cache while it is turned; CUDA casts, and
+    needs room for one block in the source's dtype, not for the matrix. Other devices get a block
+    cast: MPS knows no float64, and bfloat16 only of late.
     """
     n_rows = _TURNED_ROWS
     if target.device.type != "cpu":
         n_rows = max(1, _MOVED_ITEMS // max(1, weight.shape[1]))
     for start in range(0, weight.shape[0], n_rows):
         block = slice(start, start + n_rows)
-        target[block] = weight[block].to(target.device)
+        part = weight[block]
+        target[block] = part.to(target.device) if target.device.type == "cuda" else part
 
 
 class Int8Matrix:

@@ -45,6 +45,8 @@ def mix(x: torch.Tensor, previous: torch.Tensor, weight: torch.Tensor) -> torch.
     """Token shift: x·weight + previous·(1 - weight), for weight [C]."""
     if _needs_float32(x):
         return torch.lerp(previous.float(), x.float(), weight.float()).to(x.dtype)
+    if x.device.type == "mps":  # torch 2.0 has no lerp there, and later ones compute just this
+        return previous + (x - previous) * weight
     return torch.lerp(previous, x, weight)
 
 
