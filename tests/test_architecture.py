@@ -57,6 +57,7 @@ LIGHT = {
     "harness.runtime.converted",
     "harness.runtime.effective",
     "harness.runtime.allocator",
+    "harness.runtime.fit",
     "harness.runtime.forecast",
     "harness.runtime.forecast_load",
     "harness.runtime.forecast_stored",

@@ -19,6 +19,8 @@ from harness.errors import BadInput, HarnessError
 
 # In the order of a user's day; each is a module of this package that defines `command`.
 COMMANDS = {
+    "vram": "vram",
+    "fit": "fit",
     "plan": "plan",
     "run": "run",
     "report": "report",

@@ -7,8 +7,9 @@ Knows no torch.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,25 +49,31 @@ def loading_peaks(
 
     `file_dtype` is the format of an original file's tensors; a converted file holds the plan's.
     """
-    placed: Counter[str] = Counter()
-    peak: Counter[str] = Counter()
-    for step in _steps(shape, plans, source, file_dtype):
-        for device in {*step.most, *step.stays}:
-            most = max(step.most[device], step.stays[device])
-            peak[device] = max(peak[device], placed[device] + most)
-        placed += step.stays
+    whole = _in_turn(_steps(shape, plans, source, file_dtype))
+    placed, peak = whole.stays, whole.most
     placed.update(streaming_buffers(shape, plans))  # made when all slots are read
     return {device: max(peak[device], placed[device]) for device in {*peak, *placed}}
+
+
+def _in_turn(steps: Iterable[_Step]) -> _Step:
+    """Steps one after the other, as one."""
+    placed: Counter[str] = Counter()
+    peak: Counter[str] = Counter()
+    for step in steps:
+        for device, most in step.most.items():
+            peak[device] = max(peak[device], placed[device] + most)
+        placed.update(step.stays)
+    return _Step(stays=placed, most=peak)
 
 
 def _steps(
     shape: ModelShape, plans: tuple[LayerPlan, ...], source: Source, file_dtype: str
 ) -> Iterator[_Step]:
     last = len(plans) - 1
-    yield from _slot(shape, plans[last], source, file_dtype, is_head=True)
+    yield _slot(shape, plans[last], source, file_dtype, is_head=True)
     yield _embedding(shape, plans, source, file_dtype)
     for plan in plans[:last]:
-        yield from _slot(shape, plan, source, file_dtype, is_head=False)
+        yield _slot(shape, plan, source, file_dtype, is_head=False)
 
 
 def _embedding(
@@ -81,7 +88,15 @@ def _embedding(
     return _Step(stays=Counter({HOST: stays}), most=Counter({HOST: most}))
 
 
+@functools.cache
 def _slot(
+    shape: ModelShape, plan: LayerPlan, source: Source, file_dtype: str, *, is_head: bool
+) -> _Step:
+    """All of one slot; most slots of a plan are alike."""
+    return _in_turn(_slot_steps(shape, plan, source, file_dtype, is_head=is_head))
+
+
+def _slot_steps(
     shape: ModelShape, plan: LayerPlan, source: Source, file_dtype: str, *, is_head: bool
 ) -> Iterator[_Step]:
     vectors = Counter({plan.device: vector_bytes(shape, plan, is_head=is_head)})

@@ -9,6 +9,7 @@ Knows no torch.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -82,6 +83,7 @@ class _SlotWork:
     from_heap: int
 
 
+@functools.cache  # most slots of a plan are alike
 def _slot_work(shape: ModelShape, plan: LayerPlan, one: Pass, *, is_head: bool) -> _SlotWork:
     moments = _head(shape, plan, one) if is_head else _block(shape, plan, one)
     worst = max(moments, key=lambda phase: phase.bytes)

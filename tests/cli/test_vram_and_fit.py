@@ -1,0 +1,170 @@
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from harness.cli.main import main
+from harness.cli.sizes import Size, short_size, size
+from harness.cli.vram import WELL_KNOWN
+from harness.runtime.forecast import forecast
+from harness.runtime.shape import RANDOM_SHAPES
+from harness.runtime.strategy import resolve
+
+GIB = 2**30
+
+
+def ran(capsys, *arguments):
+    """The exit code and what was printed."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    told = capsys.readouterr()
+    return stop.value.code, told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [
+        ("8GiB", 8 * GIB),
+        ("8G", 8 * GIB),
+        ("8 gi", 8 * GIB),
+        ("8192MiB", 8 * GIB),
+        ("8GB", 8 * 10**9),
+        ("8.5 GB", 8_500_000_000),
+        ("1.5TiB", 3 * 2**39),
+        ("512K", 2**19),
+        ("1000", 1000),
+        ("1000 B", 1000),
+    ],
+)
+def test_sizes_are_read(text, n_bytes):
+    assert Size().convert(text, None, None) == n_bytes
+
+
+@pytest.mark.parametrize("text", ["", "8 GiBs", "-1G", "8ib", "eight", "1e9", "0", "0.0001B", "G"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(click.BadParameter):
+        Size().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "long", "short"),
+    [
+        (1, "1 B", "1B"),
+        (1023, "1.00 KiB", "1.00Ki"),
+        (727 * 2**20, "727 MiB", "727Mi"),
+        (1.6 * GIB, "1.60 GiB", "1.60Gi"),
+        (12.34 * GIB, "12.3 GiB", "12.3Gi"),
+        (999.9 * 2**20, "0.98 GiB", "0.98Gi"),
+    ],
+)
+def test_sizes_are_written(n_bytes, long, short):
+    assert size(n_bytes) == long
+    assert short_size(n_bytes) == short
+
+
+def test_the_overview_shows_every_size_and_strategy_in_80_columns(capsys):
+    code, shown = ran(capsys, "vram")
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= 80
+    heading = shown.splitlines()[1].split()
+    assert heading == ["strategy", "on", *RANDOM_SHAPES]
+    words = " ".join(shown.split())
+    assert all(strategy.split(" ->", maxsplit=1)[0] in words for strategy in WELL_KNOWN)
+    assert "context" in words
+    assert shown.splitlines()[-1].startswith("Next: python -m harness vram ")
+
+
+def test_the_table_of_a_model_says_what_the_forecast_says(capsys):
+    strategies = ["cpu bf16i8", "cuda fp16i8 *2+"]
+    code, told = ran(capsys, "vram", "--size", "169m", *strategies, "--json", "--batch", "3")
+    assert code == 0
+    document = json.loads(told)
+    assert [one["strategy"] for one in document["strategies"]] == strategies
+    from harness.runtime.forecast import Conditions
+
+    shape = RANDOM_SHAPES["169m"]
+    for one in document["strategies"]:
+        found = forecast(shape, resolve(one["strategy"], shape.n_layer), Conditions(batch=3))
+        assert [d["device"] for d in one["devices"]] == [d.device for d in found.devices]
+        assert [d["peak_bytes"] for d in one["devices"]] == [*found.peak_bytes().values()]
+    code, shown = ran(capsys, "vram", "169m", *strategies)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "cuda:0" in shown
+
+
+def test_a_file_is_asked_for_its_shape(capsys):
+    code, told = ran(capsys, "vram", "builtin:quickstart", "cpu fp32", "--json")
+    assert code == 0
+    [one] = json.loads(told)["strategies"]
+    assert 0 < one["devices"][0]["weight_bytes"] < 20 * 2**20
+    code, told = ran(capsys, "vram", "no-such-file.pth")
+    assert code != 0
+    assert "no-such-file" in told
+
+
+def test_a_strategy_that_is_none_is_refused(capsys):
+    code, told = ran(capsys, "vram", "3b", "cuda fp16i4")
+    assert code == 2
+    assert "i4" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "strategy"),
+    [
+        (("3b", "--vram", "8GiB"), "cuda fp16"),
+        (("3b", "--vram", "4GiB", "--device", "cuda:1"), "cuda:1 fp16i8 *"),
+        (("3b", "--vram", "8GiB", "--dtype", "bf16"), "cuda bf16"),
+        (("14b", "--vram", "100MiB", "--ram", "100GiB"), "cpu "),
+    ],
+)
+def test_the_strategy_stands_alone_on_its_line(arguments, strategy, capsys):
+    ram = () if "--ram" in arguments else ("--ram", "16GiB")
+    code, told = ran(capsys, "fit", *arguments, *ram)
+    assert code == 0
+    line = told.splitlines()[2].strip()
+    assert line.startswith(strategy)
+    resolve(line, RANDOM_SHAPES[arguments[0]].n_layer)
+    assert max(map(len, told.splitlines())) <= 80
+    document = json.loads(ran(capsys, "fit", *arguments, *ram, "--json")[1])
+    assert document["fits"]
+    assert document["best"]["strategy"] == line
+    assert document["best"]["excess_bytes"] == {}
+
+
+def test_nothing_that_fits_is_exit_4_and_says_how_much_is_missing(capsys):
+    code, told = ran(capsys, "fit", "14b", "--vram", "1GiB", "--ram", "2GiB")
+    assert code == 4
+    assert "Nothing fits" in told
+    assert "more than the" in told
+    document = json.loads(ran(capsys, "fit", "14b", "--vram", "1G", "--ram", "2G", "--json")[1])
+    assert not document["fits"]
+    assert sum(document["nearest"]["excess_bytes"].values()) > 0
+
+
+def test_a_device_that_is_not_here_must_say_its_memory(capsys, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    code, told = ran(capsys, "fit", "3b", "--device", "cuda:7")
+    assert code == 2
+    assert "--vram" in told
+    code, told = ran(capsys, "fit", "3b", "--device", "tpu", "--vram", "1G")
+    assert code == 2
+    assert "tpu" in told
+
+
+def test_without_a_device_the_answer_is_for_the_cpu(capsys, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    code, told = ran(capsys, "fit", "3b", "--ram", "8GiB")
+    assert code == 0
+    assert told.splitlines()[2].strip() == "cpu fp32i8"
+
+
+@pytest.mark.parametrize("arguments", [["vram"], ["fit", "3b", "--vram", "4GiB"]])
+def test_neither_needs_torch(arguments):
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['pandas'] = None\n"
+        f"from harness.cli.main import main; main({arguments!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
