@@ -20,13 +20,13 @@ def command(*, as_json: bool) -> None:
     A study or --model may name each by the name in the first column, or a part of it that only one
     file has.
     """
-    from harness.sources.inventory import inventory, others
+    from harness.sources.inventory import inventory
 
-    stored = inventory()
+    stored, n_others = inventory()
     if as_json:
         click.echo(json.dumps([_document(one) for one in stored], indent=2, ensure_ascii=False))
         return
-    _show(stored, others())
+    _show(stored, n_others)
 
 
 def _show(stored: tuple[Stored, ...], n_others: int) -> None:

@@ -54,6 +54,9 @@ def locate_models(
         why = None
         if tokenizer is None and name in answering:
             tokenizer, why = _wanted(weights, lock)
+        pinned = model.get("tokenizer_sha256").text
+        if tokenizer is not None and pinned is not None:
+            tokenizer = replace(tokenizer, sha256=pinned)
         said = weights.entry.prompt if weights.entry else None
         located[name] = ModelFiles(
             weights=weights.random or weights.where,

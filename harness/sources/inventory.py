@@ -47,17 +47,15 @@ class Stored:
         return self.header is not None and self.header.converted is not None
 
 
-def inventory() -> tuple[Stored, ...]:
+def inventory() -> tuple[tuple[Stored, ...], int]:
     """All weights in all places, in the order in which names are looked up; each file once.
 
-    Files of the hub's cache that are no RWKV-4 weights are left to `others`.
+    Then how many files of the hub's cache look like weights and are none of RWKV-4: those of other
+    models, which are not listed.
     """
-    return tuple(one for one in _everything() if one.place != HUB_CACHE or one.problem is None)
-
-
-def others() -> int:
-    """How many files of the hub's cache look like weights and are none of RWKV-4."""
-    return sum(one.place == HUB_CACHE and one.problem is not None for one in _everything())
+    everything = tuple(_everything())
+    listed = tuple(one for one in everything if one.place != HUB_CACHE or one.problem is None)
+    return listed, len(everything) - len(listed)
 
 
 def _everything() -> Iterator[Stored]:

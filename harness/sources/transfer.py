@@ -155,6 +155,7 @@ def _once(
         have = 0
     with _open(wanted, have) as answer:
         _refuse_page(wanted, answer)
+        _refuse_coded(wanted, answer)
         etag = answer.headers.get("ETag")
         begins = _begins_at(answer)
         other = bool(begins and wanted.etag) and etag != wanted.etag
@@ -247,6 +248,15 @@ def _refuse_page(wanted: Wanted, answer: Any) -> None:
         raise DownloadError(
             f"{without_secrets(wanted.url)}: the answer is a web page, not a file. Either the link "
             "is that of a page, or a proxy or login stands in between. Open it in a browser."
+        )
+
+
+def _refuse_coded(wanted: Wanted, answer: Any) -> None:
+    coding = answer.headers.get("Content-Encoding", "identity")
+    if coding != "identity":
+        raise DownloadError(
+            f"{without_secrets(wanted.url)}: the server sends the file as {coding}, though it was "
+            "asked for it as it is. Download it by other means, and name its path."
         )
 
 

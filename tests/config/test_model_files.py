@@ -92,6 +92,12 @@ def test_what_cannot_be_known_yet_is_no_error(load, weights):
     assert "vocabulary of 64" in load((TOKENIZER, "")).files["tiny"].no_tokenizer
 
 
+def test_a_hash_of_the_tokenizer_counts_for_one_that_nobody_named(load, weights):
+    weights(PILE_VOCAB)
+    hashed = ("    weights: models", f"    tokenizer_sha256: {'a' * 64}\n    weights: models")
+    assert load((TOKENIZER, ""), hashed).files["tiny"].found_tokenizer.sha256 == "a" * 64
+
+
 def test_models_that_do_not_answer_want_none(load, weights):
     weights(PILE_VOCAB)
     loaded = load(

@@ -29,6 +29,7 @@ class Hub:
         self.etags = True
         self.ranges = True
         self.html = False
+        self.more_headers = {}
         self.requests = []  # (method, path, headers)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
@@ -153,7 +154,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self, status, headers, body):
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in {
+            "Content-Length": str(len(body)),
+            **headers,
+            **self.server.hub.more_headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         with suppress(ConnectionError):  # the other side may have had enough

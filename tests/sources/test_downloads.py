@@ -228,6 +228,12 @@ def test_what_a_server_sends_instead_of_saying_no(content, words, hub, heard):
     assert find(f"{hub.url}/w.pth").path is None
 
 
+def test_a_file_that_comes_compressed_is_not_taken_for_the_file(url, hub, heard):
+    hub.more_headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(DownloadError, match="sends the file as gzip"):
+        pull(find(url), heard)
+
+
 def test_a_file_that_is_not_there(hub, heard):
     with pytest.raises(DownloadError, match=r"no such file \(HTTP 404\)"):
         pull(find(f"{hub.url}/none.pth"), heard)
