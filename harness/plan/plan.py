@@ -17,6 +17,7 @@ from harness.machine import Machine
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.look import Surroundings, look
 from harness.plan.matrix import cells
+from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import MissingFile
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.strategy import LayerPlan, Stage, parse, resolve, warnings
@@ -91,14 +92,22 @@ def _plan_cell(
     shape = None if cell.engine == FAKE else seen.shapes.get(cell.model)  # it reads a script
     slots = None if shape is None else resolve(cell.strategy, shape.n_layer)
     n_bytes = {} if shape is None or slots is None else weight_bytes(shape, slots)
-    reasons = _reasons(cell, slots or parse(cell.strategy), loaded, machine, seen)
+    forecasts = None
+    if cell.engine == TORCH and shape is not None and slots is not None:
+        forecasts = foresee(cell, shape, slots, loaded, seen)
+    reasons = list(_reasons(cell, slots or parse(cell.strategy), loaded, machine, seen))
     found = [] if shape is None else list(warnings(cell.strategy, shape.n_layer))
-    found += _strains(cell, n_bytes, machine)
+    if forecasts is None:
+        found += _strains(cell, n_bytes, machine)
+    else:
+        reasons += hopeless(forecasts, machine, cell, loaded)
+        found += [*_strains(cell, {}, machine), *tight(forecasts, machine)]
     return PlannedCell(
         cell=cell,
         trials=_trials(cell, loaded, trials),
         skip_reasons=tuple(reasons),
         weight_bytes=n_bytes,
+        forecasts=forecasts,
         warnings=tuple(found),
     )
 
@@ -133,15 +142,20 @@ def _reasons(
         yield from _rwkv_reasons(cell, loaded)
     if cell.engine == FAKE:
         return
+    yield from _weights_reasons(cell, seen)
+    absent = _absent(slots, machine)
+    if absent:
+        yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"
+
+
+def _weights_reasons(cell: Cell, seen: Surroundings) -> Iterator[str]:
+    """What is wrong with the weights for this cell."""
     if cell.model in seen.unreadable:
         yield seen.unreadable[cell.model]
     if cell.model in seen.converted:
         why = seen.converted[cell.model].why_unfit(cell.strategy)
         if why is not None:
             yield why
-    absent = _absent(slots, machine)
-    if absent:
-        yield f"no device {listed(absent)} here, only {listed(_devices(machine))}"
 
 
 def _rwkv_reasons(cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
