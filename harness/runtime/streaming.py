@@ -22,7 +22,6 @@ from harness.runtime.copying import Copier, Event, copier_for
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import NAMES
 from harness.runtime.matrices import Matrix
-from harness.runtime.strategy import LayerPlan
 
 _ALIGNMENT = 256  # bytes, as CUDA's own allocations have; so every view is aligned for any kernel
 N_BUFFERS = 2
@@ -53,7 +52,6 @@ class StreamedBlock:
     """One streamed slot: its block, whose matrices lie in the host buffer."""
 
     slot: int
-    plan: LayerPlan
     block: Block
     host: FlatBuffer
     lane: Lane
@@ -63,8 +61,17 @@ class StreamedBlock:
     @contextmanager
     def ready(self) -> Iterator[Block]:
         """The block with its matrices on the device; the next slot's copy is under way."""
-        with self.lane.holding(self) as block:
-            yield block
+        with self.lane.holding(self.slot) as buffer:
+            yield self._bound(buffer)
+
+    def _bound(self, buffer: DeviceBuffer) -> Block:
+        block = self.bound.get(buffer.number)
+        if block is None:
+            shapes = {name: tuple(view.shape) for name, view in self.host.views.items()}
+            dtype = next(iter(self.host.views.values())).dtype
+            views = FlatBuffer(buffer.flat, shapes, dtype).views  # type: ignore[arg-type]
+            block = self.bound[buffer.number] = rebind(self.block, views)
+        return block
 
 
 class Lane:
@@ -74,26 +81,24 @@ class Lane:
         self._name = name
         self._devices = devices
         self._copier = copier_for(devices[name]) if copier is None else copier
-        self._slots: list[StreamedBlock] = []
-        self._buffers: list[_Buffer] = []  # the one used longest ago first
+        self._hosts: dict[int, FlatBuffer] = {}  # by slot, in the order of the model
+        self._buffers: list[DeviceBuffer] = []  # the one used longest ago first
 
     def new_host_buffer(
-        self, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype
+        self, slot: int, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype
     ) -> FlatBuffer:
-        """Host memory for one slot's matrices [out, in]."""
+        """Host memory for one slot's matrices [out, in]; asked for in the order of the model."""
         sizes = {name: a * b * _item_bytes(dtype) for name, (a, b) in shapes.items()}
-        return FlatBuffer(self._copier.host_buffer(flat_bytes(sizes)), shapes, dtype)
-
-    def add(self, slot: StreamedBlock) -> None:
-        """Take in a slot; in the order of the model."""
-        self._slots.append(slot)
+        host = FlatBuffer(self._copier.host_buffer(flat_bytes(sizes)), shapes, dtype)
+        self._hosts[slot] = host
+        return host
 
     def open(self) -> None:
         """Make the device buffers; to be called when all slots are in."""
-        size = max(slot.host.flat.numel() for slot in self._slots)
-        for number in range(min(N_BUFFERS, len(self._slots))):
+        size = max(host.flat.numel() for host in self._hosts.values())
+        for number in range(min(N_BUFFERS, len(self._hosts))):
             flat = self._copier.device_buffer(size)
-            self._buffers.append(_Buffer(number, flat, released=self._copier.mark()))
+            self._buffers.append(DeviceBuffer(number, flat, released=self._copier.mark()))
 
     @property
     def device_bytes(self) -> int:
@@ -106,52 +111,45 @@ class Lane:
         return self._copier.how
 
     @contextmanager
-    def holding(self, slot: StreamedBlock) -> Iterator[Block]:
-        """`slot`'s block on the device, while the slot behind it is copied."""
+    def holding(self, slot: int) -> Iterator[DeviceBuffer]:
+        """The buffer with `slot`'s matrices, while those of the slot behind it are copied."""
         buffer = self._fetch(slot)
         self._copier.wait(buffer.copied)
         if self._copier.is_ahead:
-            behind = self._slots[(self._slots.index(slot) + 1) % len(self._slots)]
+            order = list(self._hosts)
+            behind = order[(order.index(slot) + 1) % len(order)]
             self._fetch(behind)  # into the other buffer, which was used longer ago
         try:
-            yield self._bound(slot, buffer)
+            yield buffer
         finally:
             buffer.released = self._copier.mark()
 
-    def _fetch(self, slot: StreamedBlock) -> _Buffer:
+    def _fetch(self, slot: int) -> DeviceBuffer:
         """The buffer that holds `slot`; if none does, the one used longest ago is filled."""
         for buffer in self._buffers:
-            if buffer.holds is slot:
+            if buffer.holds == slot:
                 return buffer
         buffer = self._buffers.pop(0)
         self._buffers.append(buffer)
-        source = slot.host.flat
+        host = self._hosts[slot]
+        source = host.flat
         target = buffer.flat[: source.numel()]
         buffer.copied = self._copier.copy(target, source, buffer.released)
         buffer.holds = slot
-        for name, view in slot.host.views.items():
-            self._devices.note(slot.slot, f"{name}.weight", self._name, NAMES[view.dtype], HOST)
+        for name, view in host.views.items():
+            self._devices.note(slot, f"{name}.weight", self._name, NAMES[view.dtype], HOST)
         return buffer
-
-    def _bound(self, slot: StreamedBlock, buffer: _Buffer) -> Block:
-        block = slot.bound.get(buffer.number)
-        if block is None:
-            shapes = {name: tuple(view.shape) for name, view in slot.host.views.items()}
-            dtype = next(iter(slot.host.views.values())).dtype
-            views = FlatBuffer(buffer.flat, shapes, dtype).views  # type: ignore[arg-type]
-            block = slot.bound[buffer.number] = rebind(slot.block, views)
-        return block
 
 
 @dataclass(eq=False)
-class _Buffer:
+class DeviceBuffer:
     """Device memory for one slot's matrices."""
 
     number: int
     flat: torch.Tensor
     released: Event  # its last use is done
     copied: Event = None  # its last filling is done
-    holds: StreamedBlock | None = None
+    holds: int | None = None  # a slot
 
 
 def rebind(block: Block, views: Mapping[str, torch.Tensor]) -> Block:

@@ -71,11 +71,8 @@ def load_weights(
 def _load_streamed(slot: _Slot, lane: Lane, *, halve: bool) -> StreamedBlock:
     dtype = torch.int8 if slot.plan.weight_dtype == UINT8 else TORCH_DTYPES[slot.plan.weight_dtype]
     shapes = {name.removesuffix(".weight"): n for name, n in slot.stored.shape.matrices.items()}
-    slot.host = lane.new_host_buffer(shapes, dtype)
-    block = _load_block(slot, halve=halve)
-    streamed = StreamedBlock(slot.index, slot.plan, block, slot.host, lane)
-    lane.add(streamed)
-    return streamed
+    slot.host = lane.new_host_buffer(slot.index, shapes, dtype)
+    return StreamedBlock(slot.index, _load_block(slot, halve=halve), slot.host, lane)
 
 
 def _load_block(slot: _Slot, *, halve: bool) -> Block:

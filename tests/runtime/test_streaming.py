@@ -1,6 +1,8 @@
 """The order of copies and computation in streamed slots, with a copier that is out to break it."""
 
+import gc
 import itertools
+import weakref
 
 import pytest
 import torch
@@ -98,3 +100,16 @@ def test_a_buffer_is_released_also_when_the_block_fails(checkpoint, monkeypatch)
         raise RuntimeError("out of memory, say")
     logits, _ = model.forward(TOKENS)
     assert torch.equal(logits, expected)
+
+
+def test_a_dropped_model_gives_its_memory_back_at_once(checkpoint):
+    model = load_model(checkpoint(CASE), "cuda fp16 *2+", devices=DEVICES)
+    model.forward(TOKENS)
+    streamed = model.weights.blocks[-1]
+    left = [weakref.ref(streamed.host.flat), weakref.ref(streamed.lane)]
+    gc.disable()  # gigabytes of locked memory must not wait for a collection
+    try:
+        del model, streamed
+        assert [ref() for ref in left] == [None, None]
+    finally:
+        gc.enable()
