@@ -67,7 +67,7 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
     table.add_column("strategy", overflow="fold")
     for workload in workloads:
         table.add_column(workload)
-    table.add_column("weights", no_wrap=True)
+    table.add_column("peak memory", no_wrap=True)
     previous = ""
     for (model, engine, threads, strategy), cells in rows.items():
         values = [
@@ -76,7 +76,7 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
             *([str(threads)] if several_threads else []),
             strategy,
             *(_when(cells.get(workload), turns, notes) for workload in workloads),
-            _weights(next(iter(cells.values()))),
+            _memory(cells.values()),
         ]
         table.add_row(*(Text(value) for value in values))
         previous = model
@@ -102,10 +102,18 @@ def _when(one: PlannedCell | None, turns: dict[Cell, list[int]], notes: dict[str
     return shown if len(own) <= _TURNS_SHOWN else f"{shown} … ({len(own)})"
 
 
-def _weights(one: PlannedCell) -> str:
-    if not one.weight_bytes:
-        return "–"
-    return "\n".join(f"{device} {_size(n)}" for device, n in one.weight_bytes.items() if n)
+def _memory(row: Iterable[PlannedCell]) -> str:
+    """The predicted peak per device, of the workload that takes most; else the weights alone."""
+    most: dict[str, int] = {}
+    weights: dict[str, int] = {}
+    for one in row:
+        weights |= one.weight_bytes
+        if one.forecasts is not None:
+            for device, n in one.forecasts.as_given.peak_bytes().items():
+                most[device] = max(n, most.get(device, 0))
+    shown = [f"{device} {_size(n)}" for device, n in most.items()]
+    shown = shown or [f"{device} ≥ {_size(n)}" for device, n in weights.items() if n]
+    return "\n".join(shown) or "–"
 
 
 def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
@@ -117,8 +125,12 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
         )
     for reason, letter in notes.items():
         _print(out, f"[{letter}] skipped: {reason}")
+    if any(one.forecasts is not None for one in planned.cells):
+        _print(out, "Peak memory is predicted, without Python and its libraries.")
+    if any(one.forecasts is None and one.weight_bytes for one in planned.cells):
+        _print(out, "≥ the weights alone: what this engine needs beside them is not known")
     if any(not one.weight_bytes for one in planned.cells):
-        _print(out, "– weights: not known without the file")
+        _print(out, "– peak memory: not known without the file")
     warned: dict[str, list[str]] = {}
     for one in planned.cells:
         for warning in one.warnings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.runtime.forecast import Forecast
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
@@ -22,6 +24,14 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Forecasts:
+    """What a cell will take, reading the weights as they are, or once converted to its plan."""
+
+    as_given: Forecast
+    converted: Forecast
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCell:
     """A cell with what can be said of it before it runs."""
 
@@ -31,6 +41,8 @@ class PlannedCell:
     # Bytes of weights that will lie on each device, as written in the strategy; host memory is
     # "cpu". Empty when the weights cannot be seen.
     weight_bytes: dict[str, int] = field(default_factory=dict)
+    # Memory of our own runtime, libraries apart; None for other engines, and without a shape.
+    forecasts: Forecasts | None = None
     warnings: tuple[str, ...] = ()
 
     @property

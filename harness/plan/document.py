@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.plan.cell import PlannedCell
 from harness.plan.order import order
 from harness.plan.plan import Plan
 
@@ -11,8 +12,9 @@ from harness.plan.plan import Plan
 def plan_document(planned: Plan) -> dict[str, Any]:
     """The cells in the order of the study, the trials in the order of the run, what is missing.
 
-    Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, `bytes` of a missing
-    file null where no lock knows them.
+    Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, and so is
+    `forecast_bytes`, the predicted peak per device, also for engines that are not ours; `bytes` of
+    a missing file are null where no lock knows them.
     """
     return {
         "study": planned.study,
@@ -30,6 +32,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                 "trials": one.trials,
                 "skip_reason": one.skip_reason,
                 "weight_bytes": dict(one.weight_bytes),
+                "forecast_bytes": _peaks(one),
                 "warnings": list(one.warnings),
             }
             for one in planned.cells
@@ -49,3 +52,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
             for file in planned.missing
         ],
     }
+
+
+def _peaks(one: PlannedCell) -> dict[str, int]:
+    return {} if one.forecasts is None else one.forecasts.as_given.peak_bytes()

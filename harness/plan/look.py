@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from harness.plan.missing import MissingFile, missing_files, why_absent
 from harness.runtime.checkpoint import Header, read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 from harness.sources.random_weights import RANDOM
+
+_HALF_ON_CPU = (2, 3)  # the release of torch from which a CPU can compute in half precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +34,8 @@ class Surroundings:
     # By model that answers questions: why its tokenizer is none.
     no_tokenizer: Mapping[str, str] = field(default_factory=dict)
     converted: Mapping[str, Header] = field(default_factory=dict)  # by model; for one strategy only
+    file_dtypes: Mapping[str, str] = field(default_factory=dict)  # by model: of the head's numbers
+    half_on_cpu: bool = True  # the torch here computes in half precision on the CPU
 
 
 def look(loaded: LoadedStudy) -> Surroundings:
@@ -38,6 +43,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
     shapes: dict[str, ModelShape] = {}
     unreadable: dict[str, str] = {}
     converted: dict[str, Header] = {}
+    file_dtypes: dict[str, str] = {}
     scripted = _scripted(loaded)
     for name, model in loaded.files.items():
         weights = model.weights
@@ -49,6 +55,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
             try:
                 header = read_header(weights)
                 shapes[name] = header.shape
+                file_dtypes[name] = header.tensors["head.weight"].dtype
                 if header.converted is not None:
                     converted[name] = header
             except CheckpointError as error:
@@ -61,7 +68,18 @@ def look(loaded: LoadedStudy) -> Surroundings:
         packages=frozenset(package for package in needed if find_spec(package) is not None),
         no_tokenizer=_no_tokenizer(loaded),
         converted=converted,
+        file_dtypes=file_dtypes,
+        half_on_cpu=_half_on_cpu(),
     )
+
+
+def _half_on_cpu() -> bool:
+    """By torch's version, because asking torch would load it; without any, as today's does."""
+    try:
+        numbers = version("torch").split(".")[:2]
+        return tuple(int(number) for number in numbers) >= _HALF_ON_CPU
+    except (PackageNotFoundError, ValueError):
+        return True
 
 
 def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:

@@ -1,0 +1,77 @@
+"""What a cell will take of the machine's memory, and whether that can be.
+
+Knows the study's lengths and the machine's sizes; the bytes come from `runtime/forecast.py`.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import replace
+
+from harness.config.load import LoadedStudy
+from harness.machine import Machine
+from harness.plan.cell import Cell, Forecasts
+from harness.plan.look import Surroundings
+from harness.runtime.fit import needed_bytes
+from harness.runtime.forecast import CHUNK_TOKENS, HOST, Conditions, device_key, forecast
+from harness.runtime.shape import ModelShape
+from harness.runtime.strategy import LayerPlan
+
+
+def foresee(
+    cell: Cell,
+    shape: ModelShape,
+    slots: tuple[LayerPlan, ...],
+    loaded: LoadedStudy,
+    seen: Surroundings,
+) -> Forecasts:
+    """What our runtime will take under the cell's batch and prompt lengths."""
+    speed = loaded.study.workloads.speed
+    given = Conditions(half_on_cpu=seen.half_on_cpu)
+    if cell.workload == "speed" and speed is not None:
+        longest = min(CHUNK_TOKENS, max(speed.prompt_lengths))
+        given = replace(given, batch=speed.batch, chunk_tokens=longest)
+    converted = replace(given, source="converted")
+    if isinstance(loaded.files[cell.model].weights, str):
+        given = replace(given, source="random")
+    elif cell.model in seen.converted:
+        given = converted
+    else:
+        given = replace(given, file_dtype=seen.file_dtypes.get(cell.model, "bf16"))
+    return Forecasts(
+        as_given=forecast(shape, slots, given), converted=forecast(shape, slots, converted)
+    )
+
+
+def hopeless(found: Forecasts, machine: Machine, cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
+    """Where even the forecast's peak is more than there is, with a way out."""
+    room = _room(machine)
+    weights = shlex.quote(str(loaded.files[cell.model].weights))
+    for device, needed in found.converted.peak_bytes().items():
+        has = room.get(device)
+        if has is not None and needed > has:
+            yield (
+                f"needs {_gib(needed)} on {device}, which has {_gib(has)}; python -m harness fit "
+                f"{weights} names a plan that fits"
+            )
+
+
+def tight(found: Forecasts, machine: Machine) -> Iterator[str]:
+    """Where it fits only without what comes on top: a CUDA context, Python and its libraries."""
+    room = _room(machine)
+    peaks = found.converted.peak_bytes()
+    for device, needed in needed_bytes(found.converted).items():
+        has = room.get(device)
+        if has is not None and peaks[device] <= has < needed:
+            top = "Python and its libraries" if device == HOST else "a CUDA context"
+            yield (f"tight: needs {_gib(needed)} on {device} with {top}, and there is {_gib(has)}")
+
+
+def _room(machine: Machine) -> dict[str, int | None]:
+    room = {device_key(one.device): one.memory_bytes for one in machine.accelerators}
+    return {**room, HOST: machine.ram_bytes}
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"
