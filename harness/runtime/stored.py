@@ -133,12 +133,10 @@ def slot_of(name: str, n_layer: int) -> int:
 
 
 def differences(have: StoredPlan, want: StoredPlan) -> tuple[str, ...]:
-    """In words, per run of slots, where stored tensors are not those that are wanted.
+    """In words, per run of slots, where stored tensors of one model are not those wanted of it.
 
     How the embedding was folded is no difference: it cannot be undone, and both are right.
     """
-    if len(have.slots) != len(want.slots):
-        return (f"it has {len(have.slots)} slots, not {len(want.slots)}",)
     found = []
     pairs = list(enumerate(zip(have.slots, want.slots, strict=True)))
     for (got, needed), run in groupby(pairs, key=lambda pair: pair[1]):
