@@ -93,9 +93,10 @@ def test_the_next_command_begins_anew_where_the_file_changed(url, hub, heard):
     hub.breaks = [1_000_000] + [0] * 9
     with pytest.raises(DownloadError):
         pull(find(url), heard)
-    hub.breaks = []
+    hub.breaks, hub.requests = [], []
     hub.plain["/w 98%.pth"] = OTHER
     assert pull(find(url), heard).path.read_bytes() == OTHER
+    assert len(hub.requests) == 1  # the server was told what the rest must belong to
 
 
 def test_a_file_that_changes_on_the_way_is_not_mixed(url, hub, heard, monkeypatch):
@@ -134,6 +135,15 @@ def test_two_pulls_of_one_file_wait_for_each_other(url, hub, heard, monkeypatch)
     other.join()
     assert pulled[0].fresh is False
     assert hub.requests == []
+
+
+def test_a_file_that_somebody_put_there_meanwhile_is_not_replaced(url, heard, tmp_path):
+    found = find("mine/w.pth", base=tmp_path, source=url, sha256=sha256(CONTENT))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/w.pth").write_bytes(b"mine")
+    with pytest.raises(SourceError, match=r"w\.pth: has sha256"):
+        pull(found, heard)
+    assert (tmp_path / "mine/w.pth").read_bytes() == b"mine"
 
 
 # -- hashes ------------------------------------------------------------------------------------
