@@ -90,6 +90,7 @@ def prepare_bench(
         plans=_resolve(loaded, planned),
         logs=logs,
         conversions=conversions or Conversions(None),
+        forecasts={one.cell: one.forecasts for one in planned.cells},
     )
 
 

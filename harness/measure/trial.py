@@ -18,12 +18,13 @@ from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
 from harness.measure.judge import exit_warning, judge
 from harness.measure.process import Interrupted, run_job
-from harness.plan.cell import Cell
-from harness.records.record import CellRef, Memory, Outcome, Prefill, Record
+from harness.plan.cell import Cell, Forecasts
+from harness.records.record import CellRef, Memory, MemoryForecast, Outcome, Prefill, Record
 from harness.records.store import unwritable
 from harness.runtime.strategy import LayerPlan
 
 _NOT_SO_FAR = "the trial did not come this far"
+_NO_FORECAST = "memory is foreseen for the torch engine alone, and weights whose shape is known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,7 @@ class Bench:
     plans: Mapping[Cell, tuple[LayerPlan, ...] | None]  # resolved; None where layers are unknown
     logs: Path  # folder
     conversions: Conversions = field(default_factory=lambda: Conversions(None))
+    forecasts: Mapping[Cell, Forecasts | None] = field(default_factory=dict)
 
 
 def measure(
@@ -191,7 +193,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         decode_s=decode_s,
         prefill_tok_per_s=prefill_speed(prefill, batch),
         decode_tok_per_s=decode_speed(decode_s, batch),
-        memory=_memory(messages),
+        memory=_memory(messages, _foreseen(bench.forecasts.get(cell), ran.reading)),
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,
         converted=None if ran.reading is None else ran.reading.converted,
@@ -227,7 +229,20 @@ def _rate(tokens: int, seconds: Sequence[float]) -> float | None:
     return tokens / median if median > 0 else None
 
 
-def _memory(messages: Sequence[Message]) -> Memory:
+def _foreseen(found: Forecasts | None, reading: Reading | None) -> MemoryForecast | None:
+    """The forecast for the file that was read, or would have been."""
+    if found is None:
+        return None
+    is_converted = reading is not None and reading.converted is not None
+    one = found.converted if is_converted else found.as_given
+    return MemoryForecast(
+        load_rss_bytes=one.host.load_bytes,
+        peak_rss_bytes=one.host.peak_bytes,
+        device_peak_bytes={each.device: each.peak_bytes for each in one.accelerators},
+    )
+
+
+def _memory(messages: Sequence[Message], foreseen: MemoryForecast | None) -> Memory:
     """The high-water marks that the worker sent on its way, and why any is missing."""
     readings = {
         "import_rss_bytes": next((m for m in messages if isinstance(m, Imported)), None),
@@ -246,5 +261,6 @@ def _memory(messages: Sequence[Message]) -> Memory:
     return Memory(
         **figures,
         device_peak_bytes={} if finished is None else finished.device_peak_bytes,
-        missing=missing,
+        forecast=foreseen,
+        missing=missing if foreseen is not None else {**missing, "forecast": _NO_FORECAST},
     )

@@ -67,6 +67,18 @@ class Prefill(Struct, frozen=True, kw_only=True):
     s: float
 
 
+class MemoryForecast(Struct, frozen=True, kw_only=True):
+    """What was predicted, to be compared with what was measured.
+
+    On the host, growth beyond the imports: it compares with a figure of `Memory` minus its
+    `import_rss_bytes`.
+    """
+
+    load_rss_bytes: int
+    peak_rss_bytes: int
+    device_peak_bytes: dict[str, int] = field(default_factory=dict)
+
+
 class Memory(Struct, frozen=True, kw_only=True):
     """Memory of the worker process; `missing` says why a figure is None."""
 
@@ -74,6 +86,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     import_rss_bytes: int | None = None  # high-water mark before the model was opened
     load_rss_bytes: int | None = None  # high-water mark after loading
     device_peak_bytes: dict[str, int] = field(default_factory=dict)  # allocator's peak per device
+    forecast: MemoryForecast | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from harness.records.record import Memory, Record
+from harness.records.record import Memory, MemoryForecast, Record
 from harness.report.format import size
 from harness.report.values import MemoryUse
 
@@ -20,6 +20,8 @@ def memory_of(records: Sequence[Record]) -> MemoryUse:
     """The largest of the trials: the question that a peak answers is whether it fits."""
     peaks = [plausible(record.memory) for record in records]
     devices = dict.fromkeys(name for memory in peaks for name in memory.device_peak_bytes)
+    foreseen = [memory.forecast for memory in peaks if memory.forecast is not None]
+    foreseen_on = dict.fromkeys(name for one in foreseen for name in one.device_peak_bytes)
     return MemoryUse(
         peak_rss_bytes=_largest(memory.peak_rss_bytes for memory in peaks),
         import_rss_bytes=_largest(memory.import_rss_bytes for memory in peaks),
@@ -30,6 +32,11 @@ def memory_of(records: Sequence[Record]) -> MemoryUse:
         ),
         device_peak_bytes={
             name: max(memory.device_peak_bytes.get(name, 0) for memory in peaks) for name in devices
+        },
+        forecast_bytes=_largest(one.peak_rss_bytes for one in foreseen),
+        device_forecast_bytes={
+            name: max(one.device_peak_bytes.get(name, 0) for one in foreseen)
+            for name in foreseen_on
         },
     )
 
@@ -56,8 +63,23 @@ def plausible(memory: Memory) -> Memory:
         peak_rss_bytes=peak,
         import_rss_bytes=before,
         device_peak_bytes={name: n for name, n in on_devices if 0 <= n <= MOST_BYTES},
+        forecast=_plausible_forecast(memory.forecast),
         missing=missing,
     )
+
+
+def _plausible_forecast(foreseen: MemoryForecast | None) -> MemoryForecast | None:
+    if foreseen is None:
+        return None
+    figures = (foreseen.peak_rss_bytes, *foreseen.device_peak_bytes.values())
+    return foreseen if all(0 <= n <= MOST_BYTES for n in figures) else None
+
+
+def forecast_text(foreseen: int | None, measured: int | None) -> str | None:
+    """`277 MiB (0.98 ×)`, the ratio to what was measured; None without a forecast."""
+    if foreseen is None:
+        return None
+    return f"{size(foreseen)} ({foreseen / measured:.2f} ×)" if measured else size(foreseen)
 
 
 def _largest(values: Iterable[int | None]) -> int | None:

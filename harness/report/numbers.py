@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.format import milliseconds, number, size
+from harness.report.memory import forecast_text
 from harness.report.results import against_reference, device_names
 from harness.report.table import Cell, Table, code, columns, figure
-from harness.report.values import ModelSummary, Row
+from harness.report.values import MemoryUse, ModelSummary, Row
 from harness.stats import Estimate, support
 
 _SPREAD = ("Trials", "Median", "95\u00a0% low", "95\u00a0% high", "Minimum", "Maximum")
+_NO_FORECAST = "no forecast was recorded: there is one for the torch engine alone"
 _NO_INTERVAL = "one trial, or no spread between trials, gives no interval"
 
 
@@ -58,13 +60,14 @@ def prefill(model: ModelSummary) -> Table:
 
 
 def memory(model: ModelSummary) -> Table:
-    """Peaks of memory, and what the weights alone take."""
+    """Peaks of memory beside what was predicted, and what the weights alone take."""
     devices = device_names(model.rows)
     titles = (
         "Peak, host",
         "before the model",
         "of it the model",
-        *(f"Peak, {name}" for name in devices),
+        "predicted",
+        *(title for name in devices for title in (f"Peak, {name}", f"predicted, {name}")),
         "Weights loaded",
     )
     return Table(
@@ -159,12 +162,26 @@ def _memory_row(row: Row, devices: Sequence[str]) -> tuple[Cell, ...]:
         figure(_size(used.peak_rss_bytes), missing.get("peak_rss_bytes")),
         figure(_size(before), missing.get("model_bytes")),
         figure(_size(used.model_bytes), missing.get("model_bytes")),
-        *(figure(_size(used.device_peak_bytes.get(name)), nothing_there) for name in devices),
+        figure(forecast_text(used.forecast_bytes, used.model_bytes), _NO_FORECAST),
+        *(cell for name in devices for cell in _on_device(row, name, nothing_there)),
         figure(
             size(loaded) if row.placement else None,
             missing.get("load_s", "the engine does not say what it loaded"),
         ),
     )
+
+
+def _on_device(row: Row, name: str, nothing_there: str) -> tuple[Cell, Cell]:
+    """The measured peak of a device, and the predicted one."""
+    used = row.memory
+    measured = used.device_peak_bytes.get(name)
+    foreseen = forecast_text(_foreseen_on(used, name), measured)
+    return figure(_size(measured), nothing_there), figure(foreseen, _NO_FORECAST)
+
+
+def _foreseen_on(used: MemoryUse, name: str) -> int | None:
+    """The same device may be written `cuda` and `cuda:0`."""
+    return used.device_forecast_bytes.get("cuda:0" if name == "cuda" else name)
 
 
 def _size(n_bytes: int | None) -> str | None:

@@ -18,6 +18,7 @@ from harness.report.format import (
     seconds,
     size,
 )
+from harness.report.memory import forecast_text
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, ModelSummary, Row
 from harness.stats import Estimate, Ratio
@@ -30,7 +31,7 @@ _REMARKS = (
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
-        "came after the libraries were imported."
+        "came after the libraries were imported, and beside it stands what the forecast predicted."
     ),
 )
 
@@ -187,6 +188,8 @@ def _peak_with_model(row: Row) -> Cell:
     """The host's peak, and the part of it that came after importing."""
     used = row.memory
     model = "model: not known" if used.model_bytes is None else f"model {size(used.model_bytes)}"
+    if used.forecast_bytes is not None:
+        model = f"{model}, predicted {forecast_text(used.forecast_bytes, used.model_bytes)}"
     text = None if used.peak_rss_bytes is None else size(used.peak_rss_bytes)
     return figure(text, row.missing.get("peak_rss_bytes"), tag=model)
 

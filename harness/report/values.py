@@ -52,6 +52,9 @@ class MemoryUse(Struct, frozen=True, kw_only=True):
     import_rss_bytes: int | None = None  # before the model was opened: the libraries
     model_bytes: int | None = None  # peak minus import, of the trial where that is largest
     device_peak_bytes: dict[str, int] = field(default_factory=dict)
+    # What was predicted: of the host like `model_bytes`, of the devices like `device_peak_bytes`.
+    forecast_bytes: int | None = None
+    device_forecast_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def total_peak_bytes(self) -> int | None:

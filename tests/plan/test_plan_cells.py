@@ -10,7 +10,7 @@ from harness.plan.look import look
 from harness.plan.matrix import cells
 from harness.plan.plan import plan
 from harness.runtime import convert_model
-from harness.runtime.forecast import weight_bytes
+from harness.runtime.forecast import Conditions, forecast, weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
 
@@ -263,15 +263,58 @@ def test_stretched_and_dropped_stages_give_a_warning(load, machine_with):
     assert "slots 0-3 cpu fp32" in warned["cpu fp32 *2"][0]
 
 
-def test_more_than_the_machine_has_gives_a_warning(load, machine_with):
+def test_what_cannot_fit_is_skipped_with_the_figures(load, machine_with):
     loaded = load(("strategies:\n", "threads: 6\nstrategies:\n"), ("169m", "14b"))
 
     planned = plan_with(loaded, machine_with(8 * GIB, cores=4, ram_bytes=16 * GIB))
 
     warned = {one.cell.strategy: one.warnings for one in planned.cells if one.cell.model != "tiny"}
     assert all("6 threads on 4 cores" in warnings for warnings in warned.values())
-    assert any("of weights on cpu, which has 16.0 GiB" in text for text in warned["cpu fp32"])
-    assert any("of weights on cuda, which has 8.0 GiB" in text for text in warned["cuda fp16"])
+    skipped = reasons(planned, model="made-up")
+    shape = RANDOM_SHAPES["14b"]
+    for strategy, device, has in (("cpu fp32", "cpu", 16), ("cuda fp16", "cuda:0", 8)):
+        given = Conditions(chunk_tokens=128, source="converted")
+        found = forecast(shape, resolve(strategy, shape.n_layer), given).peak_bytes()[device]
+        assert (
+            f"needs {found / GIB:.1f} GiB on {device}, which has {has}.0 GiB" in skipped[strategy]
+        )
+        assert "python -m harness fit random:14b" in skipped[strategy]
+    assert skipped["cuda fp16i8 *2+"] is None  # streamed, it fits both
+    assert all(
+        reason is None or "GiB" not in reason for reason in reasons(planned, model="tiny").values()
+    )
+
+
+def test_what_fits_but_for_what_comes_on_top_gives_a_warning(load, machine_with):
+    loaded = load(("169m", "3b"))
+    shape = RANDOM_SHAPES["3b"]
+    given = Conditions(chunk_tokens=128, source="converted")
+    peak = forecast(shape, resolve("cuda fp16", shape.n_layer), given).peak_bytes()["cuda:0"]
+
+    for spare, is_tight in ((0, True), (2 * GIB, False)):
+        planned = plan_with(loaded, machine_with(peak + spare, ram_bytes=64 * GIB))
+        assert reasons(planned, model="made-up")["cuda fp16"] is None
+        [one] = [
+            one
+            for one in planned.cells
+            if (one.cell.model, one.cell.strategy) == ("made-up", "cuda fp16")
+        ]
+        assert any("tight" in text and "context" in text for text in one.warnings) == is_tight
+
+
+def test_only_our_own_engine_has_a_forecast(load, machine_with):
+    loaded = load(("strategies:\n", "engines: [torch, rwkv]\nstrategies:\n"))
+
+    planned = plan_with(loaded, machine_with(8 * GIB))
+
+    for one in planned.cells:
+        assert (one.forecasts is not None) == (one.cell.engine == "torch")
+    for entry, one in zip(plan_document(planned)["cells"], planned.cells, strict=True):
+        if one.forecasts is None:
+            assert entry["forecast_bytes"] == {}
+        else:
+            assert entry["forecast_bytes"] == one.forecasts.as_given.peak_bytes()
+            assert min(entry["forecast_bytes"].values()) > 0
 
 
 def test_an_unknown_machine_gives_no_warning(load, machine_with):
