@@ -22,9 +22,9 @@ CHECKPOINTS = [
     for dtype in (torch.float32, torch.bfloat16)
 ]
 EVERY_CHECKPOINT = pytest.mark.parametrize("case", CHECKPOINTS, ids=lambda case: case.name)
-TOKENS = torch.randint(0, 61, (30,), generator=torch.Generator().manual_seed(0)).tolist()
+TOKENS = torch.randint(0, 61, (24,), generator=torch.Generator().manual_seed(0)).tolist()
 # How the tokens are fed: each piece goes on from the state behind the one before.
-WAYS = {"whole": (30,), "single tokens": (1,) * 12, "carried": (5, 1, 1, 23)}
+WAYS = {"whole": (24,), "single tokens": (1,) * 9, "carried": (5, 1, 1, 17)}
 
 FP32 = [
     "cpu fp32",
@@ -39,7 +39,6 @@ OTHERS = [
     "cpu bf16i8",
     "cpu fp16i8",
     "cpu fp32i8 -> cpu fp32",
-    "cpu bf16i8 -> cpu bf16",
     "cpu fp16i8 -> cpu fp16",
     "cpu fp32 -> cpu bf16",
     "cpu fp32i8 -> cpu bf16i8 -> cpu fp32 *1",
@@ -129,7 +128,7 @@ def test_so_they_are_for_files_of_other_makes(case, checkpoint, official):
 
 
 def test_so_they_are_over_more_tokens_than_our_chunks_hold(checkpoint, official):
-    case, tokens = CHECKPOINTS[0], TOKENS * 10
+    case, tokens = CHECKPOINTS[0], TOKENS * 12
     theirs, _ = official(checkpoint(case), "cpu fp32").forward(tokens, None, full_output=True)
     model = load_model(checkpoint(case), "cpu fp32", fold="file")
     ours, _ = model.forward(tokens, full_output=True)
