@@ -19,6 +19,7 @@ from harness.runtime.output_file import replacing
 from harness.runtime.pth_writer import PthWriter
 from harness.runtime.stored import StoredTensor
 from harness.runtime.synth_file import save_random
+from harness.runtime.tensors import FileSource
 from tests.runtime.conftest import ODD, TOKENS, Case, content_of, random_tensors
 
 FORMS = pytest.mark.parametrize("form", ["safetensors", "pth"])
@@ -180,6 +181,16 @@ def test_matrices_have_two_dimensions(name, is_converted, checkpoint, tmp_path):
     torch.save(content, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match=f"'{name}'"):
         load_model(tmp_path / "bad.pth", "cpu fp32")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(checkpoint, tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(checkpoint(ODD).read_bytes())
+    source = FileSource(read_header(path))
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"'head.weight': the file ended while it was read"):
+        source.read("head.weight")
+    source.close()
 
 
 # -- what is left --------------------------------------------------------------------------------
