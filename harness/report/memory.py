@@ -76,10 +76,10 @@ def _plausible_forecast(foreseen: MemoryForecast | None) -> MemoryForecast | Non
 
 
 def forecast_text(foreseen: int | None, measured: int | None) -> str | None:
-    """`277 MiB (0.98 ×)`, the ratio to what was measured; None without a forecast."""
+    """`277 MiB, 0.98 ×`, the ratio to what was measured; None without a forecast."""
     if foreseen is None:
         return None
-    return f"{size(foreseen)} ({foreseen / measured:.2f} ×)" if measured else size(foreseen)
+    return f"{size(foreseen)}, {foreseen / measured:.2f} ×" if measured else size(foreseen)
 
 
 def _largest(values: Iterable[int | None]) -> int | None:
