@@ -14,7 +14,7 @@ import torch
 from harness.errors import BadInput, CheckpointError, HarnessError
 from harness.runtime import load_model, output_file
 from harness.runtime.checkpoint import read_header
-from harness.runtime.convert import convert
+from harness.runtime.convert import _source_sha256, convert
 from harness.runtime.output_file import replacing
 from harness.runtime.pth_writer import PthWriter
 from harness.runtime.stored import StoredTensor
@@ -87,6 +87,11 @@ def test_the_hash_of_the_original_goes_from_file_to_file(checkpoint, tmp_path):
     assert convert(checkpoint(ODD), one, "cpu fp32", source_sha256=SHA256).source_sha256 == SHA256
     assert convert(one, two).source_sha256 == SHA256
     assert read_header(two).converted.source_sha256 == SHA256
+
+
+def test_random_weights_of_another_seed_or_size_have_another_hash():
+    made_from = [("random:169m", 0), ("random:169m", 1), ("random:430m", 0)]
+    assert len({_source_sha256(weights, seed) for weights, seed in made_from}) == 3
 
 
 @pytest.mark.parametrize("seed", [0, 7])

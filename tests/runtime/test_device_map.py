@@ -9,7 +9,7 @@ import torch
 
 from harness.errors import Unsupported
 from harness.runtime import load_model
-from harness.runtime.devices import DeviceMap, Placement, devices_here
+from harness.runtime.devices import DeviceMap, Placement, device_name, devices_here
 from harness.runtime.inspection import nbytes
 from harness.runtime.strategy import resolve
 from tests.runtime.conftest import TOKENS, Case
@@ -192,3 +192,10 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(checkpoint):
 def test_the_devices_of_this_machine_include_the_cpu():
     assert devices_here()["cpu"] == CPU
     assert ("cuda:0" in devices_here()) == torch.cuda.is_available()
+
+
+@pytest.mark.parametrize(
+    ("device", "name"), [("cpu", "cpu"), ("cuda:1", "cuda:1"), ("mps:0", "mps"), ("mps", "mps")]
+)
+def test_a_tensor_s_device_is_named_as_strategies_do(device, name):
+    assert device_name(torch.device(device)) == name
