@@ -113,3 +113,18 @@ def test_a_dropped_model_gives_its_memory_back_at_once(checkpoint):
         assert [ref() for ref in left] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int8])
+def test_matrices_in_one_piece_of_memory_are_aligned_and_apart(dtype):
+    shapes = {"a": (3, 5), "b": (7, 37), "c": (1, 1)}
+    item = torch.empty(0, dtype=dtype).element_size()
+    n_bytes = streaming.flat_bytes({name: a * b * item for name, (a, b) in shapes.items()})
+    views = streaming.FlatBuffer(torch.zeros(n_bytes, dtype=torch.uint8), shapes, dtype).views
+    starts = [view.storage_offset() * item for view in views.values()]
+    assert [start % 256 for start in starts] == [0, 0, 0]
+    for number, view in enumerate(views.values(), start=1):
+        view.fill_(number)
+    for number, (name, view) in enumerate(views.items(), start=1):
+        assert view.shape == shapes[name]
+        assert (view == number).all()
