@@ -75,25 +75,28 @@ def bring(  # noqa: PLR0913 - what to get, where to, how to know it, and how to 
             if not may_replace:
                 raise SourceError(f"{target}: {wrong}")
         part = hidden(target, f".{tag}.part")
-        kept_etag = part.with_name(f"{part.name}.etag")
         try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            watch.begin("Downloading", name, wanted.size)
-            fetched = fetch(
-                wanted if wanted.checked else replace(wanted, etag=_read(kept_etag)),
-                part,
-                watch.move,
-                lambda etag: _write(kept_etag, etag),
-            )
-            sha256 = _checked(part, check, watch, name)
-            size = part.stat().st_size
-            part.replace(target)
-            _sync_folder(target.parent)
+            return _arrive(wanted, part, target, check, watch, name)
         except OSError as error:
             raise disk_error(error, target, wanted.size) from error
         finally:
-            _tidy(part, kept_etag)
-        return Arrival(path=target, sha256=sha256, size=size, fresh=True, etag=fetched.etag)
+            _tidy(part)
+
+
+def _arrive(
+    wanted: Wanted, part: Path, target: Path, check: Check, watch: Watch, name: str
+) -> Arrival:
+    """Fetch to `part`, going on with what is there, and rename it to `target` if it is right."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    watch.begin("Downloading", name, wanted.size)
+    if not wanted.checked:
+        wanted = replace(wanted, etag=_read(_etag_of(part)))
+    fetched = fetch(wanted, part, watch.move, lambda etag: _write(_etag_of(part), etag))
+    sha256 = _checked(part, check, watch, name)
+    size = part.stat().st_size
+    part.replace(target)
+    _sync_folder(target.parent)
+    return Arrival(path=target, sha256=sha256, size=size, fresh=True, etag=fetched.etag)
 
 
 def hash_of(path: Path, watch: Watch, name: str | None = None) -> str:
@@ -151,13 +154,18 @@ def _no_content(part: Path) -> str | None:
     return None
 
 
-def _tidy(part: Path, kept_etag: Path) -> None:
+def _etag_of(part: Path) -> Path:
+    """Where it stands which version of the file a partial file is of."""
+    return part.with_name(f"{part.name}.etag")
+
+
+def _tidy(part: Path) -> None:
     """Leave a partial file only if something is in it, and its etag only with it."""
     with suppress(OSError):
         if part.stat().st_size:
             return
         part.unlink()
-    _write(kept_etag, None)
+    _write(_etag_of(part), None)
 
 
 def _read(path: Path) -> str | None:
