@@ -155,6 +155,8 @@ def test_the_effective_plan_is_read_back(strategy, loaded):
         assert (got.dtype, got.weight_dtype) == (asked.dtype, asked.weight_dtype)
         assert got.device == "cpu"  # where the tensors really are, whatever was asked for
         assert got.streamed == (asked.streamed and not is_head)
+        is_copied = got.streamed and asked.device != "cpu"
+        assert got.kernels.get("weights") == ("copied when used" if is_copied else None)
     slots = sum(got.bytes for got in model.effective_plan())
     assert slots + nbytes([model.weights.emb]) == sum(model.weight_bytes().values())
 
