@@ -191,6 +191,7 @@ class PlanEntry(msgspec.Struct, frozen=True, kw_only=True):
     trials: int
     skip_reason: str | None = None
     weight_bytes: dict[str, int] = msgspec.field(default_factory=dict)
+    forecast_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     warnings: list[str] = msgspec.field(default_factory=list)
 
 

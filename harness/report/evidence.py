@@ -133,7 +133,10 @@ def planned_table(model: ModelSummary) -> Table | None:
     rows = tuple(
         (
             code(row.label),
-            words(listing([f"{size(n)} on {name}" for name, n in row.planned_bytes.items()])),
+            words(_by_device(row.planned_bytes)),
+            figure(
+                _by_device(row.planned_peak_bytes) or None, "foreseen for the torch engine alone"
+            ),
         )
         for row in model.rows
         if row.planned_bytes and not row.placement
@@ -142,9 +145,13 @@ def planned_table(model: ModelSummary) -> Table | None:
         return None
     return Table(
         caption=f"What was planned of {model.name}, and did not run",
-        columns=columns("Strategy", "Weights"),
+        columns=columns("Strategy", "Weights", "Predicted peak"),
         rows=rows,
     )
+
+
+def _by_device(n_bytes: Mapping[str, int]) -> str:
+    return listing([f"{size(n)} on {name}" for name, n in n_bytes.items()])
 
 
 def _by_reference(rows: Sequence[Row], answered: set[str]) -> Iterable[tuple[str, list[str]]]:

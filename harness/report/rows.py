@@ -56,6 +56,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         categories=score_by_category(given),
         placement=_placement(measured[0].plan) if measured else (),
         planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),
+        planned_peak_bytes=next((c.forecast_bytes for c in cells if c.forecast_bytes), {}),
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
     return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))

@@ -24,6 +24,7 @@ class CellTrials(Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]  # the last attempt of each trial, in the order of the trials
     skip_reason: str | None = None
     weight_bytes: dict[str, int] = {}
+    forecast_bytes: dict[str, int] = {}  # peaks
     warnings: tuple[str, ...] = ()
 
     @property
@@ -118,6 +119,7 @@ def _planned_cell(
         records=_in_order(latest.get(cell["id"], {})),
         skip_reason=entry.get("skip_reason"),
         weight_bytes=dict(entry.get("weight_bytes") or {}),
+        forecast_bytes=dict(entry.get("forecast_bytes") or {}),
         warnings=tuple(entry.get("warnings") or ()),
     )
 

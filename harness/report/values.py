@@ -128,6 +128,7 @@ class Row(Struct, frozen=True, kw_only=True):
     agreement: Agreement | None = None
     placement: tuple[Placement, ...] = ()
     planned_bytes: dict[str, int] = field(default_factory=dict)
+    planned_peak_bytes: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)  # field name -> why it is None
 

@@ -7,6 +7,7 @@ from fabricate import MIB, Fabricated
 
 from harness.records.record import Memory, MemoryForecast
 from harness.report import numbers
+from harness.report.evidence import planned_table
 from harness.report.format import MISSING
 from harness.report.results import result_table
 
@@ -62,3 +63,17 @@ def test_a_forecast_that_cannot_be_is_left_out(n_bytes, summary_of):
     [row] = model_with(summary_of, memory_of(300, foreseen)).rows
     assert row.memory.forecast_bytes is None
     assert row.memory.peak_rss_bytes == 300 * MIB
+
+
+def test_what_was_planned_and_did_not_run_has_its_predicted_peak(summary_of):
+    run = Fabricated(["cpu fp32", "cuda fp16"])
+    run.speed("cpu fp32", 9.0)
+    run.planned(run.cell("cuda fp16"))
+    run.plan[-1]["forecast_bytes"] = {"cpu": 100 * MIB, "cuda:0": 700 * MIB}
+
+    [row] = planned_table(summary_of(run).models[0]).rows
+    assert [cell.text for cell in row] == [
+        "cuda fp16",
+        "9.00 MiB on cpu",
+        "100 MiB on cpu and 700 MiB on cuda:0",
+    ]

@@ -1,0 +1,48 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from harness.runtime import allocator
+from harness.runtime.allocator import returning_memory
+
+# What stays lies between what goes; the sizes are those of a small model's matrices.
+PROBE = """
+import ctypes, sys
+from contextlib import nullcontext
+import numpy as np
+from harness.machine.memory import rss_bytes
+from harness.runtime.allocator import returning_memory
+
+del_first = np.ones(2**24, np.uint8); del del_first  # glibc now takes 16 MiB for small
+before = rss_bytes().bytes
+kept = []
+with returning_memory() if sys.argv[1] == "with" else nullcontext():
+    for _ in range(20):
+        temporary = np.ones(4 * 2**20, np.uint8)
+        kept.append(np.ones(2**20, np.uint8))
+        del temporary
+        spare = np.ones(6 * 2**20, np.uint8)
+        kept.append(np.ones(2**18, np.uint8))
+        del spare
+print(rss_bytes().bytes - before - sum(one.nbytes for one in kept))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator only")
+def test_what_was_freed_between_what_stays_is_given_back():
+    left = {}
+    for how in ("with", "without"):
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, how], capture_output=True, check=True, text=True
+        )
+        left[how] = int(done.stdout)
+    assert left["with"] < 2 * 2**20 < left["without"]
+
+
+def test_other_allocators_are_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert allocator._glibc() is None
+    with returning_memory():
+        pass
