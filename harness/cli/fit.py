@@ -69,8 +69,17 @@ def command(
     """
     if device is not None and not re.fullmatch(r"cuda(:[0-9]{1,3})?|mps", device):
         raise BadInput(f"--device {device}: allowed are cuda, cuda:N and mps")
+    for option, given in (("--vram", vram), ("--ram", ram)):
+        if given is not None and given < 2**20:
+            raise BadInput(f"{option}: {given:,} bytes hold no model. Say the unit: 8GiB, 8192MiB")
     named = named_model(model, None)
     assert named is not None
+    if named.converted_for is not None:
+        raise BadInput(
+            f"{model} was converted for '{named.converted_for}', which settles its formats. "
+            "Ask `fit` of the original. What this file takes: "
+            f"python -m harness vram {shlex.quote(model)}"
+        )
     limits = _limits(probe_machine(), vram, ram, device, dtype)
     conditions = Conditions(batch=batch, source=named.source, file_dtype=named.file_dtype)
     found = fit(named.shape, limits, conditions)
@@ -117,6 +126,8 @@ def _show(named: NamedModel, model: str, limits: Limits, found: Fit, best: Candi
     if any(one.device.startswith("cuda") for one in best.forecast.accelerators):
         context = f"a CUDA context (reckoned as {size(CUDA_CONTEXT_BYTES)}); on the CPU "
     libraries = f"Python and its libraries ({size(LIBRARIES_BYTES)})"
+    if any(one.device == "mps" for one in best.forecast.accelerators):
+        libraries += " and what mps takes, which is main memory"
     out.print(
         Text(f"Peak: the worst of loading, prefill and decoding. Beside it: {context}{libraries}.")
     )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import BadInput
 from harness.runtime.forecast_load import Source
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
+
+if TYPE_CHECKING:
+    from harness.runtime.checkpoint import Header
 
 SIZES = tuple(RANDOM_SHAPES)
 
@@ -19,6 +23,19 @@ class NamedModel:
     shape: ModelShape
     source: Source = "original"
     file_dtype: str = "bf16"
+    header: Header | None = None  # of the file, where it is one
+
+    @property
+    def converted_for(self) -> str | None:
+        """The strategy that the file was converted for; None for an original, or no file."""
+        converted = None if self.header is None else self.header.converted
+        return None if converted is None else converted.strategy
+
+    def need_fit(self, strategy: str) -> None:
+        """Raise `BadInput`, with what to do, where a converted file cannot serve `strategy`."""
+        why = None if self.header is None else self.header.why_unfit(strategy)
+        if why is not None:
+            raise BadInput(why)
 
     def __str__(self) -> str:
         shape = self.shape
@@ -52,6 +69,7 @@ def named_model(text: str | None, size: str | None) -> NamedModel | None:
         shape=header.shape,
         source="original" if header.converted is None else "converted",
         file_dtype=header.tensors["head.weight"].dtype,
+        header=header,
     )
 
 

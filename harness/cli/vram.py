@@ -50,14 +50,19 @@ def command(
 
     MODEL is a path, a name, hf://…, random:SIZE, builtin:quickstart or a size such as 3b; only its
     header is read. With neither MODEL nor --size, the peaks of all published sizes in one table.
+    A converted file is shown under the strategy it was made for.
     """
     if size is not None and model is not None:
         strategies, model = (model, *strategies), None  # with --size, all words are strategies
     named = named_model(model, size)
-    asked = tuple(canonical(one) for one in strategies) or WELL_KNOWN
+    asked = tuple(canonical(one) for one in strategies)
     if named is None:
         _show_overview(batch, as_json=as_json)
         return
+    for one in asked:
+        named.need_fit(one)
+    # a converted file is what it is: the well-known strategies are for its original
+    asked = asked or ((named.converted_for,) if named.converted_for else WELL_KNOWN)
     conditions = Conditions(batch=batch, source=named.source, file_dtype=named.file_dtype)
     found = {
         one: forecast(named.shape, resolve(one, named.shape.n_layer), conditions) for one in asked
@@ -71,7 +76,8 @@ def command(
     out.print(table)
     _print_notes(found.values())
     wanted = shlex.quote(model or named.name.removeprefix("RWKV-4 "))
-    click.echo(f"\nNext: python -m harness fit {wanted} --vram 8GiB")
+    overview = named.converted_for is not None  # `fit` chooses formats, and its are settled
+    click.echo(f"\nNext: python -m harness {'vram' if overview else f'fit {wanted} --vram 8GiB'}")
 
 
 def forecast_table(found: Iterable[tuple[str, Forecast]]) -> Table:

@@ -168,3 +168,32 @@ def test_neither_needs_torch(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_converted_file_is_shown_as_what_it_is(capsys, tmp_path):
+    name, made_for = str(tmp_path / "made.safetensors"), "cpu fp32i8"
+    source = ("--in", "builtin:quickstart", "--out", name, "--quiet")
+    assert ran(capsys, "convert", *source, "--strategy", made_for)[0] == 0
+    code, told = ran(capsys, "vram", name, "--json")
+    assert code == 0
+    assert [one["strategy"] for one in json.loads(told)["strategies"]] == [made_for]
+    assert ran(capsys, "vram", name, "cuda:1 fp32i8")[0] == 0  # needs the same tensors
+    code, told = ran(capsys, "vram", name, "cuda fp16")
+    assert code == 2
+    assert f"converted for '{made_for}' and cannot serve 'cuda fp16'" in told
+    code, told = ran(capsys, "fit", name, "--vram", "1GiB")
+    assert code == 2
+    assert f"python -m harness vram {name}" in told
+
+
+@pytest.mark.parametrize("option", ["--vram", "--ram"])
+def test_a_size_without_its_unit_is_asked_for_it(option, capsys):
+    code, told = ran(capsys, "fit", "3b", option, "8")
+    assert code == 2
+    assert f"{option}: 8 bytes" in told
+    assert "8GiB" in told
+
+
+def test_an_apple_gpu_takes_of_main_memory_and_it_is_said(capsys):
+    asked = ("fit", "3b", "--device", "mps", "--vram", "8GiB")
+    assert "mps takes" in " ".join(ran(capsys, *asked, "--ram", "16GiB")[1].split())
