@@ -133,5 +133,5 @@ def _cell(table: Table, cell: Cell) -> str:
         text = f"`{cell.text}`"
     number = table.footnote_of(cell)
     note = "" if number is None else f"<sup>{number}</sup>"
-    tag = "" if cell.tag is None else f" ({escape(cell.tag)})"
+    tag = "" if cell.tag is None else f" ({escape(cell.tag.replace(chr(10), ', '))})"
     return text + note + tag

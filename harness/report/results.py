@@ -31,7 +31,7 @@ _REMARKS = (
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
-        "came after the libraries were imported, and beside it stands what the forecast predicted."
+        "came after the libraries were imported, and below it stands what the forecast predicted."
     ),
 )
 
@@ -189,7 +189,7 @@ def _peak_with_model(row: Row) -> Cell:
     used = row.memory
     model = "model: not known" if used.model_bytes is None else f"model {size(used.model_bytes)}"
     if used.forecast_bytes is not None:
-        model = f"{model}, predicted {forecast_text(used.forecast_bytes, used.model_bytes)}"
+        model = f"{model}\npredicted {forecast_text(used.forecast_bytes, used.model_bytes)}"
     text = None if used.peak_rss_bytes is None else size(used.peak_rss_bytes)
     return figure(text, row.missing.get("peak_rss_bytes"), tag=model)
 

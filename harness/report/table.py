@@ -24,7 +24,7 @@ class Cell(Struct, frozen=True, kw_only=True):
 
     text: str
     why: str | None = None  # of a missing figure: the footnote
-    tag: str | None = None  # a remark in small print below the text
+    tag: str | None = None  # a remark in small print below the text; its lines are kept
     mark_from: int | None = None  # the text is marked from this character on
     code: bool = False  # a strategy, or another thing to be typed as it is
 
