@@ -21,7 +21,7 @@ from harness.runtime.converted import Converted, is_converted, read_converted, w
 from harness.runtime.identify import describe_file
 from harness.runtime.pth import MAX_INDEX_BYTES, read_pth
 from harness.runtime.shape import ModelShape
-from harness.runtime.tensor_info import TensorInfo
+from harness.runtime.tensor_info import TensorInfo, contiguous_strides
 from harness.runtime.validate import validate_rwkv4
 
 _SAFETENSORS_DTYPES = {
@@ -117,7 +117,7 @@ def _safetensors_info(entry: Mapping[str, Any], data_start: int) -> TensorInfo:
     info = TensorInfo(
         dtype=_SAFETENSORS_DTYPES[entry["dtype"]],
         shape=shape,
-        stride=_contiguous(shape),
+        stride=contiguous_strides(shape),
         offset=data_start + begin,
     )
     if info.span_bytes != end - begin:
@@ -130,14 +130,6 @@ def _naturals(values: Sequence[Any]) -> tuple[int, ...]:
     if not all(type(n) is int and n >= 0 for n in values):
         raise ValueError(f"{values!r} are not sizes")
     return tuple(values)
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    stride, step = [], 1
-    for n in reversed(shape):
-        stride.append(step)
-        step *= n
-    return tuple(reversed(stride))
 
 
 def _check_ranges(path: Path, tensors: Mapping[str, TensorInfo]) -> None:

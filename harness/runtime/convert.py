@@ -182,7 +182,8 @@ def _pth_writer(file: BinaryIO, tensors: Mapping[str, StoredTensor], strategy: s
     }
     matrices = {name for name, tensor in tensors.items() if len(tensor.shape) == 2}
     extras: dict[str, str | int] = {
-        "_strategy": canonical(strategy),
+        # As the package itself spells it, which asks for the very same text again.
+        "_strategy": " -> ".join(stage.strip() for stage in strategy.split("->")),
         "_rescale_layer": rescale_layer(strategy),
         "_version": OFFICIAL_VERSION,
     }

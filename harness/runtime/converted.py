@@ -37,6 +37,7 @@ METADATA_KEY = "rwkv_harness_converted"
 METADATA_VERSION = "1"
 OFFICIAL_VERSION = "0.7"
 OFFICIAL_KEYS = ("_strategy", "_version", "_rescale_layer")
+_LONGEST_STRATEGY = 10_000  # characters; a stage for each slot of any real model has fewer
 _FORMATS = ("fp32", "fp16", "bf16")
 
 
@@ -75,7 +76,7 @@ def read_converted(
         rescale=effective_rescale(rescale, shape.n_layer),
         fold=fold,
     )
-    strategy = str(extras.get("_strategy" if layout == "official" else "strategy"))
+    strategy = _strategy(path, extras.get("_strategy" if layout == "official" else "strategy"))
     try:
         named = stored_plan(strategy, shape.n_layer)
     except StrategyError as error:
@@ -85,6 +86,11 @@ def read_converted(
             differences(plan, StoredPlan(slots=named.slots, rescale=plan.rescale, fold=fold))
         )
         raise CheckpointError(f"{path}: says it was converted for '{strategy}', but {wrong}")
+    if layout == "harness" and extras.get("plan") != plan.key:
+        raise CheckpointError(
+            f"{path}: its tensors are those of the plan '{plan.key}', and its metadata names "
+            "another one; damaged. Convert it again."
+        )
     _check_tensors(path, tensors, shape, plan, layout)
     digest = _source_sha256(path, extras) if layout == "harness" else None
     return shape, Converted(layout=layout, strategy=strategy, plan=plan, source_sha256=digest)
@@ -105,6 +111,12 @@ def why_unfit(path: Path, converted: Converted | None, strategy: str, n_layer: i
         f"{'; '.join(found)}. Convert the original for it: python -m harness convert "
         f"--in ORIGINAL.pth --out FILE.safetensors --strategy '{strategy}'"
     )
+
+
+def _strategy(path: Path, named: Any) -> str:
+    if not isinstance(named, str) or not named.isprintable() or len(named) > _LONGEST_STRATEGY:
+        raise CheckpointError(f"{path}: a converted file that names no strategy; damaged.")
+    return named
 
 
 def _read_ours(path: Path, extras: Mapping[str, Any]) -> tuple[int, Fold]:

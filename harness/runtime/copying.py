@@ -132,7 +132,9 @@ def _page_lock(flat: torch.Tensor, device: torch.device) -> bool:
     Not `pin_memory()`, which copies into an allocation rounded up to a power of two.
     """
     cudart = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-    if int(cudart.cudaHostRegister(flat.data_ptr(), flat.numel(), 0)) == 0:
+    with torch.cuda.device(device):  # or a model on cuda:1 would open a context on cuda:0
+        status = cudart.cudaHostRegister(flat.data_ptr(), flat.numel(), 0)
+    if int(status) == 0:
         return True
     # CUDA remembers the failure, and torch would take it for the next kernel's.
     with contextlib.suppress(RuntimeError):
@@ -142,5 +144,7 @@ def _page_lock(flat: torch.Tensor, device: torch.device) -> bool:
 
 def _release(stream: torch.cuda.Stream, flat: torch.Tensor, *, is_locked: bool) -> None:
     stream.synchronize()
-    if is_locked:
+    if not is_locked:
+        return
+    with torch.cuda.device(stream.device):
         torch.cuda.cudart().cudaHostUnregister(flat.data_ptr())  # type: ignore[no-untyped-call]

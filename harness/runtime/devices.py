@@ -54,9 +54,15 @@ class DeviceMap:
             ) from None
 
     def require(self, plans: Iterable[LayerPlan]) -> None:
-        """Raise `Unsupported` naming the devices there are, if a plan names another."""
-        for name in dict.fromkeys(plan.device for plan in plans):
-            self[name]
+        """Raise `Unsupported` for a device that is not here, or that has not got a plan's dtype."""
+        for name, dtype in dict.fromkeys((plan.device, plan.dtype) for plan in plans):
+            self._try(name, dtype)
+
+    def _try(self, name: str, dtype: str) -> None:
+        try:
+            torch.zeros(1, dtype=TORCH_DTYPES[dtype], device=self[name])
+        except (TypeError, RuntimeError) as error:  # bf16 on an older macOS, for one
+            raise Unsupported(f"{name} cannot hold {dtype} here: {error}") from error
 
     def put(
         self, tensor: torch.Tensor, plan: LayerPlan, slot: int, name: str, copied_from: str

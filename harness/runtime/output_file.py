@@ -1,8 +1,14 @@
-"""A large output file that takes its place only when it is whole. No torch."""
+"""A large output file that takes its place only when it is whole. No torch.
+
+Until then its bytes lie in `.NAME.PID.partial` beside it, locked by whoever writes them: what a
+killed process left there is nobody's, and goes when the same file is written again.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -22,6 +28,7 @@ def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
         free = shutil.disk_usage(out.parent).free
         if free < n_bytes:
             raise HarnessError(
@@ -29,6 +36,7 @@ def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
                 "free. Make room, or write it elsewhere."
             )
         with partial.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -38,3 +46,10 @@ def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # a folder that could not be written at all
             partial.unlink(missing_ok=True)
+
+
+def _remove_leftovers(out: Path) -> None:
+    for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody writes it
+            path.unlink()

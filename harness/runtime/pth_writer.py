@@ -21,6 +21,7 @@ import torch
 from harness.runtime.dtypes import NAMES
 from harness.runtime.safetensors_writer import raw_bytes
 from harness.runtime.stored import StoredTensor
+from harness.runtime.tensor_info import contiguous_strides
 
 _ROOT = "archive"
 _ALIGNMENT = 64
@@ -53,7 +54,7 @@ class _View:
 
     def __reduce__(self) -> tuple[Any, ...]:
         shape = self.storage.form.shape
-        stride = _contiguous(shape)
+        stride = contiguous_strides(shape)
         if self.transposed:
             shape, stride = shape[::-1], stride[::-1]
         hooks: OrderedDict[str, Any] = OrderedDict()
@@ -126,11 +127,3 @@ class PthWriter:
         info.extra = _PADDING.pack(_PADDING_ID, padding) + bytes(padding)
         with self._zip.open(info, "w", force_zip64=is_large) as entry:
             entry.write(data)
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    stride, step = [], 1
-    for n in reversed(shape):
-        stride.append(step)
-        step *= n
-    return tuple(reversed(stride))

@@ -27,3 +27,12 @@ class TensorInfo:
     def span_bytes(self) -> int:
         """Bytes to read for this tensor."""
         return self.span * ITEM_BYTES[self.dtype]
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in items, of a tensor whose rows lie one behind the other."""
+    stride, step = [], 1
+    for n in reversed(shape):
+        stride.append(step)
+        step *= n
+    return tuple(reversed(stride))

@@ -1,5 +1,6 @@
 """Converting as a user does it: what is written, and what is left when it does not work."""
 
+import fcntl
 import gc
 import json
 import os
@@ -262,3 +263,33 @@ def test_a_reader_of_the_old_file_keeps_it(tmp_path):
             file.write(b"new")
         assert reader.read() == b"old"
     assert out.read_bytes() == b"new"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(tmp_path):
+    out = tmp_path / "model[1].pth"
+    dead = tmp_path / f".{out.name}.99999.partial"
+    alive = tmp_path / f".{out.name}.99998.partial"
+    other = tmp_path / ".model1.pth.99999.partial"
+    for path in (dead, alive, other):
+        path.write_bytes(b"half")
+    with alive.open("ab") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with replacing(out, 4) as file:
+            file.write(b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, alive.name, other.name}
+    assert out.read_bytes() == b"whole"
+
+
+def test_a_file_whose_metadata_names_another_plan_is_damaged(checkpoint, tmp_path):
+    out = tmp_path / "out.safetensors"
+    convert(checkpoint(ODD), out, "cpu bf16i8")
+    changed_header(out, lambda header: header["__metadata__"].update(plan="1 fp32*4"))
+    with pytest.raises(CheckpointError, match="its metadata names another one"):
+        read_header(out)
+
+
+def test_the_official_format_names_the_strategy_as_it_was_spelled(checkpoint, tmp_path):
+    """The official package compares the texts, leading zeros and all."""
+    convert(checkpoint(ODD), tmp_path / "out.pth", " cpu fp32 *01->cpu bf16 ", form="pth")
+    named = torch.load(tmp_path / "out.pth")["_strategy"]
+    assert named == "cpu fp32 *01 -> cpu bf16"
