@@ -135,8 +135,11 @@ def _int8_product(plan: LayerPlan, rows: int, n_out: int, n_in: int) -> int:
     The terms are the main product, the offset and their sum; all but the first are float32.
     """
     item = ITEM_BYTES[plan.dtype]
-    tile = _FP32 if plan.dtype == "fp16" else item
-    scaled = rows * n_in * (item if tile == item else item + tile)
+    in_float32 = plan.dtype == "fp16" and plan.device == HOST
+    tile = _FP32 if in_float32 else item
+    scaled = rows * n_in * (item + tile if in_float32 else item)
+    if plan.dtype == "fp16" and not in_float32:  # `matrices.half_product`
+        scaled += rows * n_in * 2 * _FP32
     most = TILE_ITEMS if plan.device == HOST else DEVICE_TILE_ITEMS
     main = rows * n_out * tile
     tiled = main + min(max(most, n_in), n_out * n_in) * tile

@@ -135,11 +135,12 @@ class Int8Matrix:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., in] -> [..., out]."""
         rows = x.reshape(-1, x.shape[-1])
-        scaled = rows * self.ry
-        if rows.shape[0] <= _PACKED_ROWS and self._is_packed(x.dtype):
-            main = _packed_product(scaled, self.weight)
+        if self._runs_in_half(x.dtype):
+            main = half_product(rows.float() * self.ry, self.weight)
+        elif rows.shape[0] <= _PACKED_ROWS and self._is_packed(x.dtype):
+            main = _packed_product(rows * self.ry, self.weight)
         else:
-            main = _tiled_product(scaled, self.weight)
+            main = _tiled_product((rows * self.ry).to(_tile_dtype(x.dtype)), self.weight)
         offset = (rows.float() @ self._rank_in) @ self._rank_out
         y = torch.addcmul(offset, main.float(), self._rx32).to(x.dtype)
         return y.reshape(*x.shape[:-1], -1)
@@ -169,7 +170,13 @@ class Int8Matrix:
         """The int8 product."""
         if self._is_packed(x_dtype):
             return "mm8, torch packed int8"
+        if self._runs_in_half(x_dtype):
+            return "mm8, int8 tiles cast to fp16, rows scaled"
         return f"mm8, int8 tiles cast to {NAMES[_tile_dtype(x_dtype)]}"
+
+    def _runs_in_half(self, x_dtype: torch.dtype) -> bool:
+        """Where half is fast: tiles of float32 would move twice the bytes, outside tensor cores."""
+        return x_dtype == torch.float16 and self.weight.device.type != "cpu"
 
     def _is_packed(self, x_dtype: torch.dtype) -> bool:
         """torch's fused kernel is fast for bf16 only; its other formats run in scalar code."""
@@ -184,8 +191,7 @@ class Int8Matrix:
 def _tiled_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x [rows, in] times int8 weight [out, in] transposed, casting a tile at a time."""
     n_out, n_in = weight.shape
-    dtype = _tile_dtype(x.dtype)
-    x = x.to(dtype)
+    dtype = x.dtype
     step = max(1, (_TILE_ITEMS if x.device.type == "cpu" else _DEVICE_TILE_ITEMS) // n_in)
     if step >= n_out:
         return x @ weight.to(dtype).t()
@@ -220,10 +226,22 @@ def _packed_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch._weight_int8pack_mm(x, weight, ones)  # noqa: SLF001 - no public name yet
 
 
-def _tile_dtype(x_dtype: torch.dtype) -> torch.dtype:
-    """float16 is computed in float32: the product before `rx` can be too large for it.
+def half_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """float32 x [rows, in] times int8 weight transposed, in float16 without overflow -> float32.
 
-    (And on a CPU half is no faster, and old torch cannot.)
+    Each row is scaled by the power of two at which no sum of its products, in whatever order, can
+    leave float16: Σ|x·q| ≤ 128·Σ|x| < 2^15. A power of two rounds nothing, short of subnormals.
+    """
+    total = x.abs().sum(dim=-1, keepdim=True)
+    exponent = (8 - torch.log2(total).ceil()).clamp(-126, 126)  # a row of zeros has -inf
+    scale = torch.exp2(exponent)
+    return _tiled_product((x * scale).half(), weight).float() / scale
+
+
+def _tile_dtype(x_dtype: torch.dtype) -> torch.dtype:
+    """On a CPU float16 is computed in float32: half is no faster there, and old torch cannot.
+
+    (And the product before `rx` can be too large for it; see `half_product`.)
     """
     return torch.float32 if x_dtype == torch.float16 else x_dtype
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from harness.runtime import matrices, ops
 from harness.runtime.matrices import Int8Matrix
 from harness.runtime.quantise import dequantise_ref, quantise
 from tests.runtime.conftest import CASES, random_tensors
@@ -83,3 +84,34 @@ def test_applying_equals_the_whole_matrix(n_out, n_in, rows, dtype, bound):
 def test_the_five_tensors_can_be_had_back():
     mm8 = quantise(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)), torch.bfloat16)
     assert all(torch.equal(a, b) for a, b in zip(Int8Matrix(mm8).mm8(), mm8, strict=True))
+
+
+@pytest.mark.skipif(not ops._has_half_on_cpu(), reason="this torch has no half on the CPU")
+@pytest.mark.parametrize("size", [1e-12, 1e-3, 1.0, 3e4])
+@pytest.mark.parametrize(("n_out", "n_in"), [(7, 5), (96, 4096)])
+def test_half_products_of_any_size_neither_overflow_nor_vanish(size, n_out, n_in):
+    """What accelerators compute under fp16; without the scaling, 3e4 · 127 alone is infinite."""
+    generator = torch.Generator().manual_seed(n_in)
+    x = torch.randn(3, n_in, generator=generator) * size
+    x[1] = x[1].abs()  # all of one sign, as are the weights of a row: the largest sum there is
+    x[2] = 0
+    weight = torch.randint(-128, 128, (n_out, n_in), generator=generator, dtype=torch.int8)
+    weight[0] = -128
+    y = matrices.half_product(x, weight).double()
+    exact = x.double() @ weight.double().t()
+    terms = x.double().abs() @ weight.double().abs().t()
+    assert torch.isfinite(y).all()
+    assert ((y - exact).abs() <= 2**-10 * terms).all()
+
+
+@pytest.mark.skipif(not ops._has_half_on_cpu(), reason="this torch has no half on the CPU")
+def test_int8_in_half_is_as_near_to_the_matrix_as_int8_in_float32(monkeypatch):
+    w = torch.randn(48, 320, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(4, 320, generator=torch.Generator().manual_seed(2)).half()
+    matrix = Int8Matrix(quantise(w, torch.float16))
+    in_float32 = matrix(x)
+    monkeypatch.setattr(Int8Matrix, "_runs_in_half", lambda self, dtype: True)
+    in_half = matrix(x)
+    assert in_half.dtype == torch.float16
+    assert matrix.kernel(torch.float16) == "mm8, int8 tiles cast to fp16, rows scaled"
+    assert (in_half.float() - in_float32.float()).abs().max() < 2e-3 * in_float32.abs().max()
