@@ -18,6 +18,7 @@ from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
 from harness.measure.judge import exit_warning, judge
 from harness.measure.process import Interrupted, run_job
+from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.record import CellRef, Memory, MemoryForecast, Outcome, Prefill, Record
 from harness.records.store import unwritable
@@ -174,6 +175,15 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
     identity = bench.models[cell.model]
     prefill = [one for p in passes for one in p.prefill]
     decode_s = [p.decode_s for p in passes]
+    files = bench.loaded.files[cell.model]
+    here = folders_here(
+        (
+            files.weights,
+            files.tokenizer,
+            None if ran.reading is None else ran.reading.weights,
+            bench.logs,
+        )
+    )
     return Record(
         key=record_key(bench.loaded, cell, identity, bench.plans[cell], plan),
         cell=CellRef(
@@ -186,7 +196,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         ),
         trial=trial.trial,
         attempt=trial.attempt,
-        outcome=ran.outcome,
+        outcome=_nameless(ran.outcome, here),
         started_at=started.isoformat(timespec="seconds"),
         load_s=None if opened is None else opened.load_s,
         prefill=prefill,
@@ -208,7 +218,19 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
             "questions_sha256": bench.loaded.questions_sha256,
             "study_sha256": bench.loaded.sha256,
         },
-        warnings=[*([] if opened is None else opened.warnings), *ran.warnings],
+        warnings=[
+            without_folders(one, here)
+            for one in (*([] if opened is None else opened.warnings), *ran.warnings)
+        ],
+    )
+
+
+def _nameless(outcome: Outcome, here: Mapping[str, str]) -> Outcome:
+    """The outcome without the folders of this machine in its words."""
+    words = {"reason": outcome.reason, "detail": outcome.detail}
+    return structs.replace(
+        outcome,
+        **{k: None if text is None else without_folders(text, here) for k, text in words.items()},
     )
 
 

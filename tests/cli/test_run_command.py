@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -289,3 +290,13 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path,
 def _run_job_briefly(run_job, job, *, deadline_s, **rest):
     del deadline_s
     return run_job(job, deadline_s=0.5, **rest)
+
+
+def test_what_failed_names_no_folder_of_this_machine(fake_study, tmp_path, without_report):
+    study = fake_study({"fail": {"at": "open", "how": "error"}, **ANSWERS}, workloads=BOTH)
+    _, (folder,) = run(study, tmp_path / "results", "--only", "answers")
+    (record,) = read_run(folder).records
+    assert "Traceback" in record.outcome.detail
+    assert 'File "harness/' in record.outcome.detail
+    assert str(tmp_path) not in (folder / "records.jsonl").read_text(encoding="utf-8")
+    assert str(Path.cwd()) not in (folder / "records.jsonl").read_text(encoding="utf-8")
