@@ -55,7 +55,7 @@ help: ## list the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 .venv/.ready: pyproject.toml constraints.txt
-	@PYTHON="$(PYTHON)" scripts/make-venv .venv constraints.txt torch,cuda,hub,test,dev 3.11 3.12 3.13
+	@PYTHON="$(PYTHON)" scripts/make-venv .venv constraints.txt torch,cuda,hub,peers,test,dev 3.11 3.12 3.13
 
 .venv-pins/.ready: pyproject.toml nix/pins-23.05.txt
 	@PYTHON="$(PYTHON_PINS)" scripts/make-venv .venv-pins nix/pins-23.05.txt torch,hub,test 3.10
