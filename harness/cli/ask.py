@@ -181,6 +181,7 @@ def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
     weights = found.need()
     named, why = tokenizer_of(found, tokenizer)
     if named is None:
+        why = (why or "").removesuffix("; name one as 'tokenizer:'")  # which is for a study
         raise SourceError(f"--model {model}: {why}. Name one: --tokenizer FILE")
     if named.path is None and tokenizer is None:
         command = f"python -m harness pull {shlex.quote(model)}"

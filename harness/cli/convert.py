@@ -119,8 +119,24 @@ def _say(done: Conversion, form: Form) -> None:
     click.echo(f"  for   {done.strategy}")
     click.echo(f"  plan  {describe(done.strategy, n_layer)}")
     click.echo(f"  from  sha256 {done.source_sha256}")
-    model = shlex.quote(str(done.path))
-    click.echo(f"Next: python -m harness ask --model {model} --strategy '{done.strategy}' 'Hello'")
+    click.echo(f"Next: {_next(done)}")
+
+
+def _next(done: Conversion) -> str:
+    """Ask it, where it can be asked here; else see what it takes."""
+    from harness.config.model_files import tokenizer_of
+    from harness.machine import probe_machine
+    from harness.runtime.strategy import resolve
+    from harness.sources import find
+
+    model, strategy = shlex.quote(str(done.path)), shlex.quote(done.strategy)
+    tokenizer, _ = tokenizer_of(find(str(done.path.absolute())))
+    here = {"cpu", *(one.device for one in probe_machine().accelerators)}
+    devices = {plan.device for plan in resolve(done.strategy, len(done.plan.slots) - 1)}
+    runs_here = {"cuda:0" if one == "cuda" else one for one in devices} <= here
+    if runs_here and tokenizer is not None and tokenizer.path is not None:
+        return f"python -m harness ask --model {model} --strategy {strategy} 'Hello'"
+    return f"python -m harness vram {model} {strategy}"
 
 
 def _print_json(done: Conversion) -> None:

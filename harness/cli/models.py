@@ -125,11 +125,26 @@ def _document(one: Stored) -> dict[str, Any]:
 
 
 def _next(stored: tuple[Stored, ...]) -> str:
-    """Ask the model that was listed last, or pull what it lacks for that."""
-    last = next((one for one in reversed(stored) if one.header is not None), None)
-    if last is None:
+    """Ask the model that was listed last of those that can answer; or get what one lacks."""
+    readable = [one for one in stored if one.header is not None]
+    able = next((one for one in reversed(readable) if _tokenizer(one)[0] is not None), None)
+    lacks = next((one for one in readable if _lacks_its_tokenizer(one)), None)
+    if lacks is not None and (able is None or able.place == "shipped"):
+        return f"python -m harness pull {shlex.quote(lacks.name)}"
+    if able is None:
         return "python -m harness pull configs/raven.yaml"
-    name = shlex.quote(last.name)
-    if _tokenizer(last)[0] is None:
-        return f"python -m harness pull {name}"
-    return f'python -m harness ask --model {name} "What is RWKV?"'
+    return f'python -m harness ask --model {shlex.quote(able.name)} "What is RWKV?"'
+
+
+def _lacks_its_tokenizer(one: Stored) -> bool:
+    """Whether it is known which tokenizer is wanted, and that is not here."""
+    from harness.config.model_files import tokenizer_of
+    from harness.errors import SourceError
+
+    if one.found is None:
+        return False
+    try:
+        found, _ = tokenizer_of(one.found)
+    except SourceError:
+        return False
+    return found is not None and found.path is None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.console import console
-from harness.cli.exits import EXIT_CELL_FAILED
+from harness.cli.exits import EXIT_CELL_FAILED, EXIT_NOTHING_MEASURED
 from harness.errors import HarnessError
 from harness.quickstart.files import BUILTIN
 
@@ -50,8 +50,13 @@ def command(names: tuple[str, ...], *, update: bool, folder: Path | None) -> int
     if folder is not None:
         click.echo(f"To have them found by name: export HARNESS_MODELS={shlex.quote(str(folder))}")
     studies = [name for name in names if is_study(name)]
+    lacking = [text for text in map(_lacking, studies) if text]
+    for text in lacking:
+        click.echo(text, err=True)
+    if code == 0 and lacking:
+        return EXIT_NOTHING_MEASURED
     if code == 0:
-        click.echo(f"Next: {_next(studies, names)}")
+        click.echo(f"Next: {_next(studies, job.answering)}")
     return code
 
 
@@ -70,6 +75,7 @@ class PullJob:
         self._stderr = stderr  # where something else is printed on stdout
         self._failed: list[HarnessError] = []
         self._n_done = 0
+        self.answering: list[str] = []  # models that are there with their tokenizers
 
     def study(self, name: str) -> None:
         """Pull the files of a study; the weights first, since they decide on the tokenizer."""
@@ -88,6 +94,7 @@ class PullJob:
     def model(self, name: str) -> None:
         """Pull one model and the tokenizer that goes with it."""
         from harness.config.model_files import tokenizer_of
+        from harness.runtime.checkpoint import read_header
         from harness.sources import find
         from harness.sources.places import SUFFIXES
 
@@ -96,12 +103,19 @@ class PullJob:
         except HarnessError as error:
             self._failed.append(error)
             return
+        try:
+            if found.path is not None and found.remote is None:
+                read_header(found.path)
+        except HarnessError as error:
+            self._failed.append(error)
+            return
         pulled = self._pull(found.text, found)
         if pulled is None or pulled.path.suffix in SUFFIXES["tokenizer"]:
             return
         tokenizer, why = tokenizer_of(replace(found, path=pulled.path))
         if tokenizer is not None and (tokenizer.remote is not None or tokenizer.path is not None):
-            self._pull("its tokenizer", tokenizer)
+            if self._pull("its tokenizer", tokenizer) is not None:
+                self.answering.append(name if self._folder is None else str(pulled.path))
         elif why:
             click.echo(f"Note: {why}", err=True)
 
@@ -189,9 +203,17 @@ def _short(path: Path) -> str:
     return f"~{text[len(home) :]}" if text.startswith(f"{home}{os.sep}") else text
 
 
-def _next(studies: list[str], names: tuple[str, ...]) -> str:
+def _lacking(study: str) -> str:
+    """What a study still lacks and has no source for; nothing, where all is there."""
+    from harness.config.load import load_study
+    from harness.plan.missing import describe_missing, missing_files
+
+    return describe_missing(one for one in missing_files(load_study(study)) if one.command is None)
+
+
+def _next(studies: list[str], answering: list[str]) -> str:
     if studies:
         return f"python -m harness run {shlex.quote(studies[0])}"
-    if names[0].endswith((".json", ".txt")):  # a tokenizer by itself
+    if not answering:  # weights that no tokenizer is known for, or a tokenizer by itself
         return "python -m harness models"
-    return f'python -m harness ask --model {shlex.quote(names[0])} "What is RWKV?"'
+    return f'python -m harness ask --model {shlex.quote(answering[0])} "What is RWKV?"'

@@ -58,7 +58,7 @@ class MissingFile:
         if self.state != ABSENT:
             return "Look at the path, and at the permissions of its folders."
         key = "source" if self.kind == "weights" else "tokenizer_source"
-        place = "a folder named in $HARNESS_MODELS" if self.why else "there"
+        place = "into a folder named in $HARNESS_MODELS" if self.why else "there"
         return f"Put the file {place}, or give its URL in the study as '{key}:'."
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -75,11 +75,12 @@ def _named() -> Iterator[Stored]:
     for name, entry in read_settings().items():
         try:
             found = find(entry.weights, base=entry.base, source=entry.source)
+            found = replace(found, entry=entry)
         except SourceError as error:
             yield Stored(name=name, place=FILE, found=None, problem=str(error))
             continue
         if found.path is None:
-            why = found.random or f"'{found.text}' {found.missing}"
+            why = found.random or f"{found.text}: {found.missing}"
             yield Stored(name=name, place=FILE, found=found, problem=why)
         else:
             yield _stored(name, found, FILE)

@@ -259,3 +259,39 @@ def test_models_lists_what_is_there(harness, weights, home, checkpoint, settings
     for name, one in by_name.items():
         if one["path"] is not None and name != "far":
             assert str(find(name).path) == one["path"]
+
+
+def test_the_next_command_is_one_that_works(harness, weights, home, checkpoint, settings):
+    """Nothing is suggested for weights that no tokenizer is known for."""
+    folder = home / "work/models"
+    folder.mkdir()
+    (folder / "own.pth").write_bytes(checkpoint())
+    pulled = harness("pull", weights[0])
+    assert "no tokenizer is known" in pulled.stderr
+    assert pulled.stdout.endswith("Next: python -m harness models\n")
+    assert "ask --model builtin:quickstart" in harness("models").stdout.splitlines()[-1]
+
+
+def test_a_tokenizer_that_models_yaml_names_is_listed(harness, home, checkpoint, settings):
+    from harness.quickstart import files
+
+    folder = home / "work/models"
+    folder.mkdir()
+    (folder / "own.pth").write_bytes(checkpoint())
+    settings(f"mine: {{weights: {folder}/own.pth, tokenizer: {files.TOKENIZER}}}\n")
+    (mine,) = [
+        one for one in json.loads(harness("models", "--json").stdout) if one["name"] == "mine"
+    ]
+    assert mine["tokenizer"] == "yes"
+
+
+def test_what_is_no_model_is_not_pulled(harness, home):
+    (home / "work/README.md").write_text("words", encoding="utf-8")
+    assert "README.md" in harness("pull", "README.md", code=2).stderr
+
+
+def test_a_study_that_still_lacks_a_file_is_not_recommended(harness, study):
+    told = harness("pull", study({"weights": "some-3b"}), code=4)
+    assert "some-3b (weights of tiny) is missing" in told.stderr
+    assert "Put the file into a folder named in $HARNESS_MODELS" in told.stderr
+    assert "Next:" not in told.stdout
