@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.machine.facts import FACTS
-from harness.report.format import count, in_words, listing, size
+from harness.report.format import count, in_words, listing, seconds, size
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, Fact, Given, ModelSummary, Question, Row, Summary
 
@@ -124,6 +124,29 @@ def placement_table(model: ModelSummary) -> Table | None:
     return Table(
         caption=f"What ran of {model.name}, read back from the loaded model",
         columns=columns(*titles, "Kernels", numeric=("Weights",)),
+        rows=rows,
+    )
+
+
+def loading_table(model: ModelSummary) -> Table | None:
+    """How long loading took, and of which file; None where no record says."""
+    rows = tuple(
+        (
+            code(row.label),
+            figure(
+                None if row.load_s is None else seconds(row.load_s.value),
+                row.missing.get("load_s"),
+            ),
+            words("; ".join(row.weights_read)),
+        )
+        for row in model.rows
+        if row.weights_read
+    )
+    if not rows:
+        return None
+    return Table(
+        caption=f"Loading {model.name}: median of the trials",
+        columns=columns("Strategy", "Time", "Weights", numeric=("Time",)),
         rows=rows,
     )
 

@@ -72,7 +72,7 @@ def _lines(page: Page) -> Iterator[str]:
     yield "## What really ran"
     yield ""
     for model in page.models:
-        yield from _tables(model.placement, model.planned)
+        yield from _tables(model.placement, model.loading, model.planned)
     yield "## Facts"
     yield ""
     yield from _tables(page.differences, page.facts)

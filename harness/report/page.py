@@ -38,6 +38,7 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     about_answers: str | None  # how many differ, in a sentence; None where nothing was asked
     agreeing_title: str
     placement: Table | None
+    loading: Table | None
     planned: Table | None
 
 
@@ -106,6 +107,7 @@ def _model_page(model: ModelSummary, slug: str) -> ModelPage:
         about_answers=_about_answers(len(differing), model),
         agreeing_title=_agreeing_title(len(agreeing), compared=_is_compared(model)),
         placement=evidence.placement_table(model),
+        loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
     )
 

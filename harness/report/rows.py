@@ -6,7 +6,7 @@ its own median; the statistics then run over trials.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 
 from harness.records.record import Prefill, Record, SlotRecord
 from harness.report.answers import score_by_category, score_of, shown_answers
+from harness.report.format import size
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.trials import CellTrials, judge
@@ -49,6 +50,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         prefill_tok_per_s=_estimate([r.prefill_tok_per_s for r in ok]),
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
+        weights_read=_unique(read for r in measured for read in _weights_read(r)),
         memory=memory_of(measured),
         token_times=_token_times(ok),
         curve_s=_curve(ok),
@@ -126,6 +128,14 @@ def _curve(records: Sequence[Record]) -> tuple[float, ...]:
     return tuple(
         median([s for s in position if s is not None]) for position in zip_longest(*passes)
     )
+
+
+def _weights_read(record: Record) -> Iterator[str]:
+    """Which file the trial loaded; nothing in records that are older than the question."""
+    if record.converted is not None:
+        yield f"converted once, {size(record.converted.bytes)}"
+    elif record.converted_missing is not None:
+        yield record.converted_missing
 
 
 def _placement(slots: Sequence[SlotRecord]) -> tuple[Placement, ...]:

@@ -120,6 +120,7 @@ class Row(Struct, frozen=True, kw_only=True):
     prefill_tok_per_s: Estimate | None = None
     prefill_lengths: tuple[PrefillSpeed, ...] = ()
     load_s: Estimate | None = None
+    weights_read: tuple[str, ...] = ()  # which file was loaded, or why the original was
     memory: MemoryUse = field(default_factory=MemoryUse)
     token_times: TokenTimes | None = None
     curve_s: tuple[float, ...] = ()  # time of the token at each position, median over passes
