@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from harness.runtime.checkpoint import Header
     from harness.sources.inventory import Stored
 
 
@@ -133,7 +134,14 @@ def _next(stored: tuple[Stored, ...]) -> str:
         return f"python -m harness pull {shlex.quote(lacks.name)}"
     if able is None:
         return "python -m harness pull configs/raven.yaml"
-    return f'python -m harness ask --model {shlex.quote(able.name)} "What is RWKV?"'
+    return ask_command(able.name, able.header)
+
+
+def ask_command(name: str, header: Header | None) -> str:
+    """How to ask a model; a converted one under the strategy that it is for."""
+    converted = None if header is None else header.converted
+    how = "" if converted is None else f" --strategy {shlex.quote(converted.strategy)}"
+    return f'python -m harness ask --model {shlex.quote(name)}{how} "What is RWKV?"'
 
 
 def _lacks_its_tokenizer(one: Stored) -> bool:

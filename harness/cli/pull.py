@@ -13,6 +13,7 @@ import click
 
 from harness.cli.console import console
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_NOTHING_MEASURED
+from harness.cli.models import ask_command
 from harness.errors import HarnessError
 from harness.quickstart.files import BUILTIN
 
@@ -56,7 +57,7 @@ def command(names: tuple[str, ...], *, update: bool, folder: Path | None) -> int
     if code == 0 and lacking:
         return EXIT_NOTHING_MEASURED
     if code == 0:
-        click.echo(f"Next: {_next(studies, job.answering)}")
+        click.echo(f"Next: {_next(studies, job.ask)}")
     return code
 
 
@@ -75,7 +76,7 @@ class PullJob:
         self._stderr = stderr  # where something else is printed on stdout
         self._failed: list[HarnessError] = []
         self._n_done = 0
-        self.answering: list[str] = []  # models that are there with their tokenizers
+        self.ask: list[str] = []  # commands for models that are there with their tokenizers
 
     def study(self, name: str) -> None:
         """Pull the files of a study; the weights first, since they decide on the tokenizer."""
@@ -115,7 +116,8 @@ class PullJob:
         tokenizer, why = tokenizer_of(replace(found, path=pulled.path))
         if tokenizer is not None and (tokenizer.remote is not None or tokenizer.path is not None):
             if self._pull("its tokenizer", tokenizer) is not None:
-                self.answering.append(name if self._folder is None else str(pulled.path))
+                shown = name if self._folder is None else str(pulled.path)
+                self.ask.append(ask_command(shown, read_header(pulled.path)))
         elif why:
             click.echo(f"Note: {why}", err=True)
 
@@ -211,9 +213,8 @@ def _lacking(study: str) -> str:
     return describe_missing(one for one in missing_files(load_study(study)) if one.command is None)
 
 
-def _next(studies: list[str], answering: list[str]) -> str:
+def _next(studies: list[str], ask: list[str]) -> str:
     if studies:
         return f"python -m harness run {shlex.quote(studies[0])}"
-    if not answering:  # weights that no tokenizer is known for, or a tokenizer by itself
-        return "python -m harness models"
-    return f'python -m harness ask --model {shlex.quote(answering[0])} "What is RWKV?"'
+    # none: weights that no tokenizer is known for, or a tokenizer by itself
+    return ask[0] if ask else "python -m harness models"

@@ -59,7 +59,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
                 if header.converted is not None:
                     converted[name] = header
             except CheckpointError as error:
-                unreadable[name] = str(error)
+                unreadable[name] = by_name(str(error), weights)
     needed = {needs.package for needs in ENGINES.values() if needs is not None}
     return Surroundings(
         shapes=shapes,
@@ -71,6 +71,11 @@ def look(loaded: LoadedStudy) -> Surroundings:
         file_dtypes=file_dtypes,
         half_on_cpu=_half_on_cpu(),
     )
+
+
+def by_name(words: str, file: Path) -> str:
+    """`words` with the file's name in place of its path: a plan is kept with the records."""
+    return words.replace(str(file), file.name)
 
 
 def _half_on_cpu() -> bool:

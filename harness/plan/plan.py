@@ -15,7 +15,7 @@ from harness.config.problem import listed
 from harness.errors import BadInput
 from harness.machine import Machine
 from harness.plan.cell import Cell, PlannedCell
-from harness.plan.look import Surroundings, look
+from harness.plan.look import Surroundings, by_name, look
 from harness.plan.matrix import cells
 from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import MissingFile
@@ -155,7 +155,7 @@ def _weights_reasons(cell: Cell, seen: Surroundings) -> Iterator[str]:
     if cell.model in seen.converted:
         why = seen.converted[cell.model].why_unfit(cell.strategy)
         if why is not None:
-            yield why
+            yield by_name(why, seen.converted[cell.model].path)
 
 
 def _rwkv_reasons(cell: Cell, loaded: LoadedStudy) -> Iterator[str]:

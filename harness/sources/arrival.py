@@ -138,7 +138,7 @@ def _checked(part: Path, check: Check, watch: Watch, name: str) -> str:
     if wrong is None:
         return sha256
     part.unlink()
-    raise DownloadError(f"{name}: what came {wrong} Nothing of it was kept.")
+    raise DownloadError(f"{name}: nothing of what came was kept: it {wrong}")
 
 
 def _no_content(part: Path) -> str | None:

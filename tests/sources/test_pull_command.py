@@ -295,3 +295,24 @@ def test_a_study_that_still_lacks_a_file_is_not_recommended(harness, study):
     assert "some-3b (weights of tiny) is missing" in told.stderr
     assert "Put the file into a folder named in $HARNESS_MODELS" in told.stderr
     assert "Next:" not in told.stdout
+
+
+def test_a_converted_model_is_asked_under_its_strategy(harness, home, settings):
+    from harness.quickstart import files
+
+    made_for = "cpu fp32i8 *2 -> cpu bf16"
+    made = home / "work/made.safetensors"
+    harness("convert", "--in", files.WEIGHTS, "--out", made, "--strategy", made_for)
+    settings(f"mine: {{weights: {made}, tokenizer: {files.TOKENIZER}}}\n")
+    asked = f"Next: python -m harness ask --model mine --strategy '{made_for}' "
+    for command in (("models",), ("pull", "mine")):
+        assert harness(*command).stdout.splitlines()[-1].startswith(asked)
+    assert harness("ask", "hi", "--model", "mine", "--strategy", made_for).stdout.strip()
+
+
+def test_a_conversion_that_cannot_be_asked_here_is_not_suggested(harness, home):
+    from harness.quickstart import files
+
+    told = harness("convert", "--in", files.WEIGHTS, "--out", "made", "--strategy", "cpu fp32i8")
+    last = "Next: python -m harness vram made.safetensors 'cpu fp32i8'"  # no tokenizer is known
+    assert told.stdout.splitlines()[-1] == last
