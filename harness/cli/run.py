@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -222,8 +222,20 @@ def _set_up_bench(
     from harness.records.store import write_plan
 
     note_identity(folder, run_identity(loaded, models))
-    write_plan(folder, plan_document(whole)["cells"])
+    write_plan(folder, _without_folders(plan_document(whole)["cells"], loaded))
     return prepare_bench(loaded, whole, machine, models, folder, conversions)
+
+
+def _without_folders(cells: list[dict[str, Any]], loaded: LoadedStudy) -> list[dict[str, Any]]:
+    """The planned cells, with no folder of this machine in why any is skipped."""
+    from harness.measure.without_folders import folders_here, without_folders
+
+    files = [path for one in loaded.files.values() for path in (one.weights, one.tokenizer)]
+    here = folders_here(files)
+    return [
+        {**cell, "skip_reason": cell["skip_reason"] and without_folders(cell["skip_reason"], here)}
+        for cell in cells
+    ]
 
 
 def _create_folder(

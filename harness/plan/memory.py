@@ -44,17 +44,28 @@ def foresee(
     )
 
 
-def hopeless(found: Forecasts, machine: Machine, cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
+def hopeless(
+    found: Forecasts, machine: Machine, cell: Cell, loaded: LoadedStudy, seen: Surroundings
+) -> Iterator[str]:
     """Where even the forecast's peak is more than there is, with a way out."""
     room = _room(machine)
-    weights = shlex.quote(str(loaded.files[cell.model].weights))
     for device, needed in found.converted.peak_bytes().items():
         has = room.get(device)
         if has is not None and needed > has:
             yield (
-                f"needs {_gib(needed)} on {device}, which has {_gib(has)}; python -m harness fit "
-                f"{weights} names a plan that fits"
+                f"needs {_gib(needed)} on {device}, which has {_gib(has)}; "
+                f"{_way_out(cell, loaded, seen)} names a plan that fits"
             )
+
+
+def _way_out(cell: Cell, loaded: LoadedStudy, seen: Surroundings) -> str:
+    if cell.model in seen.converted:  # its formats are settled
+        return "python -m harness fit with the original weights"
+    speed = loaded.study.workloads.speed
+    batch = speed.batch if cell.workload == "speed" and speed is not None else 1
+    rows = f" --batch {batch}" if batch > 1 else ""
+    weights = shlex.quote(str(loaded.files[cell.model].weights))
+    return f"python -m harness fit {weights}{rows}"
 
 
 def tight(found: Forecasts, machine: Machine) -> Iterator[str]:

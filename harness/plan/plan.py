@@ -100,7 +100,7 @@ def _plan_cell(
     if forecasts is None:
         found += _strains(cell, n_bytes, machine)
     else:
-        reasons += hopeless(forecasts, machine, cell, loaded)
+        reasons += hopeless(forecasts, machine, cell, loaded, seen)
         found += [*_strains(cell, {}, machine), *tight(forecasts, machine)]
     return PlannedCell(
         cell=cell,

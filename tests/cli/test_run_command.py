@@ -300,3 +300,17 @@ def test_what_failed_names_no_folder_of_this_machine(fake_study, tmp_path, witho
     assert 'File "harness/' in record.outcome.detail
     assert str(tmp_path) not in (folder / "records.jsonl").read_text(encoding="utf-8")
     assert str(Path.cwd()) not in (folder / "records.jsonl").read_text(encoding="utf-8")
+
+
+def test_the_plan_that_is_kept_names_no_folder_of_this_machine(
+    fake_study, tmp_path, without_report
+):
+    models = {
+        "scripted": {"weights": "script.yaml", "tokenizer": "tokenizer.json"},
+        "absent": {"weights": "not-here.pth"},
+    }
+    study = fake_study({**ANSWERS, "decode_s": [0.05]}, models=models)
+    _, (folder,) = run(study, tmp_path / "results", "--trials", "1")
+    kept = (folder / "plan.json").read_text(encoding="utf-8")
+    assert "weights missing: not-here.pth" in kept
+    assert str(tmp_path) not in kept + (folder / "records.jsonl").read_text(encoding="utf-8")

@@ -285,6 +285,12 @@ def test_what_cannot_fit_is_skipped_with_the_figures(load, machine_with):
     )
 
 
+def test_the_command_that_finds_a_plan_has_the_batch(load, machine_with):
+    loaded = load(("169m", "14b"), ("{trials: 3}", "{trials: 3, batch: 3}"))
+    planned = plan_with(loaded, machine_with(8 * GIB, ram_bytes=16 * GIB))
+    assert "fit random:14b --batch 3 names" in reasons(planned, model="made-up")["cpu fp32"]
+
+
 def test_what_fits_but_for_what_comes_on_top_gives_a_warning(load, machine_with):
     loaded = load(("169m", "3b"))
     shape = RANDOM_SHAPES["3b"]
