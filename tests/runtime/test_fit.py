@@ -72,6 +72,32 @@ def test_the_kinds_come_in_their_order(vram, ram, expected):
     assert re.fullmatch(expected, best.strategy), best.strategy
 
 
+def test_what_is_needed_is_enough_and_a_byte_less_is_not():
+    needed = needed_bytes(forecast(FEW, resolve("cuda fp16", FEW.n_layer)))
+    for less, all_on_device in ((0, True), (1, False)):
+        limits = Limits(vram_bytes=needed["cuda:0"] - less, ram_bytes=needed[HOST])
+        found = fit(FEW, limits)
+        assert (found.best is not None and found.best.strategy == "cuda fp16") == all_on_device
+
+
+def test_beside_the_best_stand_another_make_and_one_slot_more():
+    for vram, ram in ((10 * GIB, 16 * GIB), (4 * GIB, 64 * GIB), (4 * GIB, 10 * GIB)):
+        found = fit(RANDOM_SHAPES["7b"], Limits(vram_bytes=vram, ram_bytes=ram))
+        best = found.best.strategy
+        if found.runner_up is not None:
+            assert re.sub(r"\d+", "", found.runner_up.strategy) != re.sub(r"\d+", "", best)
+        n = int(re.search(r"\*(\d+)", best)[1])
+        more = n - 1 if found.best.kind == Kind.DEVICE_INT8 else n + 1
+        assert found.faster[0].strategy == "cuda fp16"
+        assert found.faster[-1].strategy == best.replace(f"*{n}", f"*{more}", 1)
+
+
+def test_where_the_head_does_not_fit_it_stays_on_the_cpu():
+    limits = Limits(vram_bytes=1100 * MIB, ram_bytes=10 * GIB)
+    best = fit(RANDOM_SHAPES["7b"], limits).best
+    assert re.fullmatch(r"cuda fp16i8 \*\d\+ -> cpu fp32 \*1", best.strategy)
+
+
 def test_nothing_fits_into_nothing():
     found = fit(FEW, Limits(vram_bytes=200 * MIB, ram_bytes=300 * MIB))
     assert found.best is None

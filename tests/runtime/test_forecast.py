@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,7 @@ from harness.runtime import (
     forecast_load,
     forecast_stored,
     forecast_work,
+    load_model,
     matrices,
     model,
     streaming,
@@ -19,6 +21,7 @@ from harness.runtime import (
 from harness.runtime.forecast import Conditions, device_key, forecast, weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 from harness.runtime.strategy import resolve
+from tests.runtime.conftest import Case
 
 SMALL = ModelShape(n_layer=4, n_embd=64, n_vocab=300, dim_ffn=256)
 DEVICES = ("cpu", "cuda", "cuda:1", "mps")
@@ -59,6 +62,26 @@ def test_more_rows_and_longer_chunks_never_take_less(strategy):
     assert states[1] == 8 * states[0]
 
 
+def test_more_rows_take_more_of_a_device():
+    few, many = (seen("cuda fp16", batch=batch).accelerators[0] for batch in (1, 8))
+    assert many.prefill.activations == 8 * few.prefill.activations > 0
+    assert many.decode.activations == 8 * few.decode.activations > 0
+
+
+@pytest.mark.parametrize(
+    "strategy", ["cpu fp32", "cpu bf16", "cpu bf16i8 *2 -> cpu fp32", "cpu fp32 *4 -> cpu bf16"]
+)
+def test_the_state_that_is_foreseen_is_the_models(strategy, checkpoint):
+    case = Case(4, 32, 80, torch.bfloat16)
+    _, state = load_model(checkpoint(case), strategy).forward([[1], [2], [3]])
+    assert seen(strategy, case.shape, batch=3).host.state == state.nbytes
+
+
+def test_the_host_embeds_what_a_device_computes():
+    assert seen("cuda fp16", chunk_tokens=200).host.prefill.activations == 200 * 64 * 2
+    assert seen("cuda fp32", batch=3).host.decode.activations == 3 * 64 * 4
+
+
 def test_a_slot_more_on_a_device_moves_its_bytes_there():
     shape = RANDOM_SHAPES["3b"]
     for n in range(1, shape.n_layer):
@@ -76,6 +99,9 @@ def test_a_streamed_slot_lies_on_the_host_and_leaves_two_buffers_and_its_vectors
     assert streamed.host.stored_bytes - stored.host.stored_bytes == moved
     buffers = streamed.accelerators[0].decode.workspace - stored.accelerators[0].decode.workspace
     assert buffers == 2 * matrices_of_a_block
+    assert streamed.accelerators[0].load.workspace == 2 * matrices_of_a_block  # made by loading
+    [one_slot] = seen("cuda fp16 *31+", shape).accelerators
+    assert one_slot.load.workspace == matrices_of_a_block
 
 
 def test_the_published_sizes_fit_the_table_of_the_reference():
@@ -94,6 +120,55 @@ def test_a_converted_file_loads_with_less():
         original, converted = (seen(strategy, source=one) for one in ("original", "converted"))
         assert converted.host.load_bytes < original.host.load_bytes
         assert converted.host.stored_bytes == original.host.stored_bytes
+
+
+def test_the_embedding_is_folded_from_the_files_numbers():
+    shape = ModelShape(n_layer=1, n_embd=64, n_vocab=2**16, dim_ffn=256)
+    original, converted, random = (
+        seen("cpu fp32", shape, source=one).host.load_bytes
+        for one in ("original", "converted", "random")
+    )
+    in_the_file, rows = 2**16 * 64 * 2, 2 * 4096 * 64 * 4
+    # beside head and embedding, which are placed first; a converted file's peak has the block too
+    assert in_the_file + rows / 2 < original - converted < in_the_file + rows
+    assert random >= original  # random numbers are folded too
+
+
+def test_random_numbers_are_drawn_in_float32_a_million_at_a_time():
+    shape = RANDOM_SHAPES["430m"]
+    drawn, read = (seen("cpu fp32", shape, source=one).host for one in ("random", "original"))
+    assert drawn.load_bytes - read.load_bytes == 3 * 2**20 * 4
+
+
+def test_a_matrix_moves_to_a_device_a_part_at_a_time():
+    [device] = seen("cuda fp16", RANDOM_SHAPES["3b"]).accelerators
+    assert device.load.workspace == 2**24 * 2
+
+
+def test_only_fp32_is_laid_out_anew_where_the_file_has_the_plans_format():
+    turned, taken = (
+        seen(f"cpu {dtype}", RANDOM_SHAPES["430m"], file_dtype=dtype).host.load.workspace
+        for dtype in ("fp32", "bf16")
+    )
+    assert turned - taken == 1024 * 4096 * 4  # the last matrix, beside what became of it
+
+
+def test_a_converted_file_holds_the_plans_formats():
+    for strategy in ("cpu fp32", "cpu bf16", "cuda fp16"):
+        found = [seen(strategy, source="converted", file_dtype=dtype) for dtype in ("fp32", "bf16")]
+        assert found[0] == found[1]
+
+
+def test_int8_in_half_scales_rows_of_float32_on_a_device():
+    half, bf16 = (seen(f"cuda {name}", batch=4096).accelerators[0] for name in ("fp16i8", "bf16i8"))
+    assert half.decode.workspace - bf16.decode.workspace == 4096 * 64 * 2 * 4
+
+
+def test_a_tile_is_no_larger_than_its_matrix():
+    tiled, dense = (
+        seen(f"cpu {name}", source="converted").host.decode.workspace for name in ("fp32i8", "fp32")
+    )
+    assert tiled - dense < forecast_work.TILE_ITEMS * 4
 
 
 def test_half_on_an_old_cpu_needs_a_matrix_in_float32():
