@@ -280,6 +280,7 @@ def test_what_cannot_fit_is_skipped_with_the_figures(load, machine_with):
         )
         assert "python -m harness fit random:14b" in skipped[strategy]
     assert skipped["cuda fp16i8 *2+"] is None  # streamed, it fits both
+    assert not any("tight" in text for strategy, text in warned.items() if skipped[strategy])
     assert all(
         reason is None or "GiB" not in reason for reason in reasons(planned, model="tiny").values()
     )
@@ -323,6 +324,36 @@ def test_only_our_own_engine_has_a_forecast(load, machine_with):
             assert min(entry["forecast_bytes"].values()) > 0
 
 
+def test_the_forecast_is_that_of_the_studys_lengths_and_files(load, machine_with, study_folder):
+    loaded = load(
+        ("{trials: 3}", "{trials: 3, batch: 4, prompt_tokens: [64, 1000]}"),
+        ("  - cuda fp16\n", "  - cpu fp16\n"),
+    )
+    seen = dataclasses.replace(look(loaded), packages=INSTALLED, half_on_cpu=True)
+
+    def forecasts(seen):
+        planned = plan(loaded, machine_with(8 * GIB, 8 * GIB), seen)
+        return {
+            (one.cell.model, one.cell.strategy, one.cell.workload): one.forecasts
+            for one in planned.cells
+        }
+
+    found = forecasts(seen)
+    speed = Conditions(batch=4, chunk_tokens=256)
+    for (model, strategy, workload), one in found.items():
+        shape = seen.shapes[model]
+        given = speed if workload == "speed" else Conditions()
+        source = {"source": "random"} if model == "made-up" else {"file_dtype": "fp16"}
+        for got, how in ((one.as_given, source), (one.converted, {"source": "converted"})):
+            expected = forecast(
+                shape, resolve(strategy, shape.n_layer), dataclasses.replace(given, **how)
+            )
+            assert got == expected, (model, strategy, workload, how)
+    without_half = forecasts(dataclasses.replace(seen, half_on_cpu=False))
+    grown = {key[1] for key, one in found.items() if one != without_half[key]}
+    assert grown == {"cpu fp16"}
+
+
 def test_an_unknown_machine_gives_no_warning(load, machine_with):
     loaded = load(("strategies:\n", "threads: 600\nstrategies:\n"), ("169m", "14b"))
 
@@ -358,6 +389,12 @@ def test_a_converted_file_runs_the_strategies_it_was_made_for(load, machine_with
         load(("weights: tiny.safetensors", "weights: mixed.safetensors")), machine_with()
     )
     why = {one.cell.strategy: one.skip_reason for one in planned.cells if one.cell.model == "tiny"}
+    [own] = {
+        one.forecasts
+        for one in planned.cells
+        if (one.cell.model, one.cell.strategy, one.cell.workload) == ("tiny", mixed, "speed")
+    }
+    assert own.as_given == own.converted
     assert why[mixed] is None
     assert "slots 0-1 hold fp32i8, not fp32" in why["cpu fp32"]
     assert "harness convert --in" in why["cpu fp32"]
