@@ -66,6 +66,10 @@ def test_a_run_converts_once_and_gives_the_same_answers_without(
     assert original.converted is None
     assert "--no-cache" in original.converted_missing
     assert original.key == converted.key
+    foreseen = [record.memory.forecast.load_rss_bytes for record in (original, converted)]
+    assert foreseen[0] > foreseen[1] > 0  # each of the file that was read
+    assert [slot.weight_dtype for slot in converted.plan] == ["uint8"] * 5
+    assert [slot.weight_dtype for slot in original.plan] == ["uint8"] * 5
     assert [a.token_ids for a in original.answers] == [a.token_ids for a in converted.answers]
     assert len(converted.answers[0].token_ids) == 12
     assert converted.warnings == original.warnings == []

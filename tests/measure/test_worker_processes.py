@@ -327,6 +327,30 @@ def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
     assert [log.read_text(encoding="utf-8") for log in logs] == ["attempt 0\n", "attempt 1\n"]
 
 
+@pytest.mark.parametrize(
+    ("script", "skip_reason", "kind"),
+    [
+        (f"imported(); opened({slots('cpu fp32')}); passed(); finished()", None, "ok"),
+        (f"imported(); opened({slots('cpu bf16')}); finished()", None, "wrong_strategy"),
+        ("imported(); sys.exit(7)", None, "crashed"),
+        ("sys.exit(7)", None, "crashed"),
+        ("", "there is no such device", "skipped"),
+    ],
+)
+def test_every_record_has_the_forecast_of_its_cell(script, skip_reason, kind, bench, stand_in):
+    prepared, cell = bench
+    stand_in(script)
+    record = measure(
+        Trial(cell=cell, trial=0, attempt=0, skip_reason=skip_reason),
+        prepared,
+    )
+    assert record.outcome.kind == kind
+    host = prepared.forecasts[cell].as_given.host
+    assert record.memory.forecast.load_rss_bytes == host.load_bytes
+    assert record.memory.forecast.peak_rss_bytes == host.peak_bytes
+    assert "forecast" not in record.memory.missing
+
+
 def test_the_last_messages_come_also_from_a_worker_that_leaves_at_once(stand_in, tmp_path):
     stand_in("imported(); opened(); passed(); passed(); finished(); os._exit(0)")
     ended = run(tmp_path)
