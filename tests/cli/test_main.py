@@ -1,9 +1,16 @@
 """The frame of the command line: streams that close, encodings that cannot, exit codes."""
 
+import re
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
+
+from harness.cli.main import main
+from harness.runtime.checkpoint import read_header
+from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 
 HARNESS = [sys.executable, "-m", "harness"]
 
@@ -68,3 +75,35 @@ def test_ask_streams_an_answer():
     )
     assert done.stdout == "7+8=15, 1+4+3=8, so 85.\n"
     assert "tok/s" in done.stderr
+
+
+def test_convert_model_takes_the_official_scripts_flags(tmp_path, monkeypatch):
+    """By the name that is installed, and as a command."""
+    pyproject = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    module, name = re.search(
+        r'^convert_model = "([\w.]+):(\w+)"$', pyproject, re.MULTILINE
+    ).groups()
+    strategy = "cuda fp16i8 *2 -> cpu fp32"
+    flags = ["--in", "builtin:quickstart", "--strategy", strategy, "--out"]
+    monkeypatch.setattr(sys, "argv", ["convert_model", *flags, str(tmp_path / "A")])
+    with pytest.raises(SystemExit) as stop:
+        getattr(import_module(module), name)()
+    assert stop.value.code == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["convert_model", *flags, str(tmp_path / "B")])
+    assert stop.value.code == 0
+    first, second = (tmp_path / f"{name}.safetensors" for name in "AB")
+    assert first.read_bytes() == second.read_bytes()
+    assert read_header(first).converted.strategy == strategy
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_synth_writes_a_model_of_that_size(suffix, tmp_path, monkeypatch, capsys):
+    shape = ModelShape(n_layer=2, n_embd=64, n_vocab=100, dim_ffn=256)
+    monkeypatch.setitem(RANDOM_SHAPES, "169m", shape)
+    out = tmp_path / f"made.{suffix}"
+    with pytest.raises(SystemExit) as stop:
+        main(["synth", "--size", "169m", "--out", str(out)])
+    assert stop.value.code == 0
+    assert read_header(out).shape == shape
+    assert f"{shape.n_params:,} random bf16 numbers" in capsys.readouterr().out

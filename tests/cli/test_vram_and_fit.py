@@ -8,6 +8,7 @@ import pytest
 from harness.cli.main import main
 from harness.cli.sizes import Size, short_size, size
 from harness.cli.vram import WELL_KNOWN
+from harness.machine import Accelerator, Machine
 from harness.runtime.forecast import forecast
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
@@ -158,6 +159,25 @@ def test_without_a_device_the_answer_is_for_the_cpu(capsys, monkeypatch):
     code, told = ran(capsys, "fit", "3b", "--ram", "8GiB")
     assert code == 0
     assert told.splitlines()[2].strip() == "cpu fp32i8"
+
+
+def test_what_is_not_said_is_this_machines(capsys, monkeypatch):
+    cards = [
+        Accelerator(device=f"cuda:{n}", name="Fake GPU", memory_bytes=size * GIB)
+        for n, size in enumerate((4, 24))
+    ]
+    machine = Machine(
+        label="fake", accelerators=tuple(cards), cores=4, ram_bytes=20 * GIB, facts={}
+    )
+    monkeypatch.setattr("harness.cli.fit.probe_machine", lambda: machine)
+
+    def limits(*said):
+        return json.loads(ran(capsys, "fit", "3b", "--json", *said)[1])["limits_bytes"]
+
+    assert limits() == {"cpu": 20 * GIB, "cuda:0": 4 * GIB}
+    assert limits("--device", "cuda:1") == {"cpu": 20 * GIB, "cuda:1": 24 * GIB}
+    assert limits("--vram", "6GiB") == {"cpu": 20 * GIB, "cuda:0": 6 * GIB}
+    assert limits("--ram", "9GiB") == {"cpu": 9 * GIB, "cuda:0": 4 * GIB}
 
 
 @pytest.mark.parametrize("arguments", [["vram"], ["fit", "3b", "--vram", "4GiB"]])
