@@ -46,3 +46,33 @@ def test_other_allocators_are_left_alone(monkeypatch):
     assert allocator._glibc() is None
     with returning_memory():
         pass
+
+
+def test_thresholds_are_set_back_also_where_loading_fails(monkeypatch):
+    class Libc:
+        def __init__(self):
+            self.set = {}
+
+        def mallopt(self, name, value):
+            self.set[name] = value
+
+        def malloc_trim(self, _):
+            self.set["trimmed"] = True
+
+    libc = Libc()
+    monkeypatch.setattr(allocator, "_glibc", lambda: libc)
+    within = {}
+
+    def load():
+        with returning_memory():
+            within.update(libc.set)
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        load()
+    assert within == {allocator._M_MMAP_THRESHOLD: allocator._MAPPED_FROM}
+    assert libc.set == {
+        allocator._M_MMAP_THRESHOLD: allocator._ADAPTED_MMAP,
+        allocator._M_TRIM_THRESHOLD: allocator._ADAPTED_TRIM,
+        "trimmed": True,
+    }

@@ -1,5 +1,7 @@
 """mm8: the official bits, exact where the official package gives NaN, and applied as defined."""
 
+import threading
+
 import pytest
 import torch
 
@@ -115,3 +117,15 @@ def test_int8_in_half_is_as_near_to_the_matrix_as_int8_in_float32(monkeypatch):
     assert in_half.dtype == torch.float16
     assert matrix.kernel(torch.float16) == "mm8, int8 tiles cast to fp16, rows scaled"
     assert (in_half.float() - in_float32.float()).abs().max() < 2e-3 * in_float32.abs().max()
+
+
+def test_tiles_are_filled_in_any_mode(monkeypatch):
+    """They outlive a call, and what is made in inference mode cannot be written to outside it."""
+    monkeypatch.setattr(matrices, "_tiles", threading.local())
+    monkeypatch.setattr(matrices, "_TILE_ITEMS", 64)
+    matrix = Int8Matrix(quantise(torch.arange(960.0).sin().reshape(40, 24), torch.float32))
+    x = torch.ones(8, 24)
+    with torch.inference_mode():
+        within = matrix(x)
+    with torch.no_grad():
+        assert torch.equal(matrix(x), within)

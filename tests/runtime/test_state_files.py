@@ -325,6 +325,7 @@ def test_states_of_one_storage_are_saved(tmp_path):
     """The format itself takes no two tensors of one storage; nor any that are not contiguous."""
     flat = torch.arange(40.0).reshape(4, 10)
     parts = [flat[:, i : i + 2] for i in range(0, 10, 2)]
+    parts[2] = torch.arange(8.0).reshape(2, 4).t()
     layer = some_state().layers[0]
     state = State((type(layer).of(parts),))
     save_state(state, tmp_path / "state")

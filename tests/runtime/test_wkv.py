@@ -76,9 +76,10 @@ def test_decay_forgets():
     torch.testing.assert_close(later, (1 - share) * v[:, 1] + share * v[:, 0])
 
 
+@pytest.mark.parametrize("scale", [10.0, 100.0])
 @pytest.mark.parametrize("decay", [-1e2, -3e3, -1e5, -1e8])
-def test_decays_that_forget_at_once_stay_finite(decay):
-    _, u, k, v = inputs(300, 10.0)
+def test_decays_that_forget_at_once_stay_finite(decay, scale):
+    _, u, k, v = inputs(300, scale)
     w = torch.full((C,), decay)
     out, _ = wkv_sequence(w, u, k, v, empty())
     expected, _ = wkv_sequence_ref(w, u, k, v, empty())
