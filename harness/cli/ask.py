@@ -127,6 +127,7 @@ def command(
     from harness.language.stopping import StopRules
     from harness.language.template import fill_template
     from harness.language.tokenizer import load_tokenizer
+    from harness.runtime.checkpoint import read_header
     from harness.runtime.strategy import parse
 
     weights, tokenizer_path, own_prompt = _files(model, tokenizer)
@@ -143,6 +144,8 @@ def command(
     # Everything that can be refused is refused before the weights are read.
     parse(strategy)
     encoder = load_tokenizer(tokenizer_path)
+    if engine != "fake":  # which reads a script
+        encoder.check_fits(read_header(weights).shape.n_vocab)
     template = prompt or own_prompt or Model(weights=model).prompt
     asked = encoder.encode(fill_template(template, question))
     usual = Answers(questions=BUILTIN)

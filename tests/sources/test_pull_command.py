@@ -316,3 +316,12 @@ def test_a_conversion_that_cannot_be_asked_here_is_not_suggested(harness, home):
     told = harness("convert", "--in", files.WEIGHTS, "--out", "made", "--strategy", "cpu fp32i8")
     last = "Next: python -m harness vram made.safetensors 'cpu fp32i8'"  # no tokenizer is known
     assert told.stdout.splitlines()[-1] == last
+
+
+def test_a_tokenizer_of_another_model_is_refused_before_anything_is_read(harness, home, checkpoint):
+    from harness.quickstart import files
+
+    (home / "work/own.pth").write_bytes(checkpoint())
+    refused = harness("ask", "hi", "--model", "own", "--tokenizer", files.TOKENIZER, code=2)
+    assert "do not belong together" in refused.stderr
+    assert "Loading" not in refused.stderr
