@@ -21,27 +21,28 @@ MAX_LINES = 350
 MAY_IMPORT = {
     "errors": set(),
     "folders": set(),
+    "sizes": set(),
     "stats": set(),
     "machine": {"errors"},
     "runtime": {"errors"},
     "language": {"errors"},
     "quickstart": {"errors", "language", "runtime"},
-    "sources": {"errors", "folders", "quickstart", "runtime"},
+    "sources": {"errors", "folders", "quickstart", "runtime", "sizes"},
     "config": {"errors", "language", "quickstart", "runtime", "sources"},
     "records": {"config", "errors"},
     "plan": {
         *{"config", "errors", "folders", "language", "machine", "quickstart"},
-        *{"records", "runtime", "sources"},
+        *{"records", "runtime", "sizes", "sources"},
     },
     "engines": {"errors", "runtime"},
     "measure": {
         *{"config", "engines", "errors", "folders", "language", "machine"},
-        *{"plan", "records", "runtime", "sources", "stats"},
+        *{"plan", "records", "runtime", "sizes", "sources", "stats"},
     },
     "report": {"config", "errors", "machine", "records", "stats"},
     "cli": {
         *{"config", "engines", "errors", "folders", "language", "machine", "measure"},
-        *{"plan", "quickstart", "records", "report", "runtime", "sources", "stats"},
+        *{"plan", "quickstart", "records", "report", "runtime", "sizes", "sources", "stats"},
     },
     "__main__": {"cli"},
 }

@@ -73,7 +73,7 @@ def _show(cache: ConvertedCache, files: list[_File]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.measure.cache_budget import size
+    from harness.sizes import size
 
     out = console()
     held = f"{size(cache.used_bytes())} of at most {size(cache.budget())}"
@@ -97,7 +97,7 @@ def _show(cache: ConvertedCache, files: list[_File]) -> None:
 
 
 def _clear(cache: ConvertedCache, *, as_json: bool) -> None:
-    from harness.measure.cache_budget import size
+    from harness.sizes import size
 
     cleared = cache.clear()
     if as_json:

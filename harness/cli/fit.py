@@ -15,7 +15,7 @@ from rich.text import Text
 from harness.cli.console import console
 from harness.cli.exits import EXIT_NOTHING_MEASURED
 from harness.cli.model_argument import NamedModel, named_model
-from harness.cli.sizes import Size, size
+from harness.cli.sizes import Size
 from harness.cli.vram import device_document
 from harness.errors import BadInput
 from harness.machine import Machine, probe_machine
@@ -30,6 +30,7 @@ from harness.runtime.fit import (
 )
 from harness.runtime.forecast import CUDA_CONTEXT_BYTES, HOST, Conditions, device_key
 from harness.runtime.strategy import describe
+from harness.sizes import size
 
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 

@@ -19,8 +19,8 @@ from harness.plan.cell import Cell, PlannedCell
 from harness.plan.missing import describe_missing
 from harness.plan.order import order
 from harness.plan.plan import Plan
+from harness.sizes import size
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _TURNS_SHOWN = 4
 Row = tuple[str, str, int, str]  # model, engine, threads, strategy
 
@@ -111,8 +111,8 @@ def _memory(row: Iterable[PlannedCell]) -> str:
         if one.forecasts is not None:
             for device, n in one.forecasts.as_given.peak_bytes().items():
                 most[device] = max(n, most.get(device, 0))
-    shown = [f"{device} {_size(n)}" for device, n in most.items()]
-    shown = shown or [f"{device} ≥ {_size(n)}" for device, n in weights.items() if n]
+    shown = [f"{device} {size(n)}" for device, n in most.items()]
+    shown = shown or [f"{device} ≥ {size(n)}" for device, n in weights.items() if n]
     return "\n".join(shown) or "–"
 
 
@@ -166,12 +166,3 @@ def _trials(n: int) -> str:
 
 def _print(out: Console, text: str) -> None:
     out.print(Text(text))
-
-
-def _size(n_bytes: int) -> str:
-    value, unit = float(n_bytes), _UNITS[0]
-    for unit in _UNITS:
-        if value < 1024 or unit == _UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.3g} {unit}"

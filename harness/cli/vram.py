@@ -13,8 +13,6 @@ from rich.text import Text
 
 from harness.cli.console import console
 from harness.cli.model_argument import SIZES, NamedModel, named_model
-from harness.cli.sizes import short_size
-from harness.cli.sizes import size as written
 from harness.runtime.fit import LIBRARIES_BYTES
 from harness.runtime.forecast import (
     CUDA_CONTEXT_BYTES,
@@ -25,6 +23,8 @@ from harness.runtime.forecast import (
 )
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import canonical, resolve
+from harness.sizes import short_size
+from harness.sizes import size as written
 
 WELL_KNOWN = (
     *("cpu fp32", "cpu bf16", "cpu fp32i8", "cpu bf16i8"),

@@ -15,7 +15,6 @@ from msgspec import structs
 
 from harness.config.engines import TORCH
 from harness.errors import CheckpointError, StrategyError
-from harness.measure.cache_budget import size
 from harness.measure.conversion_cache import CacheUnusable, ConvertedCache, Wanted
 from harness.measure.job import Conversion, Converted, Finished, Job, Message, Written
 from harness.measure.judge import judge
@@ -25,6 +24,7 @@ from harness.runtime.checkpoint import read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 from harness.runtime.stored import StoredPlan, stored_plan, stored_tensors
 from harness.runtime.strategy import UINT8
+from harness.sizes import size
 from harness.sources.random_weights import RANDOM
 
 CONVERTER = "1"  # to be raised when the same weights give other stored numbers than before

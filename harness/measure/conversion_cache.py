@@ -19,10 +19,11 @@ from typing import BinaryIO
 
 from harness.errors import CheckpointError, HarnessError
 from harness.folders import cache_folder
-from harness.measure.cache_budget import BUDGET_VARIABLE, budget_given, size, usual_budget
+from harness.measure.cache_budget import BUDGET_VARIABLE, budget_given, usual_budget
 from harness.measure.file_lock import lock_alone, lock_for_removal, open_shared, wait_for_lock
 from harness.runtime.checkpoint import read_header
 from harness.runtime.stored import StoredPlan
+from harness.sizes import size
 
 _HEADER_BYTES = 2**20  # of a file, beside its tensors
 _PARTIAL = re.compile(r"\.(?P<name>.+\.safetensors)\.[0-9]+\.partial")

@@ -17,6 +17,7 @@ from harness.runtime.fit import needed_bytes
 from harness.runtime.forecast import CHUNK_TOKENS, HOST, Conditions, device_key, forecast
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
+from harness.sizes import size
 
 
 def foresee(
@@ -53,7 +54,7 @@ def hopeless(
         has = room.get(device)
         if has is not None and needed > has:
             yield (
-                f"needs {_gib(needed)} on {device}, which has {_gib(has)}; "
+                f"needs {size(needed)} on {device}, which has {size(has)}; "
                 f"{_way_out(cell, loaded, seen)} names a plan that fits"
             )
 
@@ -76,13 +77,9 @@ def tight(found: Forecasts, machine: Machine) -> Iterator[str]:
         has = room.get(device)
         if has is not None and peaks[device] <= has < needed:
             top = "Python and its libraries" if device == HOST else "a CUDA context"
-            yield (f"tight: needs {_gib(needed)} on {device} with {top}, and there is {_gib(has)}")
+            yield (f"tight: needs {size(needed)} on {device} with {top}, and there is {size(has)}")
 
 
 def _room(machine: Machine) -> dict[str, int | None]:
     room = {device_key(one.device): one.memory_bytes for one in machine.accelerators}
     return {**room, HOST: machine.ram_bytes}
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"

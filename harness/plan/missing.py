@@ -11,6 +11,7 @@ from harness.config.load import LoadedStudy
 from harness.config.model_files import ModelFiles
 from harness.plan.matrix import cells
 from harness.quickstart import files
+from harness.sizes import size as written
 from harness.sources import Found
 
 ABSENT = "missing"
@@ -66,7 +67,7 @@ class MissingFile:
         """Where the command downloads it from, and how large it is if that is known."""
         if self.source is None or self.command != self.pull:
             return None
-        size = "" if self.size is None else f" ({_size(self.size)})"
+        size = "" if self.size is None else f" ({written(self.size)})"
         return f"from {self.source}{size}"
 
 
@@ -152,7 +153,3 @@ def _missing(
 def _why(found: Found) -> str:
     """Where a name was looked for; a path has nothing to add."""
     return "" if found.missing.startswith("there is no file") else found.missing
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

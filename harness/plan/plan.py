@@ -21,6 +21,7 @@ from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import MissingFile
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.strategy import LayerPlan, Stage, parse, resolve, warnings
+from harness.sizes import size
 
 HOST = "cpu"
 
@@ -193,8 +194,4 @@ def _strains(cell: Cell, n_bytes: Mapping[str, int], machine: Machine) -> Iterat
     for device, wanted in n_bytes.items():
         has = room.get(_numbered(device))
         if has is not None and wanted > has:
-            yield f"{_gib(wanted)} of weights on {device}, which has {_gib(has)}"
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"
+            yield f"{size(wanted)} of weights on {device}, which has {size(has)}"

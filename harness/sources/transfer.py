@@ -25,6 +25,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from harness.errors import DownloadError
+from harness.sizes import size as written
 from harness.sources.hashes import OnBytes
 from harness.sources.reference import without_secrets
 
@@ -278,7 +279,7 @@ def disk_error(error: OSError, part: Path, size: int | None) -> DownloadError:
     """What the disk of `part` refused, in words; `size` is what is needed there in all."""
     folder = part.parent
     if error.errno in _FULL:
-        need = "" if size is None else f" ({size / 2**30:.1f} GiB are needed in all)"
+        need = "" if size is None else f" ({written(size)} are needed in all)"
         return DownloadError(
             f"{folder}: the disk is full{need}: {error.strerror}. What came is kept; make room and "
             "give the same command again, or name another folder with --to."

@@ -6,12 +6,13 @@ import click
 import pytest
 
 from harness.cli.main import main
-from harness.cli.sizes import Size, short_size, size
+from harness.cli.sizes import Size
 from harness.cli.vram import WELL_KNOWN
 from harness.machine import Accelerator, Machine
 from harness.runtime.forecast import forecast
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
+from harness.sizes import short_size, size
 
 GIB = 2**30
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.errors import BadInput
 from harness.measure import file_lock
-from harness.measure.cache_budget import SPARED_BYTES, parse_size, usual_budget
+from harness.measure.cache_budget import SPARED_BYTES, usual_budget
 from harness.measure.conversion_cache import CacheUnusable, ConvertedCache, Wanted
 from harness.quickstart import files
 from harness.runtime.convert import convert
@@ -68,13 +68,21 @@ def test_the_usual_budget_does_not_shrink_as_the_cache_fills():
 
 @pytest.mark.parametrize(
     ("text", "nbytes"),
-    [("0", 0), ("50GiB", 50 * 2**30), ("1.5 MB", 1_500_000), (" 2 TiB ", 2 * 2**40), ("7", 7)],
+    [
+        ("0", 0),
+        ("50GiB", 50 * 2**30),
+        ("1.5 MB", 1_500_000),
+        (" 2 TiB ", 2 * 2**40),
+        ("7", 7),
+        ("5g", 5 * 2**30),
+    ],
 )
-def test_a_size_is_read(text, nbytes):
-    assert parse_size(text) == nbytes
+def test_a_budget_is_a_size(text, nbytes, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", text)
+    assert ConvertedCache().budget() == nbytes
 
 
-@pytest.mark.parametrize("text", ["fifty", "5 GiBs", "-1GiB", "1e9", "GiB", "5gib"])
+@pytest.mark.parametrize("text", ["fifty", "5 GiBs", "-1GiB", "1e9", "GiB", "5ib"])
 def test_a_budget_that_is_no_size_is_refused(text, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE_BUDGET", text)
     with pytest.raises(BadInput, match="HARNESS_CACHE_BUDGET is"):

@@ -109,7 +109,7 @@ def test_a_source_and_the_size_that_the_lock_knows_are_shown(load, study_folder)
     (missing,) = missing_files(load(("tiny.safetensors", url)))
 
     assert missing.shown == url
-    assert missing.origin == "from https://huggingface.co/a/b/resolve/main/98%25.pth (26.35 GiB)"
+    assert missing.origin == "from https://huggingface.co/a/b/resolve/main/98%25.pth (26.4 GiB)"
     assert f"  {missing.origin}" in describe_missing([missing]).splitlines()
 
 

@@ -13,6 +13,7 @@ from harness.runtime import convert_model
 from harness.runtime.forecast import Conditions, forecast, weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
+from harness.sizes import size
 
 GIB = 2**30
 INSTALLED = frozenset({"torch", "rwkv"})
@@ -275,9 +276,7 @@ def test_what_cannot_fit_is_skipped_with_the_figures(load, machine_with):
     for strategy, device, has in (("cpu fp32", "cpu", 16), ("cuda fp16", "cuda:0", 8)):
         given = Conditions(chunk_tokens=128, source="converted")
         found = forecast(shape, resolve(strategy, shape.n_layer), given).peak_bytes()[device]
-        assert (
-            f"needs {found / GIB:.1f} GiB on {device}, which has {has}.0 GiB" in skipped[strategy]
-        )
+        assert f"needs {size(found)} on {device}, which has {size(has * GIB)}" in skipped[strategy]
         assert "python -m harness fit random:14b" in skipped[strategy]
     assert skipped["cuda fp16i8 *2+"] is None  # streamed, it fits both
     assert not any("tight" in text for strategy, text in warned.items() if skipped[strategy])
