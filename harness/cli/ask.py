@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="Weights: a path, a name, hf://… or https://….",
 )
-@click.option("--strategy", default="cpu fp32", show_default=True, help="Where and in what to run.")
+@click.option(
+    "--strategy",
+    help="Where and in what to run.  [default: cpu fp32, or what a file was converted for]",
+)
 @click.option(
     "--tokenizer", help="Its tokenizer, likewise; by default by the size of the vocabulary."
 )
@@ -97,7 +100,7 @@ def command(
     question: str,
     *,
     model: str,
-    strategy: str,
+    strategy: str | None,
     tokenizer: str | None,
     prompt: str | None,
     engine: str,
@@ -142,10 +145,15 @@ def command(
         seed=seed,
     )
     # Everything that can be refused is refused before the weights are read.
-    parse(strategy)
+    if strategy is not None:
+        parse(strategy)
     encoder = load_tokenizer(tokenizer_path)
+    made_for = None
     if engine != "fake":  # which reads a script
-        encoder.check_fits(read_header(weights).shape.n_vocab)
+        header = read_header(weights)
+        encoder.check_fits(header.shape.n_vocab)
+        made_for = header.converted and header.converted.strategy
+    strategy = strategy or made_for or "cpu fp32"
     template = prompt or own_prompt or Model(weights=model).prompt
     asked = encoder.encode(fill_template(template, question))
     usual = Answers(questions=BUILTIN)

@@ -15,6 +15,7 @@ from harness.cli.console import console
 from harness.cli.model_argument import SIZES, NamedModel, named_model
 from harness.runtime.fit import LIBRARIES_BYTES
 from harness.runtime.forecast import (
+    CHUNK_TOKENS,
     CUDA_CONTEXT_BYTES,
     Conditions,
     DeviceForecast,
@@ -114,7 +115,9 @@ def _figures(device: DeviceForecast) -> tuple[int, ...]:
 def _print_notes(found: Iterable[Forecast]) -> None:
     click.echo("Ki, Mi, Gi are 2^10, 2^20, 2^30 bytes. The peak is the worst of loading, prefill")
     click.echo("and decoding, not the sum of a row. On the CPU, Python and its libraries come on")
-    click.echo(f"top ({written(LIBRARIES_BYTES)}); `fit` counts them.")
+    libraries = written(LIBRARIES_BYTES)
+    click.echo(f"top ({libraries}); `fit` counts them. Prompts are reckoned with {CHUNK_TOKENS}")
+    click.echo("tokens at a time; a study of shorter ones needs less.")
     if any(one.device.startswith("cuda") for each in found for one in each.accelerators):
         click.echo(
             "So does a context on a CUDA device, 0.3 to 0.6 GiB; `fit` reckons with "
