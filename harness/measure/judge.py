@@ -62,7 +62,7 @@ def _indexed(device: str) -> str:
 
 def _mismatch(ended: Ended, requested: Sequence[LayerPlan] | None) -> str | None:
     opened = [message for message in ended.messages if isinstance(message, Opened)]
-    if requested is None or not opened or not opened[0].plan:
+    if requested is None or not opened:
         return None
     return plan_mismatch(requested, opened[0].plan)
 

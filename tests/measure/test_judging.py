@@ -77,6 +77,13 @@ def test_what_was_loaded_is_compared_with_what_was_asked(asked, got, said):
     assert judge(ended(IMPORTED, opened(asked), FINISHED), resolve(asked, 2)).kind == "ok"
 
 
+def test_an_engine_that_does_not_say_what_it_loaded_has_proved_nothing():
+    silent = Opened(load_s=1, peak_rss=PEAK, n_vocab=5, plan=[], warnings=[])
+    outcome = judge(ended(IMPORTED, silent, FINISHED), resolve("cpu fp32", 2))
+    assert outcome.kind == "wrong_strategy"
+    assert "asked for 3 slots, 0 were loaded" in outcome.reason
+
+
 def test_a_model_with_fewer_slots_is_a_mismatch():
     assert "asked for 4 slots, 3 were loaded" in plan_mismatch(
         resolve("cpu fp32", 3), loaded_as("cpu fp32")

@@ -327,6 +327,16 @@ def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
     assert [log.read_text(encoding="utf-8") for log in logs] == ["attempt 0\n", "attempt 1\n"]
 
 
+def test_the_peak_of_a_trial_that_failed_is_kept(bench, stand_in):
+    prepared, cell = bench
+    failed = "say('failed', kind='not_a_number', reason='NaN', detail='none')"
+    stand_in(f"imported(); opened({slots('cpu fp32')}); {failed}")
+    record = measure(Trial(cell=cell, trial=0, attempt=0), prepared)
+    assert record.outcome.kind == "not_a_number"
+    assert record.memory.peak_rss_bytes == 1
+    assert "peak_rss_bytes" not in record.memory.missing
+
+
 @pytest.mark.parametrize(
     ("script", "skip_reason", "kind"),
     [

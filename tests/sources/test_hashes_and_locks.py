@@ -53,6 +53,16 @@ def test_another_content_is_read_again(settled):
     assert read_bytes(settled(b"longer content", age_s=50)) == 14
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(settled):
+    path = settled(b"content")
+
+    def change(_done, _total):
+        settled(b"CONTENT", age_s=50)
+
+    file_sha256(path, change)
+    assert read_bytes(path) == 7
+
+
 def test_a_file_that_was_just_written_is_not_remembered(settled):
     """Within a tick of the file system's clock, two contents have one time of change."""
     path = settled(b"content", age_s=0)
