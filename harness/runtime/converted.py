@@ -36,7 +36,6 @@ Layout = Literal["harness", "official"]
 METADATA_KEY = "rwkv_harness_converted"
 METADATA_VERSION = "1"
 OFFICIAL_VERSION = "0.7"
-OFFICIAL_KEYS = ("_strategy", "_version", "_rescale_layer")
 _LONGEST_STRATEGY = 10_000  # characters; a stage for each slot of any real model has fewer
 _FORMATS = ("fp32", "fp16", "bf16")
 

@@ -123,13 +123,6 @@ class Model:
             return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], state
         return self._head(x[:, -1]), state
 
-    def forward_ids(
-        self, ids: torch.Tensor, state: State | None, *, full_output: bool = False
-    ) -> tuple[torch.Tensor, State]:
-        """One chunk of checked int64 ids [B, T] on the CPU: logits [B, V] or [B, T, V]."""
-        x, state = self._blocks(ids, self._checked_state(ids.shape[0], state))
-        return self._head(x if full_output else x[:, -1]), state
-
     def _blocks(self, ids: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """ids [B, T] through the embedding and all blocks: x [B, T, C] and the new state."""
         x = self.weights.emb[ids]
