@@ -68,6 +68,22 @@ def test_every_split_of_a_character(text):
         assert decoder.finish() == ""
 
 
+def test_decoders_that_show_each_byte_as_broken():
+    """Some do so until the last byte of a character is there."""
+
+    def decode(ids):
+        shown, data = "", bytes(ids)
+        while data:
+            length = next((n for n in range(1, 5) if whole(data[:n])), None)
+            shown += BROKEN if length is None else data[:length].decode("utf-8")
+            data = data[length or 1 :]
+        return shown
+
+    for text in ("é", "漢", "🙂"):
+        data = text.encode("utf-8")
+        assert stream(decode, data) == [""] * (len(data) - 1) + [text, ""]
+
+
 def whole(data):
     """The characters of UTF-8 that are there to their last byte."""
     return data.decode("utf-8", errors="ignore")
