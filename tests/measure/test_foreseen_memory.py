@@ -47,6 +47,14 @@ def test_it_is_of_the_converted_file_where_that_was_read(tmp_path):
     assert of_original.device_peak_bytes == {}
 
 
+def test_loading_is_foreseen_apart_from_the_peak(tmp_path):
+    found = forecasts(tmp_path, "cpu bf16")
+    foreseen = _foreseen(found, None)
+    assert foreseen.load_rss_bytes == found.as_given.host.load_bytes
+    assert foreseen.peak_rss_bytes == found.as_given.host.peak_bytes
+    assert foreseen.load_rss_bytes < foreseen.peak_rss_bytes  # feeding a prompt takes more
+
+
 def test_devices_are_foreseen_apart(tmp_path):
     found = forecasts(tmp_path, "cuda fp16 *2 -> cpu fp32")
     foreseen = _foreseen(found, None)

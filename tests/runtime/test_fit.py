@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.runtime.fit import Kind, Limits, fit, limits_of, needed_bytes
+from harness.runtime.fit import Kind, Limits, _candidates, fit, limits_of, needed_bytes
 from harness.runtime.forecast import HOST, forecast
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 from harness.runtime.strategy import resolve
@@ -40,6 +40,17 @@ def test_what_is_named_fits_and_one_slot_more_on_the_faster_side_does_not(vram, 
     n = int(counted[1]) + (-1 if found.best.kind == Kind.DEVICE_INT8 else 1)
     if 0 < n < FEW.n_layer:
         assert excess(strategy.replace(counted[0], f"*{n}", 1), limits) != {}
+
+
+@settings(max_examples=25)
+@given(vram=SIZES, ram=SIZES, fast=st.booleans())
+def test_nothing_that_fits_comes_before_the_best(vram, ram, fast):
+    limits = Limits(vram_bytes=vram, ram_bytes=ram, fast_bf16=fast)
+    fitting = [one for one in _candidates(FEW, limits, None) if one.fits]
+    best = fit(FEW, limits).best
+    assert (best is None) == (fitting == [])
+    for one in fitting:
+        assert (one.kind, one.seconds_per_token) >= (best.kind, best.seconds_per_token)
 
 
 @settings(max_examples=25)

@@ -123,12 +123,12 @@ def test_a_converted_file_loads_with_less():
 
 
 def test_the_embedding_is_folded_from_the_files_numbers():
-    shape = ModelShape(n_layer=1, n_embd=64, n_vocab=2**16, dim_ffn=256)
+    shape = ModelShape(n_layer=1, n_embd=64, n_vocab=2**18, dim_ffn=256)
     original, converted, random = (
         seen("cpu fp32", shape, source=one).host.load_bytes
         for one in ("original", "converted", "random")
     )
-    in_the_file, rows = 2**16 * 64 * 2, 2 * 4096 * 64 * 4
+    in_the_file, rows = 2**18 * 64 * 2, 2 * 4096 * 64 * 4
     # beside head and embedding, which are placed first; a converted file's peak has the block too
     assert in_the_file + rows / 2 < original - converted < in_the_file + rows
     assert random >= original  # random numbers are folded too
@@ -162,6 +162,11 @@ def test_a_converted_file_holds_the_plans_formats():
 def test_int8_in_half_scales_rows_of_float32_on_a_device():
     half, bf16 = (seen(f"cuda {name}", batch=4096).accelerators[0] for name in ("fp16i8", "bf16i8"))
     assert half.decode.workspace - bf16.decode.workspace == 4096 * 64 * 2 * 4
+
+
+def test_cublas_has_a_workspace_of_its_own():
+    cuda, mps = (seen(f"{name} fp16").accelerators[0].decode.workspace for name in ("cuda", "mps"))
+    assert cuda - mps == 8 * 2**20 + 2**17
 
 
 def test_a_tile_is_no_larger_than_its_matrix():
