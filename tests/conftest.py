@@ -1,6 +1,7 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,10 @@ os.environ["HARNESS_CACHE"] = f"{_HOME}/cache"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 os.environ["HF_HOME"] = f"{_HOME}/hub"
 os.environ.pop("HARNESS_MODELS", None)
+
+# A background job of a shell ignores Ctrl-C, and so would the processes that tests start and stop.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure, and a failure must come back when it is run again.
 settings.register_profile("harness", deadline=None, derandomize=True)

@@ -1,6 +1,6 @@
 """The fastest strategy that is predicted to fit into the memory there is.
 
-Strategies are tried in a fixed order of kinds, each faster than the next:
+Strategies are tried in a fixed order of kinds, which is that of their speed where it is known:
 
 1. all slots on the device, in its own format;
 2. int8 for as few slots as needed (`cuda fp16i8 *N -> cuda fp16`), then for all;

@@ -231,8 +231,6 @@ def _start(study, results):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Also where the tests run in the background, with Ctrl-C ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     begun = 0
     for line in process.stderr:

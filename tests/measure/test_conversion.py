@@ -324,7 +324,7 @@ def test_a_budget_that_is_too_small_costs_a_warning(conversions, monkeypatch):
     monkeypatch.setattr(conversion, "run_job", refuse)
     reading = read(conversions(budget=2**20))
     assert reading.weights == files.WEIGHTS
-    assert "the cache may hold 1.0 MiB" in reading.warning
+    assert "the cache may hold 1.00 MiB" in reading.warning
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(conversions, monkeypatch, folder):
