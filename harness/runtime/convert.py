@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -30,12 +30,11 @@ from harness.runtime.stored import (
     StoredPlan,
     StoredTensor,
     slot_of,
-    stored_plan,
     stored_tensors,
 )
 from harness.runtime.strategy import UINT8, canonical, rescale_layer
 from harness.runtime.synthetic import parse_random
-from harness.runtime.transform import StoredModel, open_stored
+from harness.runtime.transform import StoredModel, open_checkpoint, open_stored
 
 Progress = Callable[[int, int], None]  # bytes written, and in all
 _READ_BYTES = 2**22
@@ -95,11 +94,14 @@ def convert(  # noqa: PLR0913 - each is a choice of the user's, and all have nam
     if fold is None:
         fold = "file" if form == "pth" else "float32"
     _check_target(header, out)
-    with _opened(weights, strategy, fold, seed) as stored:
-        plan = stored_plan(strategy, stored.shape.n_layer, fold)
-        if header is not None and header.converted is not None:
-            plan = header.converted.plan  # its embedding is folded already
-            source_sha256 = header.converted.source_sha256 or source_sha256
+    if header is not None and header.converted is not None:
+        source_sha256 = header.converted.source_sha256 or source_sha256
+    if header is None:
+        opened = open_stored(weights, strategy, fold=fold, seed=seed)
+    else:
+        opened = open_checkpoint(header, strategy, fold)
+    with closing(opened) as stored:
+        plan = stored.plan
         sha256 = source_sha256 or _source_sha256(weights, seed)
         tensors = stored_tensors(stored.shape, plan)
         total = sum(tensor.nbytes for tensor in tensors.values())
@@ -188,15 +190,6 @@ def _pth_writer(file: BinaryIO, tensors: Mapping[str, StoredTensor], strategy: s
         "_version": OFFICIAL_VERSION,
     }
     return PthWriter(file, announced, extras, frozenset(matrices - {"emb.weight"}))
-
-
-@contextmanager
-def _opened(weights: str | Path, strategy: str, fold: Fold, seed: int) -> Iterator[StoredModel]:
-    stored = open_stored(weights, strategy, fold=fold, seed=seed)
-    try:
-        yield stored
-    finally:
-        stored.close()
 
 
 def _check_fold(path: Path, have: Fold, want: Fold) -> None:

@@ -42,6 +42,7 @@ class StoredModel(Protocol):
     """The stored tensors of one model under one plan, made or read when they are asked for."""
 
     shape: ModelShape
+    plan: StoredPlan
 
     def embedding(self) -> torch.Tensor:
         """`emb.weight` [V, C] with ln0 folded in, in the first slot's dtype."""
@@ -71,7 +72,11 @@ def open_stored(
     if random_shape is not None:
         plan = stored_plan(strategy, random_shape.n_layer, fold)
         return Transformed(RandomSource(random_shape, seed), plan)
-    header = read_header(weights)
+    return open_checkpoint(read_header(weights), strategy, fold)
+
+
+def open_checkpoint(header: Header, strategy: str, fold: Fold) -> StoredModel:
+    """The same of a checkpoint whose header is read already."""
     plan = stored_plan(strategy, header.shape.n_layer, fold)
     if header.converted is None:
         return Transformed(FileSource(header), plan)
@@ -87,7 +92,7 @@ class Transformed:
     def __init__(self, source: TensorSource, plan: StoredPlan) -> None:
         self.shape = source.shape
         self._source = source
-        self._plan = plan
+        self.plan = plan
 
     def embedding(self) -> torch.Tensor:
         """LayerNorm of every row by ln0, in float32 or in the file's own dtype."""
@@ -97,7 +102,7 @@ class Transformed:
         folded = torch.empty(emb.shape, dtype=self._dtype("emb.weight"))
         for start in range(0, emb.shape[0], _FOLD_ROWS):
             rows = emb[start : start + _FOLD_ROWS]
-            folded[start : start + _FOLD_ROWS] = _layer_norm(rows, weight, bias, self._plan.fold)
+            folded[start : start + _FOLD_ROWS] = _layer_norm(rows, weight, bias, self.plan.fold)
         return folded
 
     def vector(self, name: str) -> torch.Tensor:
@@ -110,7 +115,7 @@ class Transformed:
     def dense(self, name: str) -> torch.Tensor:
         """The original matrix, divided where the plan rescales."""
         weight = self._source.read(name)
-        divisor = self._plan.divisor(name)
+        divisor = self.plan.divisor(name)
         return weight if divisor == 1 else weight.div_(divisor)
 
     def mm8(self, name: str) -> Mm8:
@@ -122,7 +127,7 @@ class Transformed:
         self._source.close()
 
     def _dtype(self, name: str) -> torch.dtype:
-        return TORCH_DTYPES[self._plan.slots[slot_of(name, self.shape.n_layer)].dtype]
+        return TORCH_DTYPES[self.plan.slots[slot_of(name, self.shape.n_layer)].dtype]
 
 
 class ConvertedModel:
@@ -130,6 +135,7 @@ class ConvertedModel:
 
     def __init__(self, header: Header, converted: Converted) -> None:
         self.shape = header.shape
+        self.plan = converted.plan
         self._file = TensorFile(header)
         self._transposed = converted.layout == "official"
 
