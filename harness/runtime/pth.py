@@ -21,7 +21,8 @@ from harness.errors import CheckpointError
 from harness.runtime.tensor_info import ITEM_BYTES, TensorInfo
 
 MAX_INDEX_BYTES = 64 * 2**20  # far above any real index: a 14B checkpoint's is 0.2 MB
-_STORAGES = {
+# torch's classes of storages, by name, and what they hold.
+STORAGES = {
     "FloatStorage": "fp32",
     "HalfStorage": "fp16",
     "BFloat16Storage": "bf16",
@@ -74,7 +75,7 @@ class _Unpickler(pickle._Unpickler):  # noqa: SLF001
         ("collections", "OrderedDict"): OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-        **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+        **{("torch", name): dtype for name, dtype in STORAGES.items()},
     }
 
     def load_build(self) -> None:

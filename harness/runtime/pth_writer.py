@@ -19,18 +19,14 @@ from typing import Any, BinaryIO
 import torch
 
 from harness.runtime.dtypes import NAMES
+from harness.runtime.pth import STORAGES
 from harness.runtime.safetensors_writer import raw_bytes
 from harness.runtime.stored import StoredTensor
 from harness.runtime.tensor_info import contiguous_strides
 
 _ROOT = "archive"
 _ALIGNMENT = 64
-_STORAGES = {
-    "fp32": torch.FloatStorage,
-    "fp16": torch.HalfStorage,
-    "bf16": torch.BFloat16Storage,
-    "uint8": torch.ByteStorage,
-}
+_STORAGES = {dtype: getattr(torch, name) for name, dtype in STORAGES.items()}
 _LOCAL_HEADER_BYTES = 30
 _ZIP64_EXTRA_BYTES = 20
 _PADDING = struct.Struct("<HH")  # an extra field's header: id and length
