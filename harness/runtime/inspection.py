@@ -27,7 +27,7 @@ def effective_plan(weights: Weights, plans: tuple[LayerPlan, ...]) -> tuple[Effe
     last = weights.head
     vectors = [last.ln_weight, last.ln_bias]
     norm = {"norm": ops.arithmetic(last.ln_weight.dtype, last.ln_weight.device)}
-    slots.append(_effective_slot(len(slots), vectors, {"head": last.head}, norm))
+    slots.append(_effective_slot(len(slots), vectors, {"head": last.head}, norm, streamed=False))
     return tuple(slots)
 
 
@@ -75,20 +75,25 @@ def _effective_block(index: int, placed: Block | StreamedBlock, plan: LayerPlan)
     x = block.att.ln_weight
     others = {"wkv": "torch float32", "norms and mixing": ops.arithmetic(x.dtype, x.device)}
     if isinstance(placed, StreamedBlock):
+        streamed = True
         # Kernels are those that run on the device, not those of the host's copy.
         with placed.ready() as on_device:
-            _, running = _parts(on_device)
+            _, matrices = _parts(on_device)
         others["weights"] = placed.lane.how
-        slot = _effective_slot(index, vectors, running, others)
-        return EffectiveSlot(**{**vars(slot), "streamed": True})
-    slot = _effective_slot(index, vectors, matrices, others)
-    # On the CPU there is nothing to stream: matrices in host memory are where they are used.
-    in_place = plan.streamed and all(m.weight.device.type == HOST for m in matrices.values())
-    return EffectiveSlot(**{**vars(slot), "streamed": in_place}) if in_place else slot
+    else:
+        # On the CPU there is nothing to stream: matrices in host memory are where they are used.
+        in_host = all(matrix.weight.device.type == HOST for matrix in matrices.values())
+        streamed = plan.streamed and in_host
+    return _effective_slot(index, vectors, matrices, others, streamed=streamed)
 
 
 def _effective_slot(
-    index: int, vectors: list[torch.Tensor], matrices: dict[str, Matrix], others: dict[str, str]
+    index: int,
+    vectors: list[torch.Tensor],
+    matrices: dict[str, Matrix],
+    others: dict[str, str],
+    *,
+    streamed: bool,
 ) -> EffectiveSlot:
     x = vectors[0]
     formats = sorted({matrix.weight_dtype for matrix in matrices.values()})
@@ -97,7 +102,7 @@ def _effective_slot(
         device=device_name(x.device),
         dtype=NAMES[x.dtype],
         weight_dtype="+".join(formats),
-        streamed=False,
+        streamed=streamed,
         bytes=nbytes(vectors) + sum(nbytes([m.weight, *m.others]) for m in matrices.values()),
         kernels={name: matrix.kernel(x.dtype) for name, matrix in matrices.items()} | others,
     )

@@ -84,6 +84,7 @@ class Model:
         self._map = devices
         self._devices = tuple(devices[plan.device] for plan in plans)
         self._dtypes = tuple(TORCH_DTYPES[plan.dtype] for plan in plans)
+        self._embedding = replace(plans[0], device=HOST)  # where it lies, and in what
         self._form = StateForm(shape.n_embd, self._dtypes[:-1], self._devices[:-1])
 
     def forward(
@@ -127,7 +128,7 @@ class Model:
         """ids [B, T] through the embedding and all blocks: x [B, T, C] and the new state."""
         x = self.weights.emb[ids]
         new_layers = []
-        before = replace(self.plans[0], device=HOST)  # where the embedding lies
+        before = self._embedding
         for i, (block, layer) in enumerate(zip(self.weights.blocks, state.layers, strict=True)):
             x = self._map.move(x, before, self.plans[i], i)
             before = self.plans[i]
