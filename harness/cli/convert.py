@@ -126,14 +126,14 @@ def _next(done: Conversion) -> str:
     """Ask it, where it can be asked here; else see what it takes."""
     from harness.config.model_files import tokenizer_of
     from harness.machine import probe_machine
-    from harness.runtime.strategy import resolve
+    from harness.runtime.strategy import device_key, resolve
     from harness.sources import find
 
     model, strategy = shlex.quote(str(done.path)), shlex.quote(done.strategy)
     tokenizer, _ = tokenizer_of(find(str(done.path.absolute())))
     here = {"cpu", *(one.device for one in probe_machine().accelerators)}
     devices = {plan.device for plan in resolve(done.strategy, len(done.plan.slots) - 1)}
-    runs_here = {"cuda:0" if one == "cuda" else one for one in devices} <= here
+    runs_here = set(map(device_key, devices)) <= here
     if runs_here and tokenizer is not None and tokenizer.path is not None:
         return f"python -m harness ask --model {model} --strategy {strategy} 'Hello'"
     return f"python -m harness vram {model} {strategy}"

@@ -100,10 +100,10 @@ class _Progress:
 def _absent(strategy: str) -> str | None:
     """The first device of a strategy that is not here. Asks the machine only where it must."""
     from harness.machine import probe_machine
-    from harness.runtime.strategy import parse
+    from harness.runtime.strategy import device_key, parse
 
     wanted = dict.fromkeys(stage.device for stage in parse(strategy) if stage.device != "cpu")
     if not wanted:
         return None
     there = {one.device for one in probe_machine().accelerators}
-    return next((one for one in wanted if {"cuda": "cuda:0"}.get(one, one) not in there), None)
+    return next((one for one in wanted if device_key(one) not in there), None)

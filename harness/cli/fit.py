@@ -28,8 +28,8 @@ from harness.runtime.fit import (
     limits_of,
     needed_bytes,
 )
-from harness.runtime.forecast import CUDA_CONTEXT_BYTES, HOST, Conditions, device_key
-from harness.runtime.strategy import describe
+from harness.runtime.forecast import CUDA_CONTEXT_BYTES, HOST, Conditions
+from harness.runtime.strategy import describe, device_key
 from harness.sizes import size
 
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}

@@ -16,7 +16,7 @@ from harness.config.model_files import ModelFiles
 from harness.errors import SourceError
 from harness.plan.cell import Cell
 from harness.records.record import Key, SlotRecord
-from harness.runtime.strategy import LayerPlan, rescale_layer
+from harness.runtime.strategy import LayerPlan, device_key, rescale_layer
 from harness.sources import Found, file_sha256
 from harness.sources.hashes import OnBytes
 from harness.sources.verify import why_damaged, why_wrong
@@ -85,8 +85,7 @@ def record_key(
 
 
 def _placed(plan: LayerPlan) -> dict[str, Any]:
-    device = "cuda:0" if plan.device == "cuda" else plan.device
-    return {**asdict(plan), "device": device}
+    return {**asdict(plan), "device": device_key(plan.device)}
 
 
 def _hash(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from harness.measure.job import Failed, Finished, Opened
 from harness.measure.process import Ended
 from harness.records.record import Outcome, SlotRecord
-from harness.runtime.strategy import LayerPlan
+from harness.runtime.strategy import LayerPlan, device_key
 
 
 def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
@@ -46,18 +46,14 @@ def plan_mismatch(requested: Sequence[LayerPlan], effective: Sequence[SlotRecord
     for index, (asked, got) in enumerate(zip(requested, effective, strict=True)):
         # The head is never streamed, also where its slot is (as in the official package).
         streamed = asked.streamed and index != head
-        wanted = (_indexed(asked.device), asked.dtype, asked.weight_dtype, streamed)
-        loaded = (_indexed(got.device), got.dtype, got.weight_dtype, got.streamed)
+        wanted = (device_key(asked.device), asked.dtype, asked.weight_dtype, streamed)
+        loaded = (device_key(got.device), got.dtype, got.weight_dtype, got.streamed)
         for what, want, have in zip(
             ("device", "dtype", "weight dtype", "streamed"), wanted, loaded, strict=True
         ):
             if want != have:
                 return f"slot {index}: asked for {what} {want}, but {have} was loaded"
     return None
-
-
-def _indexed(device: str) -> str:
-    return "cuda:0" if device == "cuda" else device
 
 
 def _mismatch(ended: Ended, requested: Sequence[LayerPlan] | None) -> str | None:

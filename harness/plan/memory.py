@@ -14,9 +14,9 @@ from harness.machine import Machine
 from harness.plan.cell import Cell, Forecasts
 from harness.plan.look import Surroundings
 from harness.runtime.fit import needed_bytes
-from harness.runtime.forecast import CHUNK_TOKENS, HOST, Conditions, device_key, forecast
+from harness.runtime.forecast import CHUNK_TOKENS, HOST, Conditions, forecast
 from harness.runtime.shape import ModelShape
-from harness.runtime.strategy import LayerPlan
+from harness.runtime.strategy import LayerPlan, device_key
 from harness.sizes import size
 
 

@@ -20,7 +20,7 @@ from harness.plan.matrix import cells
 from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import MissingFile
 from harness.runtime.forecast import weight_bytes
-from harness.runtime.strategy import LayerPlan, Stage, parse, resolve, warnings
+from harness.runtime.strategy import LayerPlan, Stage, device_key, parse, resolve, warnings
 from harness.sizes import size
 
 HOST = "cpu"
@@ -171,11 +171,7 @@ def _rwkv_reasons(cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
 def _absent(slots: tuple[LayerPlan, ...] | tuple[Stage, ...], machine: Machine) -> list[str]:
     there = {HOST, *(accelerator.device for accelerator in machine.accelerators)}
     wanted = dict.fromkeys(slot.device for slot in slots)
-    return [device for device in wanted if _numbered(device) not in there]
-
-
-def _numbered(device: str) -> str:
-    return "cuda:0" if device == "cuda" else device
+    return [device for device in wanted if device_key(device) not in there]
 
 
 def _devices(machine: Machine) -> list[str]:
@@ -192,6 +188,6 @@ def _strains(cell: Cell, n_bytes: Mapping[str, int], machine: Machine) -> Iterat
     room = {one.device: one.memory_bytes for one in machine.accelerators}
     room[HOST] = machine.ram_bytes
     for device, wanted in n_bytes.items():
-        has = room.get(_numbered(device))
+        has = room.get(device_key(device))
         if has is not None and wanted > has:
             yield f"{size(wanted)} of weights on {device}, which has {size(has)}"

@@ -23,10 +23,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from harness.runtime.forecast import CUDA_CONTEXT_BYTES, Conditions, Forecast, device_key, forecast
+from harness.runtime.forecast import CUDA_CONTEXT_BYTES, Conditions, Forecast, forecast
 from harness.runtime.forecast_stored import HOST, is_streamed, slot_matrices
 from harness.runtime.shape import ModelShape
-from harness.runtime.strategy import UINT8, LayerPlan, resolve
+from harness.runtime.strategy import UINT8, LayerPlan, device_key, resolve
 from harness.runtime.tensor_info import ITEM_BYTES
 
 # Resident before a model is opened: Python, torch, tokenizers. Measured: 231 MiB with a torch 2.13

@@ -22,7 +22,7 @@ from harness.runtime.forecast_stored import (
 )
 from harness.runtime.forecast_work import Pass, Phase, device_work
 from harness.runtime.shape import ModelShape
-from harness.runtime.strategy import UINT8, LayerPlan
+from harness.runtime.strategy import UINT8, LayerPlan, device_key
 from harness.runtime.tensor_info import ITEM_BYTES
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Conditions",
     "DeviceForecast",
     "Forecast",
-    "device_key",
     "forecast",
     "weight_bytes",
 ]
@@ -123,11 +122,6 @@ class Forecast:
     def peak_bytes(self) -> dict[str, int]:
         """Peak per device."""
         return {one.device: one.peak_bytes for one in self.devices}
-
-
-def device_key(device: str) -> str:
-    """One name per device: `cuda` is `cuda:0`."""
-    return "cuda:0" if device == "cuda" else device
 
 
 def forecast(

@@ -120,6 +120,11 @@ def describe(strategy: str, n_layer: int) -> str:
     )
 
 
+def device_key(device: str) -> str:
+    """One name per device: `cuda` is `cuda:0`."""
+    return "cuda:0" if device == "cuda" else device
+
+
 def rescale_layer(strategy: str) -> int:
     """Blocks between two halvings of the activations: 6 if any stage is fp16, else 0 (none).
 

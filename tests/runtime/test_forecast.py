@@ -18,9 +18,9 @@ from harness.runtime import (
     transform,
     wkv,
 )
-from harness.runtime.forecast import Conditions, device_key, forecast, weight_bytes
+from harness.runtime.forecast import Conditions, forecast, weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
-from harness.runtime.strategy import resolve
+from harness.runtime.strategy import device_key, resolve
 from tests.runtime.conftest import Case
 
 SMALL = ModelShape(n_layer=4, n_embd=64, n_vocab=300, dim_ffn=256)
