@@ -246,9 +246,7 @@ def look_at(weights: Path | str) -> Original:
         shape=header.shape,
         nbytes=weights.stat().st_size,
         matrix_dtypes=frozenset(
-            info.dtype
-            for name, info in header.tensors.items()
-            if name == "head.weight" or name.endswith(tuple(header.shape.matrices))
+            info.dtype for name, info in header.tensors.items() if header.shape.is_matrix(name)
         ),
         is_converted=header.converted is not None,
     )

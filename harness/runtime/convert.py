@@ -22,7 +22,6 @@ from harness.runtime.dtypes import TORCH_DTYPES
 from harness.runtime.output_file import replacing
 from harness.runtime.pth_writer import PthWriter
 from harness.runtime.safetensors_writer import SafetensorsWriter
-from harness.runtime.shape import ModelShape
 from harness.runtime.stored import (
     SCALES,
     Fold,
@@ -148,7 +147,7 @@ def _parts(stored: StoredModel, plan: StoredPlan, name: str) -> Iterator[tuple[s
         yield name, stored.embedding()
         return
     slot = plan.slots[slot_of(name, stored.shape.n_layer)]
-    if not _is_matrix(name, stored.shape):
+    if not stored.shape.is_matrix(name):
         yield name, stored.vector(name)
     elif slot.weight_dtype == UINT8:
         mm8 = stored.mm8(name)
@@ -156,10 +155,6 @@ def _parts(stored: StoredModel, plan: StoredPlan, name: str) -> Iterator[tuple[s
         yield from ((name + suffix, t) for suffix, t in zip(SCALES, mm8[1:], strict=True))
     else:
         yield name, stored.dense(name).to(TORCH_DTYPES[slot.weight_dtype])
-
-
-def _is_matrix(name: str, shape: ModelShape) -> bool:
-    return name == "head.weight" or name.endswith(tuple(shape.matrices))
 
 
 def _metadata(strategy: str, plan: StoredPlan, source_sha256: str) -> dict[str, str]:

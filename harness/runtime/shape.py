@@ -37,6 +37,10 @@ class ModelShape:
             "ffn.value.weight": (d, f),
         }
 
+    def is_matrix(self, name: str) -> bool:
+        """Whether the tensor of this name is a matrix that is applied: of a block, or the head."""
+        return name == "head.weight" or name.endswith(tuple(self.matrices))
+
 
 def original_tensors(shape: ModelShape) -> dict[str, tuple[int, ...]]:
     """Every key of an original checkpoint with its shape, in file order."""
