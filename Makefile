@@ -16,12 +16,13 @@ PYTHON_PINS ?= $(PYTHON)
 TODAY := .venv/bin/python
 PINS := .venv-pins/bin/python
 
-# Which process gets what: tests/conftest.py. Nothing is timed where two run at once.
-PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS)
+# Which process gets what: tests/conftest.py. Nothing is timed where two run at once. The flake has
+# a task of its own.
+PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS) --ignore tests/nix
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: bench test test-pins test-slow microbench lint check clean help
+.PHONY: bench test test-pins test-flake test-slow microbench lint check clean help
 
 bench: .venv/.ready ## run the quickstart study (STUDY=… another) and write its report
 	$(TODAY) -m harness run $(STUDY) $(ARGS)
@@ -31,6 +32,9 @@ test: .venv/.ready ## run the tests with today's versions
 
 test-pins: .venv-pins/.ready ## run the tests with the oldest versions supported (Python 3.10)
 	$(PINS) $(PYTEST) $(ARGS)
+
+test-flake: .venv-pins/.ready ## run what the flake offers, offline, where nix is installed
+	$(PINS) -m pytest tests/nix $(ARGS)
 
 test-slow: .venv/.ready ## run the tests that the others leave out for their length
 	$(TODAY) $(PYTEST) -m slow $(ARGS)
@@ -44,7 +48,7 @@ lint: .venv/.ready ## check format, style and types
 	$(TODAY) -m ruff check --quiet .
 	$(TODAY) -m mypy
 
-check: lint test test-pins ## everything that must pass before a change lands
+check: lint test test-pins test-flake ## everything that must pass before a change lands
 
 clean: ## remove virtual environments, caches and builds; never results/
 	rm -rf .venv .venv-pins build dist *.egg-info
@@ -58,4 +62,4 @@ help: ## list the tasks
 	@PYTHON="$(PYTHON)" scripts/make-venv .venv constraints.txt torch,cuda,hub,peers,test,dev 3.11 3.12 3.13
 
 .venv-pins/.ready: pyproject.toml nix/pins-23.05.txt
-	@PYTHON="$(PYTHON_PINS)" scripts/make-venv .venv-pins nix/pins-23.05.txt torch,hub,test 3.10
+	@PYTHON="$(PYTHON_PINS)" scripts/make-venv .venv-pins nix/pins-23.05.txt torch,cuda,hub,chat,test 3.10

@@ -1,8 +1,8 @@
 {
   description = "Reproducible benchmarks of RWKV-4 language models";
 
-  # The last release whose default interpreter, the one Hydra built and tested
-  # on all four systems, is Python 3.10.
+  # The last release whose default interpreter, the one that was built and tested on all four
+  # systems, is Python 3.10.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-23.05";
 
   outputs =
@@ -23,8 +23,8 @@
       # legacyPackages: one evaluation of nixpkgs, shared with everyone else's.
       forAllSystems = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
 
-      # The CUDA wheel is unfree, so it gets a package set of its own: nobody
-      # who runs on a CPU accepts an unfree licence, or evaluates a second nixpkgs.
+      # The CUDA wheel is unfree, so it gets a package set of its own: nobody who runs on a CPU
+      # accepts an unfree licence, or evaluates a second nixpkgs.
       forCudaSystems =
         f:
         lib.genAttrs cudaSystems (
@@ -37,111 +37,114 @@
           )
         );
 
-      harnessFor = pkgs: pkgs.python310Packages.callPackage ./nix/harness.nix { };
-      harnessCudaFor =
-        pkgs: (harnessFor pkgs).override { torch = pkgs.python310Packages.torch-bin; };
+      # What every record says of where it comes from (harness/machine/provenance.py). A nixpkgs
+      # that is overridden by a folder has no revision.
+      closureFile =
+        pkgs: source:
+        pkgs.writeText "rwkv-harness-closure.json" (
+          builtins.toJSON {
+            store = builtins.storeDir;
+            nixpkgs_rev = source.rev or null;
+            nixpkgs_nar_hash = source.narHash or null;
+            flake_lock_sha256 = builtins.hashFile "sha256" ./flake.lock;
+          }
+        );
 
-      # An interpreter that finds the harness by itself: every trial starts another one like it,
-      # which a wrapped script would leave without its libraries.
-      commandFor =
-        pkgs: name: harness: text:
-        pkgs.writeShellApplication {
-          inherit name text;
-          runtimeInputs = [ (pkgs.python310.withPackages (_: [ harness ])) ];
+      harnessFor = pkgs: pkgs.python310Packages.callPackage ./nix/harness.nix { };
+
+      harnessCudaFor =
+        pkgs:
+        (harnessFor pkgs).override {
+          torch = pkgs.python310Packages.torch-bin;
+          nvml = pkgs.python310Packages.callPackage ./nix/nvml.nix { };
         };
 
-      cliFor = pkgs: harness: commandFor pkgs "rwkv-harness" harness ''
-        exec python -m harness "$@"
-      '';
+      programsFor =
+        pkgs: arguments:
+        pkgs.callPackage ./nix/programs.nix (
+          {
+            closure = closureFile pkgs nixpkgs;
+            harness = harnessFor pkgs;
+          }
+          // arguments
+        );
 
-      # Without a study the shipped one, which needs no download.
-      benchFor = pkgs: harness: commandFor pkgs "bench" harness ''
-        case "''${1-}" in
-          "" | -*) set -- builtin:quickstart "$@" ;;
-        esac
-        exec python -m harness run "$@"
-      '';
+      programs = forAllSystems (pkgs: programsFor pkgs { });
 
-      benchCudaFor =
+      cudaPrograms = forCudaSystems (
         pkgs:
-        pkgs.writeShellApplication {
-          name = "bench-cuda";
-          runtimeInputs = [ (benchFor pkgs (harnessCudaFor pkgs)) ];
-          text = ''
+        programsFor pkgs {
+          harness = harnessCudaFor pkgs;
+          suffix = "-cuda";
+          prelude = ''
             # shellcheck source=/dev/null
             source ${./nix/host-libcuda.sh}
-            exec bench "$@"
           '';
-        };
+        }
+      );
 
-      # The shell runs the checkout, from wherever in it.
-      shellFor =
-        pkgs: harness: hook:
-        pkgs.mkShell {
-          packages = [
-            (pkgs.python310.withPackages (_: harness.developer))
-            pkgs.nixpkgs-fmt
-          ];
-          shellHook = ''
-            export PYTHONPATH=$PWD''${PYTHONPATH:+:$PYTHONPATH}
-            ${hook}
-          '';
-        };
-
-      app = drv: description: {
+      app = program: {
         type = "app";
-        program = lib.getExe drv;
-        meta = { inherit description; };
+        program = lib.getExe program;
+        meta = { inherit (program.meta) description; };
       };
+
+      # Merges the outputs of CUDA's systems into those of all.
+      withCuda =
+        all: cuda:
+        lib.recursiveUpdate (lib.mapAttrs (_: all) programs) (lib.mapAttrs (_: cuda) cudaPrograms);
     in
     {
       overlays.default = final: prev: {
         pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [
-          (pyFinal: pyPrev: { rwkv-harness = pyFinal.callPackage ./nix/harness.nix { }; })
+          (pyFinal: _: { rwkv-harness = pyFinal.callPackage ./nix/harness.nix { }; })
         ];
+        # Whose nixpkgs this is, an overlay cannot know.
+        rwkv-harness = (programsFor final {
+          closure = closureFile final { };
+          harness = final.python310Packages.rwkv-harness;
+        }).cli;
       };
 
-      packages = lib.recursiveUpdate
-        (forAllSystems (pkgs: rec {
-          default = rwkv-harness;
-          rwkv-harness = cliFor pkgs (harnessFor pkgs);
-          bench = benchFor pkgs (harnessFor pkgs);
-        }))
-        (forCudaSystems (pkgs: {
-          bench-cuda = benchCudaFor pkgs;
-        }));
+      packages = withCuda
+        (programs: {
+          default = programs.cli;
+          rwkv-harness = programs.cli;
+          bench = programs.bench;
+        })
+        (programs: {
+          rwkv-harness-cuda = programs.cli;
+          bench-cuda = programs.bench;
+        });
 
-      apps = lib.mapAttrs
-        (system: packages:
-          {
-            default = self.apps.${system}.bench;
-            bench = app packages.bench "Run a study: nix run .#bench -- STUDY";
-            rwkv-harness = app packages.rwkv-harness "The command line: nix run .#rwkv-harness -- --help";
-          }
-          // lib.optionalAttrs (packages ? bench-cuda) {
-            bench-cuda = app packages.bench-cuda "Run a study on an NVIDIA GPU";
-          })
-        self.packages;
+      apps = withCuda
+        (programs: {
+          default = app programs.bench;
+          bench = app programs.bench;
+          rwkv-harness = app programs.cli;
+          test = app programs.test;
+        })
+        (programs: {
+          bench-cuda = app programs.bench;
+          rwkv-harness-cuda = app programs.cli;
+        });
 
-      devShells = lib.recursiveUpdate
-        (forAllSystems (pkgs: {
-          default = shellFor pkgs (harnessFor pkgs) "";
-        }))
-        (forCudaSystems (pkgs: {
-          cuda = shellFor pkgs (harnessCudaFor pkgs) "source ${./nix/host-libcuda.sh}";
-        }));
+      devShells = withCuda
+        (programs: { default = programs.shell; })
+        (programs: { cuda = programs.shell; });
 
-      # `nix flake check` builds these; the CUDA variants are 5 GB and are left out.
+      # `nix flake check` builds these. Those with CUDA are 5 GB and unfree, and are left out.
       checks = forAllSystems (
         pkgs:
         let
-          inherit (pkgs.stdenv.hostPlatform) system;
+          here = programs.${pkgs.stdenv.hostPlatform.system};
         in
         {
-          tests = harnessFor pkgs; # its build runs them
-          rwkv-harness = self.packages.${system}.rwkv-harness; # shellcheck
-          bench = self.packages.${system}.bench;
-          devShell = self.devShells.${system}.default;
+          tests = (harnessFor pkgs).override { withTests = true; }; # its build runs them
+          rwkv-harness = here.cli;
+          bench = here.bench;
+          test-app = here.test;
+          devShell = here.shell;
         }
       );
 

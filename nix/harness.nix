@@ -1,3 +1,8 @@
+# The harness as a Python package of nixpkgs, with everything that its commands need.
+#
+# Left out of it: the extras `onnx` and `cluster` and the engines `transformers`, `jax` and
+# `tensorflow`, each of which would have to be in the binary cache for all four systems (nixos-23.05
+# has no onnxruntime for macOS), or be compiled by whoever runs this. `nvidia-ml-py` comes with CUDA.
 { lib
 , buildPythonPackage
 , callPackage
@@ -11,6 +16,7 @@
 , msgspec
 , numpy
 , pandas
+, prompt-toolkit
 , psutil
 , pytest
 , pytest-benchmark
@@ -23,6 +29,8 @@
 , tokenizers
 , torch
 , rwkv ? callPackage ./rwkv.nix { inherit torch; }
+, nvml ? null # only where there can be an NVIDIA GPU
+, withTests ? false # a check of the flake runs them; nobody who only runs a study waits for them
 }:
 
 let
@@ -35,13 +43,22 @@ let
     msgspec
     numpy
     pandas
+    prompt-toolkit
     psutil
     pyyaml
     rich
+    rwkv
     safetensors
     scipy
     tokenizers
     torch
+  ] ++ lib.optional (nvml != null) nvml;
+
+  testDependencies = [
+    hypothesis
+    pytest
+    pytest-benchmark
+    pytest-xdist
   ];
 in
 buildPythonPackage {
@@ -55,7 +72,7 @@ buildPythonPackage {
   # quickstart study in configs/ is a link into harness/, so both have to come along.
   src = lib.sourceByRegex ../. [
     "pyproject\\.toml"
-    "(README|CONTRIBUTING)\\.md"
+    "(README|CONTRIBUTING|CHANGELOG)\\.md"
     "LICENSE"
     "(harness|tests|configs)(/.*)?"
   ];
@@ -64,33 +81,30 @@ buildPythonPackage {
 
   propagatedBuildInputs = dependencies;
 
-  nativeCheckInputs = [
-    pytestCheckHook
-    hypothesis
-    pytest-benchmark
-    pytest-xdist
-    rwkv
-  ];
+  doCheck = withTests;
+  nativeCheckInputs = testDependencies ++ [ pytestCheckHook ];
 
-  # A builder is no place to time anything. The two workers of the Makefile, not one per core of a
-  # large builder, each with PyTorch in its memory.
+  # The part of the tests that tests/conftest.py keeps for a builder: no test of the flake, which
+  # would build this again, and nothing that holds gigabytes.
+  HARNESS_TESTS = "build";
+  # Tests with a server on loopback, in the sandbox of macOS.
+  __darwinAllowLocalNetworking = true;
+
+  # The two workers of the Makefile, not one per core of a large builder, each with PyTorch in its
+  # memory. A warning is an error for who works on the harness, not for who builds it.
   dontUsePytestXdist = true;
   pytestFlagsArray = [
     "--benchmark-disable"
     "--numprocesses=2"
+    "-W"
+    "default"
   ];
 
   pythonImportsCheck = [ "harness" ];
 
   passthru = {
-    # For a shell that runs the checkout instead of this build.
-    developer = dependencies ++ [
-      hypothesis
-      pytest
-      pytest-benchmark
-      pytest-xdist
-      rwkv
-    ];
+    # For an environment that runs a checkout instead of this build.
+    developer = dependencies ++ testDependencies;
   };
 
   meta = {

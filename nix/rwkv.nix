@@ -1,5 +1,5 @@
-# The official package, the oracle of the runtime's tests and an engine of its own. It is not in
-# nixos-23.05; this is its pure-Python wheel, fixed by hash.
+# The official package: an engine beside ours, and the oracle of the runtime's tests. nixos-23.05
+# lacks it; this is its pure-Python wheel of those days, fixed by hash.
 { buildPythonPackage
 , fetchPypi
 , numpy
@@ -9,14 +9,14 @@
 
 buildPythonPackage rec {
   pname = "rwkv";
-  version = "0.8.32";
+  version = "0.7.4";
   format = "wheel";
 
   src = fetchPypi {
     inherit pname version format;
     dist = "py3";
     python = "py3";
-    hash = "sha256-0/BZSBCkp+kVafF3AD7CIpTD6ryRxfjQ/zURcC1LZ8E=";
+    hash = "sha256-YdKSi+BV0V23NS72vgeSFwcBW4qQLOu34xDpCP8eulo=";
   };
 
   propagatedBuildInputs = [

@@ -1,49 +1,81 @@
+# Python of the stand-in: environments, wrappers and builders that behave as those of nixpkgs, with
+# the host's interpreter and its distributions behind them. An environment holds what its packages
+# name and nothing else, each in the version of python-packages.nix: a dependency that is missing in
+# the flake is missing here.
 { lib, mkDrv, system, sh, pkgs }:
 let
   version = "3.10.13";
   sitePackages = "lib/python3.10/site-packages";
-  # What stands behind `python`: $HARNESS_PYTHON at run time, else the path in ./host-python
-  # (a builder sees no host variables, so the checks need it in a file), else the host's python3.
-  hostPython = if builtins.pathExists ./host-python then lib.fileContents ./host-python else "/usr/bin/python3";
-  wrapper = paths: ''
-    printf '#!${sh}\nexport PYTHONPATH="%s''${PYTHONPATH:+:$PYTHONPATH}"\nexec "''${HARNESS_PYTHON:-${hostPython}}" "$@"\n' '${paths}' > $out/bin/python
-    chmod +x $out/bin/python; ln -s python $out/bin/python3; ln -s python $out/bin/python3.10
-  '';
+  # A virtual environment's Python, whose distributions stand behind the packages; the one below it
+  # runs them. A builder sees no variables of the host, so both paths are in files here.
+  hostFile = name: default: if builtins.pathExists (./. + "/${name}") then lib.fileContents (./. + "/${name}") else default;
+  distributions = hostFile "host-python" "/usr/bin/python3";
+  interpreter = hostFile "host-interpreter" "/usr/bin/python3";
+
   known = import ./python-packages.nix { inherit lib system; };
+  isHook = attr: builtins.elem attr [ "pytestCheckHook" "setuptools" ];
+
+  # Links to the host's distribution of that name and to all that it requires.
+  link = attr: name: "${distributions} ${./link_distribution.py} ${name} ${if isHook attr then "any" else known.${attr}.version or "any"} $out/${sitePackages}";
+
   leaf = attr: { version, pname ? attr, meta ? { } }: mkDrv {
     name = "python3.10-${pname}-${version}";
-    script = "mkdir -p $out/${sitePackages}";
+    script = "mkdir -p $out/${sitePackages}\n${lib.optionalString (attr != "pytestCheckHook") (link attr pname)}";
     meta = { license = lib.licenses.mit; platforms = lib.platforms.all; } // meta;
     passthru = { inherit pname version; pythonModule = self; };
   };
-  # Extra arguments of pytest in ./pytest-args keep a build short (a builder sees no variables).
-  pytestArgs = if builtins.pathExists ./pytest-args then lib.fileContents ./pytest-args else "";
+
+  # All packages that these bring along, themselves included.
+  closureOf = ps: lib.unique (lib.concatMap (p: [ p ] ++ closureOf (p.propagatedBuildInputs or [ ])) ps);
+
+  # As nixpkgs wraps the interpreter of an environment: it finds the packages by itself, knows itself
+  # by the path in the store, and looks at no package of the user's.
+  wrapper = packages: ''
+    mkdir -p $out/bin
+    { echo '#!${sh}'
+      echo "export NIX_PYTHONPREFIX=$out NIX_PYTHONEXECUTABLE=$out/bin/python3.10 PYTHONNOUSERSITE=true"
+      echo 'export NIX_PYTHONPATH=${lib.concatStringsSep ":" (map (p: "${p}/${sitePackages}") packages)}'
+      echo 'export PYTHONPATH=${./startup}''${PYTHONPATH:+:$PYTHONPATH}'
+      echo 'exec ${interpreter} "$@"'
+    } > $out/bin/python3.10
+    chmod +x $out/bin/python3.10; ln -s python3.10 $out/bin/python; ln -s python3.10 $out/bin/python3
+  '';
+
+  passthruOf = a: { inherit (a) pname version; pythonModule = self; propagatedBuildInputs = a.propagatedBuildInputs or [ ]; } // (a.passthru or { });
+
+  # The file that fetchPypi would bring stands empty; the host has the distribution.
   fromWheel = a: mkDrv {
     name = "python3.10-${a.pname}-${a.version}";
-    script = "mkdir -p $out/${sitePackages}; test -e ${a.src}";
-    passthru = { inherit (a) pname version; pythonModule = self; };
-  };
-  fromSource = a: mkDrv {
-    name = "python3.10-${a.pname}-${a.version}";
-    deps = [ self ] ++ (a.nativeCheckInputs or [ ]) ++ (a.propagatedBuildInputs or [ ]);
-    script = ''
-      mkdir -p $out/bin $out/${sitePackages}
-      cp -r ${a.src}/. src; chmod -R u+w src; cd src
-      cp -r harness $out/${sitePackages}/
-      ${wrapperFor a}
-      export HOME=$PWD PYTHONPATH=$out/${sitePackages}
-      ${lib.optionalString (wantsPytest a) "python -m pytest -q -p no:cacheprovider ${toString (a.pytestFlagsArray or [ ])} ${pytestArgs}"}
-      ${lib.concatStringsSep "\n" (map (m: "python -c 'import ${m}'") (a.pythonImportsCheck or [ ]))}
-    '';
+    script = "test -e ${a.src}\nmkdir -p $out/${sitePackages}\n${distributions} ${./link_distribution.py} ${a.pname} ${a.version} $out/${sitePackages}";
     meta = a.meta or { };
-    passthru = { inherit (a) pname version; pythonModule = self; propagatedBuildInputs = a.propagatedBuildInputs or [ ]; } // (a.passthru or { });
+    passthru = passthruOf a;
   };
-  build = a: if a.format or "" == "wheel" then fromWheel a else fromSource a;
-  wantsPytest = a: builtins.any (d: d.pname or "" == "pytestCheckHook") (a.nativeCheckInputs or [ ]);
-  wrapperFor = a: ''
-    printf '#!${sh}\nexport PYTHONPATH="%s''${PYTHONPATH:+:$PYTHONPATH}"\nexec "''${HARNESS_PYTHON:-${hostPython}}" -m harness "$@"\n' "$out/${sitePackages}" > $out/bin/${a.meta.mainProgram or a.pname}
-    chmod +x $out/bin/${a.meta.mainProgram or a.pname}
-  '';
+
+  fromSource = a:
+    let
+      checks = lib.optionals (a.doCheck or true) (a.nativeCheckInputs or [ ]);
+      python = self.withPackages (_: closureOf ((a.propagatedBuildInputs or [ ]) ++ checks));
+    in
+    mkDrv {
+      name = "python3.10-${a.pname}-${a.version}";
+      deps = [ python ];
+      env = { HARNESS_TESTS = a.HARNESS_TESTS or ""; };
+      script = ''
+        export HOME=/homeless-shelter
+        cp -r ${a.src}/. src; chmod -R u+w src; cd src
+        ${distributions} -m pip install -q --no-index --no-deps --no-build-isolation --no-warn-script-location --root-user-action ignore --disable-pip-version-check --no-cache-dir --prefix=$out .
+        rm -rf build *.egg-info $out/bin
+        ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) "python -m pytest ${toString (a.pytestFlagsArray or [ ])}"}
+        cd /
+        ${lib.concatStringsSep "\n" (map (m: "PYTHONPATH=$out/${sitePackages} python -c 'import ${m}'") (a.pythonImportsCheck or [ ]))}
+      '';
+      meta = a.meta or { };
+      passthru = passthruOf a // { inherit (a) src; };
+    };
+
+  overridable = build: a: build a // { overridePythonAttrs = f: overridable build (a // f a); };
+  build = overridable (a: if a.format or "" == "wheel" then fromWheel a else fromSource a);
+
   pkgSet = lib.fix (lib.extends (lib.composeManyExtensions pkgs.pythonPackagesExtensions) (final:
     builtins.mapAttrs leaf known // {
       python = self;
@@ -54,19 +86,20 @@ let
       toPythonModule = lib.id;
       toPythonApplication = lib.id;
     }));
+
   self = mkDrv {
     name = "python3-${version}";
-    script = "mkdir -p $out/bin\n" + wrapper "";
+    script = wrapper [ ];
     passthru = {
       inherit version sitePackages;
       pythonVersion = "3.10";
-      interpreter = "${self}/bin/python";
+      interpreter = "${self}/bin/python3.10";
       pkgs = pkgSet;
       withPackages = f:
-        let ps = f pkgSet; in mkDrv {
+        let packages = closureOf (f pkgSet); in mkDrv {
           name = "python3-${version}-env";
-          script = "mkdir -p $out/bin\n" + wrapper (lib.concatStringsSep ":" (map (p: "${p}/${sitePackages}") ps));
-          passthru = { inherit version sitePackages; pythonVersion = "3.10"; paths = ps; };
+          script = wrapper packages;
+          passthru = { inherit version sitePackages; pythonVersion = "3.10"; paths = packages; };
         };
     };
   };

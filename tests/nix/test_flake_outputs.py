@@ -1,0 +1,115 @@
+"""What the flake offers on which system: all of it evaluates, and what must not does not."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SYSTEMS = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]
+CUDA = "x86_64-linux"
+
+EVERYWHERE = {
+    "packages": ["bench", "default", "rwkv-harness"],
+    "apps": ["bench", "default", "rwkv-harness", "test"],
+    "devShells": ["default"],
+    "checks": ["bench", "devShell", "rwkv-harness", "test-app", "tests"],
+}
+WITH_CUDA = {
+    "packages": ["bench-cuda", "rwkv-harness-cuda"],
+    "apps": ["bench-cuda", "rwkv-harness-cuda"],
+    "devShells": ["cuda"],
+}
+
+
+def wanted(output):
+    return {
+        system: sorted(EVERYWHERE[output] + (WITH_CUDA.get(output, []) if system == CUDA else []))
+        for system in SYSTEMS
+    }
+
+
+@pytest.mark.parametrize("output", ["packages", "devShells", "checks"])
+def test_every_derivation_of_every_system_evaluates(nix, output):
+    apply = "builtins.mapAttrs (_: builtins.mapAttrs (_: d: d.drvPath))"
+    derivations = nix.evaluate(f".#{output}", apply)
+    assert {system: sorted(names) for system, names in derivations.items()} == wanted(output)
+    assert all(path.endswith(".drv") for names in derivations.values() for path in names.values())
+
+
+def test_every_app_of_every_system_names_a_program_of_the_store(nix):
+    apps = nix.evaluate(".#apps")
+    assert {system: sorted(names) for system, names in apps.items()} == wanted("apps")
+    for app in (app for names in apps.values() for app in names.values()):
+        assert re.fullmatch(rf"{nix.store}/[^/]+/bin/[a-z-]+", app["program"])
+        assert app["meta"]["description"]
+
+
+def test_without_a_word_the_benchmark_is_run(nix):
+    apps = nix.evaluate(".#apps")
+    assert all(names["default"] == names["bench"] for names in apps.values())
+
+
+def test_flake_show_lists_them(nix):
+    shown = json.loads(nix("flake", "show", "--json", "."))
+    for output in EVERYWHERE:
+        listed = {system: sorted(names) for system, names in shown[output].items()}
+        assert listed == wanted(output)
+    assert sorted(shown["formatter"]) == SYSTEMS
+    assert shown["overlays"]["default"]["type"] == "nixpkgs-overlay"
+
+
+@pytest.mark.parametrize("name", ["rwkv-harness", "bench", "tests"])
+def test_packages_say_what_they_are(nix, name):
+    output = "checks" if name == "tests" else "packages"
+    meta = nix.evaluate(f".#{output}.aarch64-darwin.{name}.meta")
+    assert meta["mainProgram"] == ("rwkv-harness" if name == "tests" else name)
+    assert meta["license"]["spdxId"] == "Apache-2.0"
+    assert sorted(meta["platforms"]) == SYSTEMS
+
+
+def test_the_version_is_the_packages(nix):
+    version = nix.evaluate(".#checks.x86_64-linux.tests.version")
+    assert f'__version__ = "{version}"' in (ROOT / "harness/__init__.py").read_text()
+
+
+def test_the_overlay_adds_the_package_and_the_program(nix):
+    apply = f"""overlay:
+      let pkgs = import {nix.stand_in} {{ system = "aarch64-linux"; overlays = [ overlay ]; }};
+      in [ pkgs.rwkv-harness.drvPath pkgs.python310Packages.rwkv-harness.drvPath ]
+    """
+    program, package = nix.evaluate(".#overlays.default", apply, "--impure")
+    assert program.endswith("-rwkv-harness.drv")
+    assert "-python3.10-rwkv-harness-" in package
+
+
+def edit(file, old, new):
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {file.name}"
+    file.write_text(text.replace(old, new))
+
+
+def evaluation(nix, copy, system):
+    return nix.refuses("eval", "--raw", f".#packages.{system}.bench.drvPath", cwd=copy)
+
+
+@pytest.mark.parametrize("system", ["x86_64-linux", "aarch64-darwin"])
+def test_an_unfree_package_is_refused_in_a_cpu_output(nix, copy, system):
+    recipe = copy / "nix/harness.nix"
+    edit(recipe, ", torch\n, rwkv", ", torch, torch-bin\n, rwkv")
+    edit(recipe, "    torch\n  ] ++", "    torch-bin\n  ] ++")
+    assert "has an unfree license" in evaluation(nix, copy, system)
+
+
+def test_a_package_that_the_pin_lacks_is_refused(nix, copy):
+    recipe = copy / "nix/harness.nix"
+    edit(recipe, ", torch\n, rwkv", ", torch, transformers\n, rwkv")
+    edit(recipe, "    torch\n  ] ++", "    torch\n    transformers\n  ] ++")
+    assert "transformers" in evaluation(nix, copy, "x86_64-linux")
+
+
+def test_a_file_that_git_does_not_track_is_refused(nix, copy):
+    (copy / "nix/programs.nix").rename(copy / "nix/other.nix")
+    edit(copy / "flake.nix", "./nix/programs.nix", "./nix/other.nix")
+    assert "other.nix" in evaluation(nix, copy, "x86_64-linux")

@@ -1,0 +1,141 @@
+"""The commands of the README, run: they build, measure for real, and leave their results behind."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+STUDY = """
+name: small
+models:
+  quickstart: {weights: "builtin:quickstart"}
+strategies: [cpu fp32]
+threads: 1
+workloads:
+  speed: {prompt_tokens: 16, generate_tokens: 4, passes: 1, warmup_passes: 0, trials: 1}
+"""
+
+
+def only_run(folder):
+    (records,) = folder.glob("results/*/*/records.jsonl")
+    return records.parent
+
+
+def records(run):
+    return [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+
+
+def outcomes(run):
+    return {record["outcome"]["kind"] for record in records(run)}
+
+
+@pytest.fixture(scope="module")
+def measured(nix, tmp_path_factory):
+    """The folder in which the app measured a small study, and what it said."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "study.yaml").write_text(STUDY)
+    return folder, nix("run", f"{ROOT}#bench", "--", "study.yaml", cwd=folder)
+
+
+def test_bench_measures_a_study_and_leaves_its_results_with_the_caller(measured):
+    folder, shown = measured
+    run = only_run(folder)
+    assert outcomes(run) == {"ok"}
+    assert records(run)[0]["decode_tok_per_s"] > 0
+    assert (run / "report.html").exists()
+    assert "cpu fp32" in shown
+
+
+def test_a_record_says_which_closure_it_comes_from(nix, measured):
+    facts = records(only_run(measured[0]))[0]["facts"]
+    assert facts["provenance"] == "nix"
+    assert facts["nixpkgs_rev"] == nix.revision
+    assert facts["nixpkgs_nar_hash"].startswith("sha256-")
+    lock = (ROOT / "flake.lock").read_bytes()
+    assert facts["flake_lock_sha256"] == hashlib.sha256(lock).hexdigest()
+    assert facts["nix_interpreter"].startswith(f"{nix.store}/")
+    assert facts["nix_interpreter"].endswith("-python3-3.10.13-env")
+    assert facts["nix_package"].startswith(f"{nix.store}/")
+    assert "-rwkv-harness-" in facts["nix_package"]
+    assert facts["distributions_outside"] == []
+
+
+def test_an_environment_holds_what_the_flake_names_and_no_more(measured):
+    there = records(only_run(measured[0]))[0]["facts"]["distributions"]
+    assert there["torch"].startswith("2.0.1")
+    assert {"rwkv", "prompt-toolkit", "huggingface-hub"} <= there.keys()
+    assert not {"pytest", "hypothesis", "setuptools", "pip"} & there.keys()
+
+
+def test_bench_without_arguments_begins_the_quickstart_study(nix, tmp_path):
+    with nix.started("run", f"{ROOT}#bench", cwd=tmp_path) as process:
+        first = process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        rest, errors = process.communicate()
+    assert "/quickstart-" in first, errors
+    assert "trials to do" in first
+    assert "To go on:" in rest
+    assert process.returncode == 130
+    assert only_run(tmp_path).name.startswith("quickstart-")
+
+
+def test_bench_hands_options_and_errors_on(nix, tmp_path):
+    done = nix.attempt("run", f"{ROOT}#bench", "--", "no-such.yaml", "--fresh", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no-such.yaml" in done.stderr
+
+
+def test_nothing_of_the_callers_python_gets_in(nix, tmp_path):
+    (tmp_path / "harness.py").write_text("raise SystemExit('the wrong harness')")
+    shown = nix("run", f"{ROOT}#rwkv-harness", "--", "facts", "--json", PYTHONPATH=str(tmp_path))
+    assert json.loads(shown)["provenance"] == "nix"
+
+
+def test_the_shell_runs_the_quickstart_study_from_the_checkout(nix, tmp_path):
+    words = ["python", "-m", "harness", "run", "configs/quickstart.yaml", "--trials", "1"]
+    nix("develop", ".", "-c", *words, "--results", str(tmp_path / "results"))
+    run = only_run(tmp_path)
+    assert outcomes(run) == {"ok", "skipped"} or outcomes(run) == {"ok"}
+    facts = records(run)[0]["facts"]
+    assert facts["provenance"] == "nix"
+    assert facts["nixpkgs_rev"] == nix.revision
+    assert "checkout" in facts["nix_package"]["unavailable"]
+
+
+def test_the_shell_finds_its_checkout_from_below_and_a_compiler(nix):
+    code = "import harness, hypothesis, pytest, sys; print(harness.__file__, sys.version_info[:2])"
+    where = nix("develop", ".", "-c", "python", "-c", code, cwd=ROOT / "configs")
+    assert where.split(maxsplit=1) == [str(ROOT / "harness/__init__.py"), "(3, 10)\n"]
+    if shutil.which("c++"):
+        compiler = nix("develop", ".", "-c", "sh", "-c", "command -v c++")
+        assert compiler.startswith(f"{nix.store}/")
+
+
+def test_the_shell_says_where_it_is_not_a_checkout(nix, tmp_path):
+    done = nix.attempt("develop", str(ROOT), "-c", "true", cwd=tmp_path)
+    assert "no checkout of rwkv-harness" in done.stderr
+
+
+def test_the_test_app_runs_tests_in_a_copy(nix, tmp_path):
+    shown = nix("run", f"{ROOT}#test", "--", "tests/stats", "-q", cwd=tmp_path)
+    assert " passed" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flake_check_builds_everything_and_runs_the_tests(nix):
+    nix("flake", "check", ".")
+    assert " passed" in nix("log", f".#checks.{nix.system}.tests")
+
+
+def test_a_test_that_fails_fails_the_check(nix, copy):
+    shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "tests/stats/test_describe.py").write_text("def test_it():\n    assert 1 == 2\n")
+    subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
+    assert "assert 1 == 2" in nix.refuses("flake", "check", "-L", ".", cwd=copy)
