@@ -1,4 +1,4 @@
-"""Puts a `Machine` together: the probe of this operating system, NVIDIA's, and the software's.
+"""Puts a `Machine` together: the probe of this operating system, NVIDIA's, those of the software.
 
 The only module that knows which operating systems there are.
 """
@@ -17,6 +17,7 @@ from harness.machine.label import machine_label
 from harness.machine.linux import linux_facts
 from harness.machine.machine import Accelerator, Machine
 from harness.machine.nvidia import cuda_devices, load_nvml, probe_nvidia
+from harness.machine.provenance import provenance_facts
 from harness.machine.software import software_facts
 from harness.machine.switch import VARIABLE, probes_are_off
 
@@ -47,7 +48,8 @@ def probe_machine(
     system = _SYSTEMS.get(platform, _no_facts)(root)
     nvidia = probe_nvidia(root, load)
     facts = _complete(
-        {**system, **nvidia.facts, **software_facts(environ)}, f"no probe for {platform}"
+        {**system, **nvidia.facts, **provenance_facts(environ), **software_facts(environ)},
+        f"no probe for {platform}",
     )
     accelerators = cuda_devices(nvidia.gpus, environ.get("CUDA_VISIBLE_DEVICES"))
     return Machine(

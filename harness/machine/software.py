@@ -1,19 +1,17 @@
 """Facts of the software: Python, libraries, environment, and which harness this is.
 
 Versions come from the libraries' metadata; none is imported. Paths of the file system are never
-facts, except below the Nix store, where they are content.
+facts. Where the software comes from is in `provenance.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import re
 import subprocess
-import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -75,8 +73,6 @@ def software_facts(environ: Mapping[str, str] = os.environ, checkout: Path = _CH
             **{name: partial(_version, name) for name in _LIBRARIES},
             "torch_cuda": _torch_cuda,
             "env": lambda: environment(environ),
-            "nix_python": lambda: nix_store_path(Path(sys.executable).resolve()),
-            "flake_lock_sha256": lambda: _sha256(checkout / "flake.lock"),
         }
     )
     return {**facts, **git_facts(checkout)}
@@ -89,14 +85,6 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
         name: re.sub(r"[^\s:]*/", "", value) if name in _WITH_PATHS else value
         for name, value in values.items()
     }
-
-
-def nix_store_path(path: Path) -> str:
-    """The store path that `path` lies in."""
-    match = re.match(r"(/nix/store/[a-z0-9]{32}-[^/]+)/", str(path))
-    if match is None:
-        raise NotKnown("Python is not from the Nix store")
-    return match[1]
 
 
 def parse_torch_cuda(version_py: str) -> str:
@@ -169,9 +157,3 @@ def _torch_cuda() -> str:
     if spec is None or spec.origin is None:
         raise NotKnown("not installed")
     return parse_torch_cuda((Path(spec.origin).parent / "version.py").read_text(encoding="utf-8"))
-
-
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise NotKnown("the harness does not run from a checkout")
-    return hashlib.sha256(path.read_bytes()).hexdigest()

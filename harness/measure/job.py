@@ -7,6 +7,8 @@ to keep: a worker that dies loses only what it was measuring.
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct, field
 
 from harness.config.questions import Question
@@ -44,6 +46,7 @@ class Imported(Struct, frozen=True, kw_only=True, tag="imported"):
 
     versions: dict[str, str]
     peak_rss: MemoryReading
+    provenance: dict[str, Any] = field(default_factory=dict)  # facts, as the worker sees them
 
 
 class Opened(Struct, frozen=True, kw_only=True, tag="opened"):

@@ -211,7 +211,8 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         batch=batch,
         facts={
             **bench.machine_facts,
-            **({} if imported is None else imported.versions),
+            # The worker may run long after the run began, or under another interpreter.
+            **({} if imported is None else {**imported.provenance, **imported.versions}),
             "threads": cell.threads,
             "weights_sha256": identity.weights_sha256,
             "tokenizer_sha256": identity.tokenizer_sha256,

@@ -21,6 +21,8 @@ from harness.engines.registry import load_engine
 from harness.errors import HarnessError, NotANumber, Unsupported
 from harness.language.tokenizer import load_tokenizer
 from harness.machine.memory import peak_rss_bytes
+from harness.machine.provenance import provenance_facts
+from harness.machine.switch import probes_are_off
 from harness.measure.answers import measure_answers
 from harness.measure.job import (
     Conversion,
@@ -96,7 +98,13 @@ def _kind(error: BaseException) -> str:
 
 def _work(job: Job, channel: Channel) -> None:
     engine = load_engine(job.engine)
-    channel.send(Imported(versions=engine.versions(), peak_rss=peak_rss_bytes()))
+    channel.send(
+        Imported(
+            versions=engine.versions(),
+            peak_rss=peak_rss_bytes(),
+            provenance={} if probes_are_off() else provenance_facts(),
+        )
+    )
     if job.conversion is not None:
         _convert(engine, job, job.conversion, channel)
         return

@@ -12,10 +12,11 @@ import msgspec
 from harness.report.answers import unsteady_questions
 from harness.report.format import count, listing
 from harness.report.trials import CellTrials
-from harness.report.values import Summary
+from harness.report.values import FactDifference, Summary
 
 QUICKSTART = "builtin:quickstart"
 RANDOM = "random:"
+OUTSIDE = "distributions_outside"
 WIDE = 0.25  # half an interval, as a share of the value, from which comparing is idle
 
 
@@ -54,10 +55,31 @@ def _of_models(summary: Summary) -> Iterator[str]:
 
 
 def _of_facts(summary: Summary) -> Iterator[str]:
+    outside = [fact.value for fact in summary.facts if fact.name == OUTSIDE]
+    outside += [v for one in summary.differences if one.name == OUTSIDE for v in one.values]
+    strangers = [name for one in outside if one not in (None, "none") for name in one.split(", ")]
+    if strangers:
+        yield (
+            f"Not all that ran is what the environment pins: {listing(_some(strangers))} "
+            f"{'was' if len(strangers) == 1 else 'were'} found outside it. Look at PYTHONPATH and "
+            "at packages of the user or the system."
+        )
     for change in summary.differences:
         if change.follows is None:
-            values = [f"{value} ({count(n, 'record')})" for value, n in change.values.items()]
-            yield f"{change.name} changed during the run: {listing(values)}."
+            yield f"{change.name} changed during the run: {_changed(change)}."
+
+
+def _changed(change: FactDifference) -> str:
+    if change.says is not None:
+        return change.says
+    return listing([f"{value} ({count(n, 'record')})" for value, n in change.values.items()])
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """Names for a sentence: the first few, each once, and how many others there are."""
+    once = list(dict.fromkeys(names))
+    few = once[:5]
+    return few if len(once) == len(few) else [*few, f"{len(once) - len(few)} more"]
 
 
 def _of_single_trials(summary: Summary) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The tables behind the results: answers side by side, what went wrong, facts, placement.
+"""The tables behind the results: answers side by side, what went wrong, placement.
 
 Turns a summary's values into texts; decides nothing and draws nothing.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.machine.facts import FACTS
-from harness.report.format import count, in_words, listing, seconds, size
+from harness.report.format import in_words, listing, seconds, size
 from harness.report.table import Cell, Table, code, columns, figure, words
-from harness.report.values import CellOutcome, Fact, Given, ModelSummary, Question, Row, Summary
+from harness.report.values import CellOutcome, Given, ModelSummary, Question, Row, Summary
 
 BESIDE_REFERENCE = 3  # answers shown beside the reference's in one table: more would not print
 
@@ -61,44 +60,6 @@ def problem_details(summary: Summary) -> tuple[tuple[str, str], ...]:
         for outcome in row.outcomes
         for problem in outcome.problems
         if problem.detail
-    )
-
-
-def fact_table(facts: Iterable[Fact]) -> Table | None:
-    """Every fact with what it is; None where there are none."""
-    rows = tuple(
-        (
-            words(fact.name, tag=FACTS.get(fact.name.split(".")[0])),
-            figure(_fact_text(fact), fact.why_missing),
-        )
-        for fact in facts
-    )
-    return (
-        Table(
-            caption="Facts of the machine, the software and the study",
-            columns=columns("Fact", "Value"),
-            rows=rows,
-        )
-        if rows
-        else None
-    )
-
-
-def difference_table(summary: Summary) -> Table | None:
-    """Facts that are not the same in all records; None where all are."""
-    if not summary.differences:
-        return None
-    return Table(
-        caption="Facts that differ between the records of this run",
-        columns=columns("Fact", "Values", "Explained by"),
-        rows=tuple(
-            (
-                words(change.name),
-                words("; ".join(f"{v} ({count(n, 'record')})" for v, n in change.values.items())),
-                words(f"the {change.follows}" if change.follows else "nothing: it changed"),
-            )
-            for change in summary.differences
-        ),
     )
 
 
@@ -251,13 +212,6 @@ def _of_cell(outcome: CellOutcome) -> Iterable[tuple[str, str, str | None]]:
     left = outcome.trials - outcome.ok - len(outcome.problems)
     if left > 0:
         yield f"{left} of {outcome.trials}", "not run", "the run ended before it"
-
-
-def _fact_text(fact: Fact) -> str | None:
-    in_bytes = any(part.endswith("_bytes") for part in fact.name.split("."))
-    if in_bytes and fact.value is not None and fact.value.isdigit():
-        return size(int(fact.value))
-    return fact.value
 
 
 def _slots(first: int, last: int) -> str:

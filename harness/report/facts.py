@@ -1,6 +1,7 @@
 """Facts, flattened to dotted names, and those that did not stay the same within a run.
 
 Knows JSON values and the form `{"unavailable": "why"}`; what a fact means, its collector knows.
+Only the installed distributions are known by name: a hundred of them are one fact here.
 """
 
 from __future__ import annotations
@@ -10,20 +11,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.records.record import Record
+from harness.report.format import MISSING, count
 from harness.report.values import Fact, FactDifference
 
 UNAVAILABLE = "unavailable"
 # A fact that differs because the study varies one of these is no surprise. Strategies are not among
 # them: each may have only one record, and then a change of driver between two would look explained.
 _AXES = ("model", "engine", "threads")
+DISTRIBUTIONS, DISTRIBUTIONS_SHA256 = "distributions", "distributions_sha256"
+SHORT_HASH = 12  # digits of a hash that are shown where it is one of several things
+# Of many distributions that differ, these are named first: they compute.
+_COMPUTING = ("torch", "rwkv", "numpy", "tokenizers", "safetensors")
+_NAMED = 4  # distributions that a difference names; of the others, how many
 
 
 def flatten(facts: Mapping[str, Any], prefix: str = "") -> tuple[Fact, ...]:
-    """Each leaf as one fact, in the order of the mapping; a list of plain values is a leaf."""
+    """Each leaf as one fact, in the order of the mapping; a list of plain values is a leaf.
+
+    The distributions are one leaf, and their hash a part of it.
+    """
     flat: list[Fact] = []
+    summed_up = not prefix and _is_filled(facts.get(DISTRIBUTIONS))
     for key, value in facts.items():
         name = f"{prefix}{key}"
-        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        if summed_up and key == DISTRIBUTIONS:
+            flat.append(_distributions(value, facts.get(DISTRIBUTIONS_SHA256)))
+        elif summed_up and key == DISTRIBUTIONS_SHA256:
+            continue
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             flat.extend(flatten({str(at): item for at, item in enumerate(value)}, f"{name}."))
         elif not isinstance(value, Mapping):
             flat.append(_fact(name, value))
@@ -35,11 +50,15 @@ def flatten(facts: Mapping[str, Any], prefix: str = "") -> tuple[Fact, ...]:
 
 
 def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact, ...]:
-    """The run's facts, and those of its records beyond them that never differ."""
+    """The run's facts, and those of its records beyond them that never differ.
+
+    What all records say is what ran; the run's own facts may be older than a run that went on.
+    """
     known = {fact.name: fact for fact in flatten(facts)}
     for record in records:
         for fact in flatten(record.facts):
-            known.setdefault(fact.name, fact)
+            if fact.value is not None or fact.name not in known:
+                known[fact.name] = fact
     differing = {change.name for change in differences(records)}
     return tuple(fact for fact in known.values() if fact.name not in differing)
 
@@ -47,24 +66,56 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
     """Facts with more than one value among the records; what is unavailable is no value."""
     seen: dict[str, list[tuple[str, Record]]] = {}
+    sets: dict[str, Mapping[str, str]] = {}  # text of the distributions -> the distributions
     for record in records:
         for fact in flatten(record.facts):
             if fact.value is not None:
                 seen.setdefault(fact.name, []).append((fact.value, record))
+                if fact.listed:
+                    sets[fact.value] = fact.listed
     found = []
     for name, said in sorted(seen.items()):
         counts: dict[str, int] = {}
         for value, _ in said:
             counts[value] = counts.get(value, 0) + 1
         if len(counts) > 1:
-            found.append(FactDifference(name=name, values=counts, follows=_follows(said)))
+            says = distribution_changes(list(sets.values())) if name == DISTRIBUTIONS else None
+            follows = _follows(said)
+            found.append(FactDifference(name=name, values=counts, follows=follows, says=says))
     return tuple(found)
+
+
+def distribution_changes(sets: Sequence[Mapping[str, str]]) -> str:
+    """`torch 2.0.1 / 2.13.0, wheel 0.40 / –; 3 more`: what is not the same in all sets."""
+    names = {name for one in sets for name in one}
+    differing = [name for name in names if len({one.get(name) for one in sets}) > 1]
+    first = {name: at for at, name in enumerate(_COMPUTING)}
+    differing.sort(key=lambda name: (first.get(name, len(first)), name))
+    said = [
+        f"{name} {' / '.join(dict.fromkeys(one.get(name, MISSING) for one in sets))}"
+        for name in differing[:_NAMED]
+    ]
+    more = len(differing) - len(said)
+    return ", ".join(said) + (f"; {more} more" if more else "")
 
 
 def find(facts: Iterable[Fact], names: Sequence[str]) -> str | None:
     """The value of the first of `names` that is known."""
     known = {fact.name: fact.value for fact in facts if fact.value is not None}
     return next((known[name] for name in names if name in known), None)
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and set(value) != {UNAVAILABLE}
+
+
+def _distributions(versions: Mapping[str, Any], sha256: Any) -> Fact:
+    digits = f", sha256 {sha256[:SHORT_HASH]}…" if isinstance(sha256, str) else ""
+    return Fact(
+        name=DISTRIBUTIONS,
+        value=count(len(versions), "distribution") + digits,
+        listed={name: str(version) for name, version in versions.items()},
+    )
 
 
 def _follows(said: Sequence[tuple[str, Record]]) -> str | None:

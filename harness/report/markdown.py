@@ -75,7 +75,14 @@ def _lines(page: Page) -> Iterator[str]:
         yield from _tables(model.placement, model.loading, model.planned)
     yield "## Facts"
     yield ""
-    yield from _tables(page.differences, page.facts)
+    yield from _tables(page.differences, *page.facts)
+    if page.distributions:
+        yield "<details><summary>The installed distributions</summary>"
+        yield ""
+        yield escape(", ".join(page.distributions))
+        yield ""
+        yield "</details>"
+        yield ""
     yield from _list("Notes", page.notes)
     yield "The same with all plots in one page: [report.html](report.html)"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from harness.report import evidence
+from harness.report import evidence, fact_tables
 from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
@@ -53,7 +53,8 @@ class Page(Struct, frozen=True, kw_only=True):
     problems: Table | None
     details: tuple[tuple[str, str], ...]
     differences: Table | None
-    facts: Table | None
+    facts: tuple[Table, ...]
+    distributions: tuple[str, ...]  # name and version of each
     notes: tuple[str, ...]
 
 
@@ -70,8 +71,9 @@ def make_page(summary: Summary) -> Page:
         ),
         problems=evidence.problem_table(summary),
         details=evidence.problem_details(summary),
-        differences=evidence.difference_table(summary),
-        facts=evidence.fact_table(summary.facts),
+        differences=fact_tables.difference_table(summary),
+        facts=fact_tables.fact_tables(summary.facts),
+        distributions=fact_tables.distribution_list(summary.facts),
         notes=summary.notes,
     )
 

@@ -195,6 +195,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     name: str
     value: str | None  # None: unavailable
     why_missing: str | None = None
+    listed: dict[str, str] = {}  # what the value sums up: distributions and their versions
 
 
 class FactDifference(Struct, frozen=True, kw_only=True):
@@ -203,6 +204,7 @@ class FactDifference(Struct, frozen=True, kw_only=True):
     name: str
     values: dict[str, int]  # text of the value -> number of records
     follows: str | None = None  # the axis of the study that explains it, such as "model"
+    says: str | None = None  # what differs, where the values are too long to compare by eye
 
 
 class Summary(Struct, frozen=True, kw_only=True):
