@@ -1,6 +1,8 @@
-"""scripts/make-venv, as far as it goes without a network: which interpreter, and what it says."""
+"""scripts/make-venv without a network: which interpreter, what it says, and the stamp it leaves."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,17 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts/make-venv"
+# Says it is the version asked for, and does as `-m venv` and pip would, without their work.
+WORKING = """#!/bin/sh
+case "$1 $2 $3" in
+  "-c "*) echo "$0" ;;
+  "-m venv --clear") rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+  "-m pip install") echo pip installs; [ ! -e broken ] && [ ! -e venv/.ready ] ;;
+  *) echo "Python 9.9.1" ;;
+esac
+"""
+CONSTRAINTS = "numpy==1.24.2\n"
+STAMP = f"{hashlib.sha256(CONSTRAINTS.encode()).hexdigest()}  nix/constraints.txt\n"
 
 pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="not a checkout")
 
@@ -15,35 +28,51 @@ pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="not a checkout")
 @pytest.fixture
 def make_venv(tmp_path):
     def run(*versions, **environ):
-        done = subprocess.run(
-            [SCRIPT, "venv", "constraints.txt", "test", *versions],
+        return subprocess.run(
+            [SCRIPT, "venv", "nix/constraints.txt", "test", *versions],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], "PYENV_ROOT": str(tmp_path / "pyenv"), **environ},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert not (tmp_path / "venv/.ready").exists()
-        return done
 
+    (tmp_path / "nix").mkdir()
+    (tmp_path / "nix/constraints.txt").write_text(CONSTRAINTS, encoding="utf-8")
     return run
 
 
 @pytest.fixture
-def stand_in(tmp_path):
-    """An interpreter of pyenv's that says it is the version asked for, and then fails."""
-    path = tmp_path / "pyenv/versions/9.9.1/bin/python"
-    path.parent.mkdir(parents=True)
-    path.write_text('#!/bin/sh\n[ "$1" = -c ] && echo "$0" && exit\necho "ran $*"; exit 1\n')
-    path.chmod(0o755)
-    return path
+def ready(tmp_path):
+    return tmp_path / "venv/.ready"
 
 
-def test_without_an_interpreter_it_says_what_to_do(make_venv):
+@pytest.fixture
+def interpreter(tmp_path):
+    """Writes an interpreter of pyenv's of version 9.9.1: a shell script."""
+
+    def write(script):
+        path = tmp_path / "pyenv/versions/9.9.1/bin/python"
+        path.parent.mkdir(parents=True)
+        path.write_text(script, encoding="utf-8")
+        path.chmod(0o755)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def stand_in(interpreter):
+    """One that says it is the version asked for, and then fails."""
+    return interpreter('#!/bin/sh\n[ "$1" = -c ] && echo "$0" && exit\necho "ran $*"; exit 1\n')
+
+
+def test_without_an_interpreter_it_says_what_to_do(make_venv, ready):
     done = make_venv("9.8", "9.9")
     assert done.returncode == 2
     assert "needs Python 9.8 9.9, and none" in done.stderr
     assert "PYTHON=/path/to/python9.8" in done.stderr
+    assert not ready.exists()
 
 
 def test_an_interpreter_of_another_version_is_refused(make_venv):
@@ -52,10 +81,11 @@ def test_an_interpreter_of_another_version_is_refused(make_venv):
     assert f"PYTHON={sys.executable} is not one" in done.stderr
 
 
-def test_a_version_that_only_pyenv_has_is_found(make_venv, stand_in):
+def test_a_version_that_only_pyenv_has_is_found(make_venv, stand_in, ready):
     done = make_venv("9.8", "9.9")
     assert done.returncode == 1
     assert "ran -m venv --clear venv" in done.stdout
+    assert not ready.exists()
 
 
 def test_python_is_preferred_to_what_is_found(make_venv, stand_in, tmp_path):
@@ -63,3 +93,68 @@ def test_python_is_preferred_to_what_is_found(make_venv, stand_in, tmp_path):
     named.write_text(stand_in.read_text().replace('"ran $*"', '"named"'))
     named.chmod(0o755)
     assert "named" in make_venv("9.9", PYTHON=str(named)).stdout
+
+
+def test_the_stamp_names_the_constraints_and_their_hash(make_venv, interpreter, ready):
+    interpreter(WORKING)
+    assert make_venv("9.9").returncode == 0
+    assert ready.read_text(encoding="utf-8") == STAMP
+
+
+def test_the_stamp_is_younger_than_the_constraints_and_follows_them(
+    make_venv, interpreter, ready, tmp_path
+):
+    interpreter(WORKING)
+    make_venv("9.9")
+    before = ready.stat().st_mtime_ns
+    constraints = tmp_path / "nix/constraints.txt"
+    constraints.write_text("numpy==1.24.3\n", encoding="utf-8")
+    assert make_venv("9.9").stdout.startswith("Bringing venv up to date.")
+    assert ready.stat().st_mtime_ns > before
+    assert ready.stat().st_mtime_ns >= constraints.stat().st_mtime_ns
+    assert ready.read_text(encoding="utf-8").startswith(
+        hashlib.sha256(constraints.read_bytes()).hexdigest()
+    )
+
+
+def test_an_empty_stamp_of_former_times_is_replaced(make_venv, interpreter, ready):
+    interpreter(WORKING)
+    make_venv("9.9")
+    ready.write_bytes(b"")
+    assert make_venv("9.9").returncode == 0
+    assert ready.read_text(encoding="utf-8") == STAMP
+
+
+def test_what_is_half_installed_has_no_stamp(make_venv, interpreter, ready, tmp_path):
+    interpreter(WORKING)
+    make_venv("9.9")
+    (tmp_path / "broken").touch()
+    assert make_venv("9.9").returncode != 0
+    assert not ready.exists()
+
+
+def test_without_constraints_nothing_is_installed(make_venv, interpreter, ready, tmp_path):
+    interpreter(WORKING)
+    (tmp_path / "nix/constraints.txt").unlink()
+    done = make_venv("9.9")
+    assert done.returncode != 0
+    assert "constraints.txt" in done.stderr
+    assert not ready.exists()
+
+
+def test_where_there_is_no_sha256sum_perls_program_does_it(make_venv, interpreter, ready, tmp_path):
+    interpreter(WORKING)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("bash", "sh", "rm", "mkdir", "cp", "grep"):
+        (programs / name).symlink_to(shutil.which(name))
+    perls = programs / "shasum"
+    perls.write_text(f'#!/bin/sh\n[ "$1 $2" = "-a 256" ] && printf %s "{STAMP}"\n')
+    perls.chmod(0o755)
+    environment = {
+        "PATH": str(programs),
+        "PYTHON": str(tmp_path / "pyenv/versions/9.9.1/bin/python"),
+    }
+    done = make_venv("9.9", **environment)
+    assert done.returncode == 0, done.stderr
+    assert ready.read_text(encoding="utf-8") == STAMP
