@@ -81,6 +81,9 @@ buildPythonPackage {
 
   propagatedBuildInputs = dependencies;
 
+  # The lock fixes the versions; the bounds in pyproject.toml are for who has pip to choose them.
+  pipInstallFlags = [ "--no-deps" ];
+
   doCheck = withTests;
   nativeCheckInputs = testDependencies ++ [ pytestCheckHook ];
 

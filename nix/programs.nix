@@ -15,8 +15,8 @@
 }:
 
 let
-  # An interpreter that finds its libraries by itself: every trial starts another one like it, which
-  # a script with a path of its own would leave without them.
+  # Environments, because their interpreter finds its libraries by itself: every trial starts another
+  # one like it, which a script with a path of its own would leave without them.
   installed = python310.withPackages (_: [ harness ]);
   developer = python310.withPackages (_: harness.developer);
 
@@ -38,23 +38,27 @@ let
           runtimeInputs = [ python coreutils ];
           text = ''
             unset PYTHONPATH PYTHONHOME
+            export RWKV_HARNESS_COMMAND='nix run .#rwkv-harness${suffix} --'
             ${environment}
             ${text}
           '';
         })
       ];
-      meta = harness.meta // {
+      meta = {
+        inherit (harness.meta) license platforms;
         inherit description;
         mainProgram = fullName;
       };
     };
 in
+# They start the installed script: `python -m harness` would take a `harness` of the folder that the
+# caller is in.
 {
   cli = program {
     name = "rwkv-harness";
     inherit (harness.meta) description;
     text = ''
-      exec python -m harness "$@"
+      exec rwkv-harness "$@"
     '';
   };
 
@@ -66,7 +70,7 @@ in
       if [ $# -eq 0 ]; then
         set -- builtin:quickstart
       fi
-      exec python -m harness run "$@"
+      exec rwkv-harness run "$@"
     '';
   };
 

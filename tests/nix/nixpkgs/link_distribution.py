@@ -38,6 +38,16 @@ def link(dist: Distribution, folder: Path) -> None:
             target.symlink_to(Path(str(dist.locate_file(top))).resolve())
 
 
+def add_scripts(dist: Distribution, folder: Path) -> None:
+    """Write the programs of a distribution, as pip would."""
+    for script in dist.entry_points.select(group="console_scripts"):
+        folder.mkdir(exist_ok=True)
+        lines = (
+            f"import sys\nfrom {script.module} import {script.attr}\nsys.exit({script.attr}())\n"
+        )
+        (folder / script.name).write_text(lines)
+
+
 def main(name: str, version: str, folder: Path) -> None:
     """Link `name`, or leave with what is wrong."""
     try:
@@ -50,6 +60,7 @@ def main(name: str, version: str, folder: Path) -> None:
     closure(name, found)
     for dist in found.values():
         link(dist, folder)
+    add_scripts(distribution(name), folder.parents[2] / "bin")
 
 
 if __name__ == "__main__":

@@ -28,17 +28,23 @@ let
   # All packages that these bring along, themselves included.
   closureOf = ps: lib.unique (lib.concatMap (p: [ p ] ++ closureOf (p.propagatedBuildInputs or [ ])) ps);
 
-  # As nixpkgs wraps the interpreter of an environment: it finds the packages by itself, knows itself
-  # by the path in the store, and looks at no package of the user's.
+  # As nixpkgs wraps the interpreter of an environment, and each script of its packages: it finds the
+  # packages by itself, knows itself by the path in the store, and looks at no package of the user's.
   wrapper = packages: ''
     mkdir -p $out/bin
-    { echo '#!${sh}'
-      echo "export NIX_PYTHONPREFIX=$out NIX_PYTHONEXECUTABLE=$out/bin/python3.10 PYTHONNOUSERSITE=true"
-      echo 'export NIX_PYTHONPATH=${lib.concatStringsSep ":" (map (p: "${p}/${sitePackages}") packages)}'
-      echo 'export PYTHONPATH=${./startup}''${PYTHONPATH:+:$PYTHONPATH}'
-      echo 'exec ${interpreter} "$@"'
-    } > $out/bin/python3.10
-    chmod +x $out/bin/python3.10; ln -s python3.10 $out/bin/python; ln -s python3.10 $out/bin/python3
+    wrap() {
+      { echo '#!${sh}'
+        echo "export NIX_PYTHONPREFIX=$out NIX_PYTHONEXECUTABLE=$out/bin/python3.10 PYTHONNOUSERSITE=true"
+        echo 'export NIX_PYTHONPATH=${lib.concatStringsSep ":" (map (p: "${p}/${sitePackages}") packages)}'
+        echo 'export PYTHONPATH=${./startup}''${PYTHONPATH:+:$PYTHONPATH}'
+        echo "exec ${interpreter} $2 \"\$@\""
+      } > $out/bin/$1
+      chmod +x $out/bin/$1
+    }
+    wrap python3.10 ""; ln -s python3.10 $out/bin/python; ln -s python3.10 $out/bin/python3
+    for script in ${toString (map (p: "${p}/bin/*") packages)}; do
+      if [ -e "$script" ]; then wrap "$(basename "$script")" "$script"; fi
+    done
   '';
 
   passthruOf = a: { inherit (a) pname version; pythonModule = self; propagatedBuildInputs = a.propagatedBuildInputs or [ ]; } // (a.passthru or { });
@@ -64,7 +70,7 @@ let
         export HOME=/homeless-shelter
         cp -r ${a.src}/. src; chmod -R u+w src; cd src
         ${distributions} -m pip install -q --no-index --no-deps --no-build-isolation --no-warn-script-location --root-user-action ignore --disable-pip-version-check --no-cache-dir --prefix=$out .
-        rm -rf build *.egg-info $out/bin
+        rm -rf build *.egg-info
         ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) "python -m pytest ${toString (a.pytestFlagsArray or [ ])}"}
         cd /
         ${lib.concatStringsSep "\n" (map (m: "PYTHONPATH=$out/${sitePackages} python -c 'import ${m}'") (a.pythonImportsCheck or [ ]))}
