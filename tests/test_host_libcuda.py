@@ -1,6 +1,8 @@
 """nix/host-libcuda.sh, sourced by bash on machines made of folders: no Nix, no driver, no GPU."""
 
+import _ctypes
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -191,6 +193,7 @@ def test_the_directory_that_the_variable_names_comes_before_all_others(machine):
     machine.install("/usr/lib64")
     mine = machine.install("/opt/my driver")
     assert machine.links(RWKV_HARNESS_DRIVER=str(mine)) == to(mine, *DRIVER)
+    assert machine.links(RWKV_HARNESS_DRIVER=f"{mine}/libcuda.so.1") == to(mine, *DRIVER)
 
 
 def test_a_relative_one_is_of_the_current_directory(machine):
@@ -334,6 +337,16 @@ def test_so_is_one_that_the_path_cannot_hold(machine, name):
     said = machine.skips(LD_LIBRARY_PATH="/a", XDG_CACHE_HOME=f"{machine.home}/{name}")
     assert said.startswith(f"LD_LIBRARY_PATH cannot hold {machine.home}/{name}; ")
     assert not (machine.home / name).exists()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flake's CUDA is for x86_64")
+def test_a_program_loads_the_driver_through_the_links(machine):
+    there = machine.install("/usr/lib64", HOST)
+    shutil.copy(_ctypes.__file__, there / "libcuda.so.1")  # some library that is a real one
+    load = "import ctypes; ctypes.CDLL('libcuda.so.1'); print('loaded')"
+    done = machine.bash(f'{STRICT}\nsource_it\n{shlex.quote(sys.executable)} -c "{load}"')
+    assert (done.returncode, done.stdout, done.stderr) == (0, "loaded\n", "")
+    assert machine.links() == to(there, "libcuda.so.1")
 
 
 # The shell that sources it
