@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "models",
     "pull": "pull",
     "cache": "cache",
+    "facts": "facts",
     "schema": "schema",
     "train-quickstart": "train_quickstart",
 }

@@ -1,0 +1,191 @@
+"""Facts in reports: where the software came from, whatever of it, in few rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from fabricate import FACTS, Fabricated
+
+from harness.records.record import Record
+from harness.report.fact_tables import difference_table, distribution_list, fact_tables
+from harness.report.facts import all_facts, differences, distribution_changes, flatten
+from harness.report.html import render_html
+from harness.report.markdown import render_markdown
+from harness.report.page import make_page
+
+SHA = "0123456789abcdef" * 4
+MANY = {f"package-{n:02}": f"1.{n}" for n in range(80)} | {"torch": "2.0.1", "numpy": "1.24.2"}
+PROVENANCE = {
+    "provenance": "venv",
+    "nix_interpreter": {"unavailable": "not from the Nix store"},
+    "constraints": "constraints.txt",
+    "constraints_sha256": "c" * 64,
+    "distributions": MANY,
+    "distributions_sha256": SHA,
+    "distributions_outside": [],
+}
+OLD_RECORDS = Path(__file__).parents[1] / "records/data"
+
+
+def run_with(*facts):
+    """A run with one record per set of facts, of one cell."""
+    run = Fabricated(trials=len(facts))
+    cell = run.planned(run.cell("cpu fp32"))
+    for trial, one in enumerate(facts):
+        run.add(cell, trial=trial, decode_tok_per_s=1.0, facts={**FACTS, **one})
+    return run
+
+
+def updated(**changes):
+    """The facts after some distributions became others."""
+    return {**PROVENANCE, "distributions": {**MANY, **changes}, "distributions_sha256": "f" * 64}
+
+
+def texts(tables):
+    return {row[0].text: row[1].text for table in tables for row in table.rows}
+
+
+def test_all_distributions_are_one_fact():
+    facts = {fact.name: fact for fact in flatten(PROVENANCE)}
+    assert facts["distributions"].value == "82 distributions, sha256 0123456789ab…"
+    assert facts["distributions"].listed == MANY
+    assert "distributions_sha256" not in facts
+    assert not [name for name in facts if name.startswith("distributions.")]
+
+
+def test_distributions_that_are_unavailable_keep_their_reason():
+    off = {"unavailable": "probes are switched off"}
+    facts = flatten({"distributions": off, "distributions_sha256": off})
+    assert [(fact.name, fact.value, fact.why_missing) for fact in facts] == [
+        ("distributions", None, "probes are switched off"),
+        ("distributions_sha256", None, "probes are switched off"),
+    ]
+    assert distribution_list(facts) == ()
+
+
+def test_facts_stand_in_groups_and_provenance_before_the_versions(summary_of):
+    tables = fact_tables(summary_of(run_with({**PROVENANCE, "threads": 1})).facts)
+    assert [table.caption for table in tables] == [
+        *("Processor", "Memory", "GPU", "Provenance", "Software", "Study and engine")
+    ]
+    provenance = tables[3]
+    assert texts([provenance]) == {
+        "provenance": "venv",
+        "nix_interpreter": "–",
+        "constraints": "constraints.txt",
+        "constraints_sha256": "c" * 64,
+        "distributions": "82 distributions, sha256 0123456789ab…",
+        "distributions_outside": "none",
+    }
+    assert provenance.footnotes == ("not from the Nix store",)
+    assert provenance.rows[0][0].tag.startswith("where Python and its packages come from")
+    assert texts([tables[-1]]) == {"threads": "1"}
+
+
+def test_both_forms_of_the_report_list_the_distributions_out_of_the_way(summary_of):
+    page = make_page(summary_of(run_with(PROVENANCE)))
+    html, markdown = render_html(page), render_markdown(page)
+    assert html.count("82 distributions, sha256 0123456789ab…") == 1
+    listed = html.split("<summary>The installed distributions</summary>")[1].split("</details>")[0]
+    assert listed.count("<li>") == len(MANY)
+    assert "<li>torch 2.0.1</li>" in listed
+    listed = markdown.split("<details><summary>The installed distributions</summary>")[1]
+    assert "package-00 1.0, package-01 1.1," in listed.split("</details>")[0]
+    assert "| distributions (" in markdown
+
+
+def test_without_distributions_there_is_no_list(summary_of):
+    page = make_page(summary_of(run_with({})))
+    assert "The installed distributions" not in render_html(page) + render_markdown(page)
+
+
+def test_names_of_distributions_are_shown_and_not_obeyed(summary_of):
+    hostile = {"<script>x": "1|2", "*a*": "</details>"}
+    page = make_page(summary_of(run_with({**PROVENANCE, "distributions": hostile})))
+    assert "<script>" not in render_html(page)
+    markdown = render_markdown(page)
+    assert r"&lt;script>x 1\|2, \*a\* &lt;/details>" in markdown
+
+
+def test_distributions_that_changed_are_one_row_and_one_warning(summary_of):
+    after = updated(torch="2.13.0", numpy="2.4.6", **{f"package-{n:02}": "2" for n in range(70)})
+    summary = summary_of(run_with(PROVENANCE, PROVENANCE, after))
+    (change,) = summary.differences
+    assert (change.name, list(change.values.values())) == ("distributions", [2, 1])
+    said = (
+        "torch 2.0.1 / 2.13.0, numpy 1.24.2 / 2.4.6, package-00 1.0 / 2, package-01 1.1 / 2; "
+        "68 more"
+    )
+    assert change.says == said
+    (row,) = difference_table(summary).rows
+    assert [cell.text for cell in row] == [
+        *("distributions", f"{said} (2 records / 1 record)", "nothing: it changed")
+    ]
+    assert f"distributions changed during the run: {said}." in summary.warnings
+    assert distribution_list(summary.facts) == ()  # they have no one list
+
+
+@pytest.mark.parametrize(
+    "sets, said",
+    [
+        ([{"a": "1", "b": "1"}, {"a": "2", "b": "1"}], "a 1 / 2"),
+        ([{"a": "1"}, {}], "a 1 / –"),
+        ([{}, {"zlib": "1", "torch": "2"}], "torch – / 2, zlib – / 1"),
+        ([{"a": "1"}, {"a": "2"}, {"a": "1", "b": "3"}], "a 1 / 2, b – / 3"),
+    ],
+)
+def test_what_differs_is_named_with_its_versions(sets, said):
+    assert distribution_changes(sets) == said
+
+
+def test_another_provenance_within_a_run_is_warned_of(summary_of):
+    nix = {**PROVENANCE, "provenance": "nix", "nix_interpreter": "/nix/store/x"}
+    warnings = summary_of(run_with(PROVENANCE, nix)).warnings
+    assert any("provenance changed during the run: venv (1 record) and nix" in w for w in warnings)
+
+
+@pytest.mark.parametrize(
+    "names, shown",
+    [
+        (["numpy"], "numpy was found outside it"),
+        (["numpy", "tqdm"], "numpy and tqdm were found outside it"),
+        ([f"p{n}" for n in range(9)], "p0, p1, p2, p3, p4 and 4 more were found outside it"),
+    ],
+)
+def test_what_no_environment_pins_is_warned_of(names, shown, summary_of):
+    summary = summary_of(run_with({**PROVENANCE, "distributions_outside": names}))
+    assert [shown in w for w in summary.warnings if "pins" in w] == [True]
+
+
+def test_a_stranger_in_some_records_is_warned_of_too(summary_of):
+    summary = summary_of(run_with(PROVENANCE, {**PROVENANCE, "distributions_outside": ["tqdm"]}))
+    assert any("tqdm was found outside it" in warning for warning in summary.warnings)
+
+
+@pytest.mark.parametrize("outside", [[], {"unavailable": "a system's Python"}, None])
+def test_without_strangers_there_is_no_warning(outside, summary_of):
+    summary = summary_of(run_with({**PROVENANCE, "distributions_outside": outside}))
+    assert not [warning for warning in summary.warnings if "outside" in warning]
+
+
+def test_what_all_records_say_goes_before_the_runs_own_facts():
+    run = run_with(updated(torch="2.13.0"))
+    known = {fact.name: fact for fact in all_facts({**FACTS, **PROVENANCE}, run.records)}
+    assert known["distributions"].listed["torch"] == "2.13.0"
+    run = run_with({"torch": {"unavailable": "crashed"}})
+    known = {fact.name: fact for fact in all_facts(FACTS, run.records)}
+    assert known["torch"].value == "2.0.1"
+
+
+@pytest.mark.parametrize("path", sorted(OLD_RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_facts_of_old_records_are_shown(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    records = [msgspec.json.decode(line, type=Record) for line in lines]
+    known = json.loads(lines[0])["facts"]
+    shown = texts(fact_tables(all_facts(known, records)))
+    assert shown["cpu_model"] == known["cpu_model"]
+    assert {name for name in known if not isinstance(known[name], (dict, list))} <= shown.keys()
+    assert differences(records) == ()
