@@ -19,7 +19,7 @@ from pathlib import Path
 import harness
 from harness.machine.facts import Facts, NotKnown, collect, unavailable
 
-_LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
+_LIBRARIES = ("numpy", "tokenizers", "safetensors")
 
 # Read by the libraries that compute.
 _VARIABLES = (
@@ -70,8 +70,10 @@ def software_facts(environ: Mapping[str, str] = os.environ, checkout: Path = _CH
             "libc": _libc,
             "python": lambda: f"{platform.python_implementation()} {platform.python_version()}",
             "harness": lambda: harness.__version__,
+            # As PyTorch says it itself, also when the worker asks it: with the build's "+cu118".
+            "torch": lambda: parse_torch_version(_torch_version_py()),
+            "torch_cuda": lambda: parse_torch_cuda(_torch_version_py()),
             **{name: partial(_version, name) for name in _LIBRARIES},
-            "torch_cuda": _torch_cuda,
             "env": lambda: environment(environ),
         }
     )
@@ -85,6 +87,14 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
         name: re.sub(r"[^\s:]*/", "", value) if name in _WITH_PATHS else value
         for name, value in values.items()
     }
+
+
+def parse_torch_version(version_py: str) -> str:
+    """The release and build of PyTorch in the text of torch/version.py."""
+    match = re.search(r"^__version__\b[^=\n]*=\s*['\"](\S+)['\"]", version_py, re.MULTILINE)
+    if match is None:
+        raise NotKnown("torch/version.py does not say")
+    return match[1]
 
 
 def parse_torch_cuda(version_py: str) -> str:
@@ -152,8 +162,8 @@ def _version(library: str) -> str:
         raise NotKnown("not installed") from error
 
 
-def _torch_cuda() -> str:
+def _torch_version_py() -> str:
     spec = importlib.util.find_spec("torch")  # finds it, does not import it
     if spec is None or spec.origin is None:
         raise NotKnown("not installed")
-    return parse_torch_cuda((Path(spec.origin).parent / "version.py").read_text(encoding="utf-8"))
+    return (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")

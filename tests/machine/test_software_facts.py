@@ -9,6 +9,7 @@ from harness.machine.software import (
     git_facts,
     parse_git_status,
     parse_torch_cuda,
+    parse_torch_version,
     software_facts,
 )
 
@@ -69,6 +70,19 @@ def test_git_that_fails_is_a_reason(tmp_path, monkeypatch, error, reason):
 def test_cuda_of_torch(line):
     source = f"__version__ = '2.0.1'\ndebug = False\n{line}\ngit_version = 'e9eb'\nhip = None\n"
     assert parse_torch_cuda(source) == "11.8"
+
+
+@pytest.mark.parametrize(
+    "line", ["__version__ = '2.0.1+cu117'", '__version__: str = "2.0.1+cu117"']
+)
+def test_the_build_of_torch(line):
+    assert parse_torch_version(f"from typing import Optional\n{line}\ncuda = '11.7'\n") == (
+        "2.0.1+cu117"
+    )
+
+
+def test_torch_is_named_as_it_names_itself():
+    assert software_facts({})["torch"] == pytest.importorskip("torch").__version__
 
 
 def test_torch_without_cuda():
