@@ -77,11 +77,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`… | head`): nothing left to say, and nobody to hear.
-        # Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _flush_or_forget()
         code = 0
     except OSError as error:
         _complain(f"{error.filename or 'output'}: {error.strerror or error}")
+        _flush_or_forget()
         code = EXIT_BAD_INPUT
     sys.exit(code)
 
@@ -122,6 +122,14 @@ def _prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+def _flush_or_forget() -> None:
+    """Forget output that cannot be written, or Python tries again at exit, and exits with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str) -> None:

@@ -33,7 +33,9 @@ def test_output_that_cannot_be_encoded_is_replaced(encoding, monkeypatch):
     done.stdout.decode(encoding)
 
 
-def test_a_full_disk_is_said_in_words():
+@pytest.mark.parametrize("unbuffered", ["", "1"])  # at exit, or at once
+def test_a_full_disk_is_said_in_words(unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
         done = subprocess.run(
             [*HARNESS, "plan", "builtin:quickstart"],
