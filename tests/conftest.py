@@ -3,10 +3,11 @@ import os
 import shutil
 import signal
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A plot is a file, also on a machine with a screen; the subprocesses of tests inherit it.
 os.environ["MPLBACKEND"] = "agg"
@@ -22,13 +23,81 @@ os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 os.environ["HF_HOME"] = f"{_HOME}/hub"
 os.environ.pop("HARNESS_MODELS", None)
 
+# HARNESS_TESTS=build: the tests that show in a minute that a build works, as where Nix builds the
+# package: no network, no home, no git, an empty environment. What is listed here is left out, each
+# group with its reason. The names are patterns of paths in this folder; no other file is left out.
+_TESTS = os.environ.get("HARNESS_TESTS", "")
+_ALLOWED = ("", "build")
+_LEFT_OUT_OF_A_BUILD = {
+    "a builder that finds nix would build, and so test, without end": ["nix"],
+    "they are about the checkout, not about what is built from it": [
+        "test_*.py",
+        "quickstart/test_corpus.py",
+        "quickstart/test_training.py",
+    ],
+    "they need a server, which a builder may forbid also on loopback": [
+        "sources/test_downloads.py",
+        "sources/test_pull_command.py",
+    ],
+    "they go through every case, at length, of what another file shows": [
+        "cli/test_cache_command.py",
+        "cli/test_continuing.py",
+        "cli/test_probes_off.py",
+        "cli/test_run_command.py",
+        "report/test_report_pages.py",
+        "report/test_report_plots.py",
+        "runtime/test_device_map.py",
+        "runtime/test_fit.py",
+        "runtime/test_official_converted.py",
+        "stats/test_intervals.py",
+    ],
+    "they hold gigabytes": ["*memory*"],
+}
+
 # A background job of a shell ignores Ctrl-C, and so would the processes that tests start and stop.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no failure, and a failure must come back when it is run again.
-settings.register_profile("harness", deadline=None, derandomize=True)
+settings.register_profile(
+    "harness",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("harness")
+
+
+def pytest_configure():
+    if _TESTS not in _ALLOWED:
+        raise pytest.UsageError(
+            f"HARNESS_TESTS={_TESTS}: not a set of tests. `build` names those that show that a "
+            "build works; unset it to run all"
+        )
+
+
+def pytest_report_header():
+    if _TESTS != "build":
+        return []
+    said = [f"  {reason}: {', '.join(files)}" for reason, files in _LEFT_OUT_OF_A_BUILD.items()]
+    return ["HARNESS_TESTS=build: left out are some tests, because", *said]
+
+
+def pytest_ignore_collect(collection_path):
+    """Neither collect nor import what is left out; None lets pytest decide about the others."""
+    if _TESTS == "build" and _is_left_out_of_a_build(collection_path):
+        return True
+    return None
+
+
+def _is_left_out_of_a_build(path):
+    here = Path(__file__).parent
+    if here not in path.parents:
+        return False
+    inner = path.relative_to(here)
+    names = [name for files in _LEFT_OUT_OF_A_BUILD.values() for name in files]
+    parts = [part.as_posix() for part in (inner, *inner.parents)]
+    return any(fnmatchcase(part, name) for part in parts for name in names)
 
 
 @pytest.hookimpl(optionalhook=True)

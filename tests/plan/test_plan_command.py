@@ -1,6 +1,7 @@
 """`python -m harness plan`: what is printed, and with which exit code."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+INSTALLED = filter(None, [os.environ.get("PYTHONPATH")])  # libraries too, where Nix builds
+PYTHONPATH = os.pathsep.join([str(ROOT), *INSTALLED])
 MODULES = """
 import sys
 from harness.cli.main import main
@@ -28,7 +31,7 @@ def run(*arguments, cwd=ROOT):
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"},
+        env={"PYTHONPATH": PYTHONPATH, "LANG": "C.UTF-8"},
     )
 
 
