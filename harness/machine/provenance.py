@@ -65,7 +65,7 @@ def running() -> Interpreter:
     if path and path[0] in ("", _current_directory()):
         del path[0]
     return Interpreter(
-        executable=Path(sys.executable),
+        executable=Path(sys.executable or ""),  # None where another program embeds Python
         prefix=Path(sys.prefix),
         base_prefix=Path(sys.base_prefix),
         path=tuple(path),
