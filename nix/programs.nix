@@ -31,7 +31,7 @@ let
     in
     # Around it once more, because writeShellApplication takes no meta in nixos-23.05.
     symlinkJoin {
-      name = fullName;
+      name = "${fullName}-${harness.version}";
       paths = [
         (writeShellApplication {
           name = fullName;
@@ -85,12 +85,13 @@ in
       cp -r ${harness.src} "$work/rwkv-harness"
       chmod -R u+w "$work"
       cd "$work/rwkv-harness"
-      python -m pytest --benchmark-disable --numprocesses 2 "$@"
+      python -m pytest --benchmark-disable --numprocesses 2 -W default "$@"
     '';
   };
 
   # Runs the checkout that it is started in, with everything that the harness and its tests need.
   shell = mkShell {
+    name = "rwkv-harness${suffix}";
     packages = [
       developer
       stdenv.cc # a C++ compiler
