@@ -83,6 +83,7 @@ def load_state(path: str | Path, *, model_sha256: str | None = None) -> SavedSta
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             saved = _read(path, file)
+        _check_length(path, saved.state)
     except _DAMAGE as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}). It is no saved state, or was cut off."
@@ -180,6 +181,18 @@ def _read(path: Path, file: Any) -> SavedState:
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         raise CheckpointError(f"{path}: model_sha256 is '{sha256[:80]}', and no hash: damaged")
     return SavedState(state=State(tuple(layers)), model_sha256=sha256, tokens=tokens)
+
+
+def _check_length(path: Path, state: State) -> None:
+    """Raise `ValueError` where more stands behind the tensors: safetensors 0.3.0 says nothing."""
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    tensors = [tensor for layer in state.layers for tensor in layer.tensors()]
+    surplus = (
+        path.stat().st_size - 8 - header - sum(one.numel() * one.element_size() for one in tensors)
+    )
+    if surplus:
+        raise ValueError(f"{surplus} bytes more than its tensors have")
 
 
 def _tensor(what: str, tensor: torch.Tensor, dtype: str, shape: tuple[int, int]) -> torch.Tensor:

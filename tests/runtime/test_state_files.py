@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from harness.errors import BadInput, CheckpointError, NotANumber
-from harness.runtime import load_model
+from harness.runtime import load_model, state_files
 from harness.runtime.state import State, StateForm
 from harness.runtime.state_files import load_state, save_state
 from tests.runtime.conftest import TOKENS, Case
@@ -278,6 +278,15 @@ def test_every_cut_is_refused(good):
         refused(path, "not a whole safetensors file")
     path.write_bytes(whole + b"\0")
     refused(path, "not a whole safetensors file")
+
+
+def test_what_stands_behind_the_tensors_is_refused_whatever_the_library_does(good):
+    path = good[2]()
+    state = load_state(path).state
+    state_files._check_length(path, state)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ValueError, match="1 bytes more than its tensors"):
+        state_files._check_length(path, state)
 
 
 def entry(dtype="F32", shape=(2, 4), offsets=(0, 32)):
