@@ -22,6 +22,7 @@ os.environ["HARNESS_CACHE"] = f"{_HOME}/cache"
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 os.environ["HF_HOME"] = f"{_HOME}/hub"
 os.environ.pop("HARNESS_MODELS", None)
+os.environ.pop("RWKV_HARNESS_COMMAND", None)  # as `nix run .#test` sets it
 
 # HARNESS_TESTS=build: the tests that show in a minute that a build works, as where Nix builds the
 # package: no network, no home, no git, an empty environment. What is listed here is left out, each

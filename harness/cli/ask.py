@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from harness.cli.converting import no_cache_option, opened_conversions, reading_of
+from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
@@ -195,8 +195,8 @@ def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
         why = (why or "").removesuffix("; name one as 'tokenizer:'")  # which is for a study
         raise SourceError(f"--model {model}: {why}. Name one: --tokenizer FILE")
     if named.path is None and tokenizer is None:
-        command = f"python -m harness pull {shlex.quote(model)}"
-        raise SourceError(f"--model {model}: its tokenizer is not here. Get it: {command}")
+        get_it = command_line("pull", model)
+        raise SourceError(f"--model {model}: its tokenizer is not here. Get it: {get_it}")
     return weights, named.need(), None if found.entry is None else found.entry.prompt
 
 
@@ -240,4 +240,4 @@ def _finish(answer: Generated, load_s: float, reading: Reading, *, as_json: bool
         f"{len(answer.token_ids)} tokens{speed} ({answer.stop.replace('_', ' ')})",
         err=True,
     )
-    click.echo("Next, to compare strategies: python -m harness plan builtin:quickstart", err=True)
+    click.echo(f"Next, to compare strategies: {command_line('plan', BUILTIN)}", err=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.console import console
+from harness.invocation import command_line
+from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from harness.measure.conversion_cache import ConvertedCache, Entry
@@ -79,7 +81,7 @@ def _show(cache: ConvertedCache, files: list[_File]) -> None:
     held = f"{size(cache.used_bytes())} of at most {size(cache.budget())}"
     out.print(f"Converted weights in {cache.folder}: {held}", markup=False, soft_wrap=True)
     if not files:
-        click.echo("Next: python -m harness run builtin:quickstart")
+        click.echo(f"Next: {command_line('run', BUILTIN)}")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Weights", no_wrap=True)
@@ -93,7 +95,7 @@ def _show(cache: ConvertedCache, files: list[_File]) -> None:
         table.add_row(weights, Text(strategy), size(one.bytes), used)
     out.print(table)
     click.echo("Weights go by the first digits of their sha256.")
-    click.echo("To remove them: python -m harness cache --clear")
+    click.echo(f"To remove them: {command_line('cache', '--clear')}")
 
 
 def _clear(cache: ConvertedCache, *, as_json: bool) -> None:
@@ -113,7 +115,7 @@ def _clear(cache: ConvertedCache, *, as_json: bool) -> None:
     click.echo(f"Removed {files}, {size(sum(entry.nbytes for entry in cleared.removed))}.")
     if cleared.kept:
         click.echo(f"Kept, being in use or not ours to remove: {len(cleared.kept)}.")
-    click.echo("Next: python -m harness cache")
+    click.echo(f"Next: {command_line('cache')}")
 
 
 def _print_json(document: dict[str, Any]) -> None:

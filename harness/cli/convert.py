@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from harness.cli.progress import byte_progress
 from harness.errors import BadInput
+from harness.invocation import command_line
 
 if TYPE_CHECKING:
     from harness.runtime import Conversion
@@ -129,14 +129,13 @@ def _next(done: Conversion) -> str:
     from harness.runtime.strategy import device_key, resolve
     from harness.sources import find
 
-    model, strategy = shlex.quote(str(done.path)), shlex.quote(done.strategy)
     tokenizer, _ = tokenizer_of(find(str(done.path.absolute())))
     here = {"cpu", *(one.device for one in probe_machine().accelerators)}
     devices = {plan.device for plan in resolve(done.strategy, len(done.plan.slots) - 1)}
     runs_here = set(map(device_key, devices)) <= here
     if runs_here and tokenizer is not None and tokenizer.path is not None:
-        return f"python -m harness ask --model {model} --strategy {strategy} 'Hello'"
-    return f"python -m harness vram {model} {strategy}"
+        return command_line("ask", "--model", done.path, "--strategy", done.strategy, "Hello")
+    return command_line("vram", done.path, done.strategy)
 
 
 def _print_json(done: Conversion) -> None:

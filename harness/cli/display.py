@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.invocation import as_typed
 from harness.measure.job import Answered, Converted, Imported, Message, Opened, Passed, Written
 from harness.measure.trial import Trial
 from harness.records.record import Record
@@ -126,7 +127,7 @@ class RunDisplay:
     def _say(self, line: str) -> None:
         self._last_said = time.monotonic()
         with suppress(OSError):
-            self._out.print(line, markup=False, soft_wrap=True)
+            self._out.print(as_typed(line), markup=False, soft_wrap=True)
 
 
 def _name(trial: Trial) -> str:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.invocation import command_line
 from harness.machine.facts import FACTS, GROUPS
+from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +62,7 @@ def _show(machine: Machine) -> None:
     out.print("")
     for number, reason in enumerate(notes.reasons, start=1):
         out.print(Text(f"[{number}] {reason}"))
-    click.echo("Next: python -m harness plan builtin:quickstart")
+    click.echo(f"Next: {command_line('plan', BUILTIN)}")
 
 
 class _Notes:

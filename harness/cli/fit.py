@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from harness.cli.model_argument import NamedModel, named_model
 from harness.cli.sizes import Size
 from harness.cli.vram import device_document
 from harness.errors import BadInput
+from harness.invocation import command_line
 from harness.machine import Machine, probe_machine
 from harness.runtime.fit import (
     LIBRARIES_BYTES,
@@ -79,7 +79,7 @@ def command(
         raise BadInput(
             f"{model} was converted for '{named.converted_for}', which settles its formats. "
             "Ask `fit` of the original. What this file takes: "
-            f"python -m harness vram {shlex.quote(model)}"
+            f"{command_line('vram', model)}"
         )
     limits = _limits(probe_machine(), vram, ram, device, dtype)
     conditions = Conditions(batch=batch, source=named.source, file_dtype=named.file_dtype)
@@ -136,8 +136,7 @@ def _show(named: NamedModel, model: str, limits: Limits, found: Fit, best: Candi
         out.print(Text(f"Next best: {found.runner_up.strategy}"))
     for one in found.faster:
         out.print(Text(f"Faster, but too large: {one.strategy}, {_misses(one, limits)}"))
-    strategy = shlex.quote(best.strategy)
-    click.echo(f"\nNext: python -m harness vram {shlex.quote(model)} {strategy}")
+    click.echo(f"\nNext: {command_line('vram', model, best.strategy)}")
 
 
 def _table(best: Candidate, has: Mapping[str, int | None]) -> Table:
@@ -179,7 +178,7 @@ def _show_nothing(named: NamedModel, limits: Limits, nearest: Candidate) -> None
     out.print(
         Text(f"Nothing fits. The nearest is '{nearest.strategy}', {_misses(nearest, limits)}.")
     )
-    click.echo("\nNext: python -m harness vram")
+    click.echo(f"\nNext: {command_line('vram')}")
 
 
 def _document(named: NamedModel, limits: Limits, found: Fit) -> dict[str, Any]:

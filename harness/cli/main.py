@@ -16,6 +16,7 @@ import click
 from harness import __version__
 from harness.cli.exits import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
 from harness.errors import BadInput, HarnessError
+from harness.invocation import as_typed
 
 # In the order of a user's day; each is a module of this package that defines `command`.
 COMMANDS = {
@@ -133,4 +134,4 @@ def _flush_or_forget() -> None:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {as_typed(message)}", err=True)

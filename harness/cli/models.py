@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from harness.invocation import command_line
 
 if TYPE_CHECKING:
     from harness.runtime.checkpoint import Header
@@ -131,17 +132,17 @@ def _next(stored: tuple[Stored, ...]) -> str:
     able = next((one for one in reversed(readable) if _tokenizer(one)[0] is not None), None)
     lacks = next((one for one in readable if _lacks_its_tokenizer(one)), None)
     if lacks is not None and (able is None or able.place == "shipped"):
-        return f"python -m harness pull {shlex.quote(lacks.name)}"
+        return command_line("pull", lacks.name)
     if able is None:
-        return "python -m harness pull configs/raven.yaml"
+        return command_line("pull", "configs/raven.yaml")
     return ask_command(able.name, able.header)
 
 
 def ask_command(name: str, header: Header | None) -> str:
     """How to ask a model; a converted one under the strategy that it is for."""
     converted = None if header is None else header.converted
-    how = "" if converted is None else f" --strategy {shlex.quote(converted.strategy)}"
-    return f'python -m harness ask --model {shlex.quote(name)}{how} "What is RWKV?"'
+    how = () if converted is None else ("--strategy", converted.strategy)
+    return command_line("ask", "--model", name, *how, "What is RWKV?")
 
 
 def _lacks_its_tokenizer(one: Stored) -> bool:

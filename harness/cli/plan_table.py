@@ -5,7 +5,6 @@ Eighty columns suffice. Words and layout only; nothing is decided here.
 
 from __future__ import annotations
 
-import shlex
 import string
 from collections.abc import Iterable
 
@@ -15,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import console
+from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.missing import describe_missing
 from harness.plan.order import order
 from harness.plan.plan import Plan
+from harness.quickstart.files import BUILTIN
 from harness.sizes import size
 
 _TURNS_SHOWN = 4
@@ -124,7 +125,7 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
             f"blocks shuffled by seed {planned.seed}, are the cell's.",
         )
     for reason, letter in notes.items():
-        _print(out, f"[{letter}] skipped: {reason}")
+        _print(out, f"[{letter}] skipped: {as_typed(reason)}")
     if any(one.forecasts is not None for one in planned.cells):
         _print(out, "Peak memory is predicted, without Python and its libraries.")
     if any(one.forecasts is None and one.weight_bytes for one in planned.cells):
@@ -150,14 +151,14 @@ def _letters(reasons: Iterable[str]) -> dict[str, str]:
 
 
 def _next(planned: Plan, study: str) -> str:
-    run = f"python -m harness run {shlex.quote(study)}"
+    run = command_line("run", study)
     if planned.running:
         return f"Next: {run}"
     if any(file.command and file.command == file.pull for file in planned.missing):
-        return f"Next: python -m harness pull {shlex.quote(study)}"
+        return f"Next: {command_line('pull', study)}"
     if planned.missing:
         return f"Next, with the files in place: {run}"
-    return "Next: python -m harness plan builtin:quickstart"
+    return f"Next: {command_line('plan', BUILTIN)}"
 
 
 def _trials(n: int) -> str:

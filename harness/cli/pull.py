@@ -15,6 +15,7 @@ from harness.cli.console import console
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_NOTHING_MEASURED
 from harness.cli.models import ask_command
 from harness.errors import HarnessError
+from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
@@ -215,6 +216,6 @@ def _lacking(study: str) -> str:
 
 def _next(studies: list[str], ask: list[str]) -> str:
     if studies:
-        return f"python -m harness run {shlex.quote(studies[0])}"
+        return command_line("run", studies[0])
     # none: weights that no tokenizer is known for, or a tokenizer by itself
-    return ask[0] if ask else "python -m harness models"
+    return ask[0] if ask else command_line("models")

@@ -6,7 +6,6 @@ Reads like the flow: study -> plan -> trials -> records -> report.
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import click
 from harness.cli.console import console
 from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
+from harness.invocation import as_typed, command_line
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
@@ -140,7 +140,7 @@ def _pull(study: str, *, as_json: bool) -> None:
 def _same_command() -> str:
     """The command that was given, to be pasted, without what would begin anew."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
-    return shlex.join(["python", "-m", "harness", *arguments])
+    return command_line(*arguments)
 
 
 def _checked_label(label: str | None) -> str | None:
@@ -265,7 +265,7 @@ def _report(folder: Path, *, as_json: bool) -> None:
     try:
         show_report(folder, as_json=as_json)
     except KeyboardInterrupt:
-        again = shlex.join(["python", "-m", "harness", "report", str(folder)])
+        again = command_line("report", folder)
         click.echo(f"The records are kept. To report on them: {again}", err=True)
         raise
 
@@ -293,8 +293,8 @@ def _say_nothing_runs(planned: Plan, study: str) -> None:
         click.echo("Without them nothing can be measured here.", err=True)
     else:
         click.echo("Nothing can be measured here:", err=True)
-        for reason in dict.fromkeys(one.skip_reason for one in planned.cells):
-            click.echo(f"  {reason}", err=True)
+        for reason in dict.fromkeys(one.skip_reason or "" for one in planned.cells):
+            click.echo(f"  {as_typed(reason)}", err=True)
     pullable = any(file.command and file.command == file.pull for file in planned.missing)
     word = "pull" if pullable else "plan"
-    click.echo(f"Next: python -m harness {word} {shlex.quote(study)}", err=True)
+    click.echo(f"Next: {command_line(word, study)}", err=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
 from harness.cli.progress import byte_progress
 from harness.errors import BadInput
+from harness.invocation import command_line
 from harness.runtime.shape import RANDOM_SHAPES
 
 
@@ -44,5 +44,5 @@ def command(*, size: str, out: Path | None, seed: int, quiet: bool) -> None:
             f"{out}: {out.stat().st_size / 2**20:,.1f} MiB, {shape.n_params:,} random bf16 numbers "
             f"({shape.n_layer} layers, width {shape.n_embd})"
         )
-        named = shlex.quote(str(out))
-        click.echo(f"Next: python -m harness convert --in {named} --out i8 --strategy 'cpu fp32i8'")
+        convert = command_line("convert", "--in", out, "--out", "i8", "--strategy", "cpu fp32i8")
+        click.echo(f"Next: {convert}")

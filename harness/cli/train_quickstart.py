@@ -9,6 +9,7 @@ import click
 
 from harness.cli.console import console
 from harness.errors import HarnessError, MissingExtra
+from harness.invocation import command_line
 
 if TYPE_CHECKING:
     from harness.quickstart.train import Progress
@@ -69,12 +70,9 @@ def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_
         f"{log['elapsed_s'] / 60:.0f} min",
         markup=False,
     )
-    out_console.print(
-        f"Next: python -m harness ask --model {out}/model.pth --tokenizer {out}/tokenizer.json "
-        "'What is 47 + 38?'",
-        markup=False,
-        soft_wrap=True,
-    )
+    files = ("--model", out / "model.pth", "--tokenizer", out / "tokenizer.json")
+    ask = command_line("ask", *files, "What is 47 + 38?")
+    out_console.print(f"Next: {ask}", markup=False, soft_wrap=True)
 
 
 def score_questions(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from harness.cli.console import console
 from harness.cli.model_argument import SIZES, NamedModel, named_model
+from harness.invocation import command_line
 from harness.runtime.fit import LIBRARIES_BYTES
 from harness.runtime.forecast import (
     CHUNK_TOKENS,
@@ -76,9 +76,10 @@ def command(
     table = forecast_table(found.items())
     out.print(table)
     _print_notes(found.values())
-    wanted = shlex.quote(model or named.name.removeprefix("RWKV-4 "))
+    wanted = model or named.name.removeprefix("RWKV-4 ")
     overview = named.converted_for is not None  # `fit` chooses formats, and its are settled
-    click.echo(f"\nNext: python -m harness {'vram' if overview else f'fit {wanted} --vram 8GiB'}")
+    words = ("vram",) if overview else ("fit", wanted, "--vram", "8GiB")
+    click.echo(f"\nNext: {command_line(*words)}")
 
 
 def forecast_table(found: Iterable[tuple[str, Forecast]]) -> Table:
@@ -162,7 +163,7 @@ def _show_overview(batch: int, *, as_json: bool) -> None:
         )
     out.print(table)
     _print_notes(one for sizes in found.values() for one in sizes.values())
-    click.echo("\nNext: python -m harness vram 3b")
+    click.echo(f"\nNext: {command_line('vram', '3b')}")
 
 
 def _document(named: NamedModel, batch: int, found: dict[str, Forecast]) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from harness.config.load import LoadedStudy
 from harness.config.model_files import ModelFiles
+from harness.invocation import command_line
 from harness.plan.matrix import cells
 from harness.quickstart import files
 from harness.sizes import size as written
 from harness.sources import Found
 
 ABSENT = "missing"
-TRAIN = "python -m harness train-quickstart"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class MissingFile:
         if self.state != ABSENT:
             return None
         if self.path in (files.WEIGHTS, files.TOKENIZER):
-            return TRAIN
+            return command_line("train-quickstart")
         if self.twin is not None:
             return f"mv {shlex.quote(str(self.twin))} {shlex.quote(str(self.path))}"
         return self.pull
@@ -115,11 +115,6 @@ def describe_missing(missing: Iterable[MissingFile]) -> str:
     return "\n".join(lines)
 
 
-def pull_command(study: Path | str) -> str:
-    """The command that downloads what a study lacks."""
-    return f"python -m harness pull {shlex.quote(str(study))}"
-
-
 def _missing(
     loaded: LoadedStudy,
     kind: str,
@@ -146,7 +141,7 @@ def _missing(
         named=found.text if as_named else None,
         why=_why(found) if state == ABSENT and found.remote is None else "",
         size=None if found.locked is None else found.locked.size,
-        pull=None if found.remote is None else pull_command(loaded.path),
+        pull=None if found.remote is None else command_line("pull", loaded.path),
     )
 
 

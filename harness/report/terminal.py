@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.invocation import as_typed
 from harness.report.format import number, size
 from harness.report.results import outcome_text, quality_columns, right, trials_text
 from harness.report.table import Cell, Table, columns, figure, words
@@ -44,7 +45,7 @@ def result_table(summary: Summary) -> Group:
         parts.append(Text(table.caption, style="bold"))
         parts.append(_AtLeast(_rich(table), LEAST_WIDTH))
         parts.extend(
-            Text(f"{str(at).translate(_RAISED)} {why}", style="dim")
+            Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
             for at, why in enumerate(table.footnotes, start=1)
         )
         parts.append(Text(""))

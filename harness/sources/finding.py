@@ -8,12 +8,12 @@ left out), a bare name, `hf://owner/repo/file[@revision]`, `https://…`, `rando
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.errors import SourceError
+from harness.invocation import command_line
 from harness.quickstart import files
 from harness.sources.hub_cache import blob_sha256, cached, expected
 from harness.sources.lock import Locked
@@ -138,9 +138,8 @@ def _builtin(asked: _Question) -> Found:
     path = files.WEIGHTS if asked.kind == "weights" else files.TOKENIZER
     if is_file(path):
         return asked.answer(path=path, place="shipped")
-    return asked.answer(
-        target=path, missing="is missing. Make it again: python -m harness train-quickstart"
-    )
+    train = command_line("train-quickstart")
+    return asked.answer(target=path, missing=f"is missing. Make it again: {train}")
 
 
 # -- hubs and other servers --------------------------------------------------------------------
@@ -160,8 +159,8 @@ def _of_remote(asked: _Question, remote: Remote) -> Found:
             wanted = found.expected_sha256
             if cached_path is not None and (None in (blob, wanted) or blob == wanted):
                 return replace(found, path=cached_path, place=HUB_CACHE, is_remotes=True)
-    command = f"python -m harness pull {shlex.quote(found.text)}"
-    return replace(found, missing=f"is not here yet. Get it: {command}")
+    get_it = command_line("pull", found.text)
+    return replace(found, missing=f"is not here yet. Get it: {get_it}")
 
 
 def _source(asked: _Question) -> Remote | None:

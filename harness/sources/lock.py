@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import SourceError
+from harness.invocation import command_line
 from harness.sources.atomic import write_atomically
 from harness.sources.hashes import is_sha256
 
@@ -50,7 +51,7 @@ def read_lock(study: Path) -> dict[str, Locked]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SourceError(f"{path}: is no lock ({error}). {_WAY_OUT}") from error
+        raise SourceError(f"{path}: is no lock ({error}). {_way_out()}") from error
     if document.schema != _SCHEMA:
         raise SourceError(
             f"{path}: is a lock of schema {document.schema}; this version reads {_SCHEMA}. "
@@ -58,11 +59,12 @@ def read_lock(study: Path) -> dict[str, Locked]:
         )
     for name, entry in document.files.items():
         if not is_sha256(entry.sha256) or entry.size < 0:
-            raise SourceError(f"{path}: the entry of {name} is no sha256 and size. {_WAY_OUT}")
+            raise SourceError(f"{path}: the entry of {name} is no sha256 and size. {_way_out()}")
     return document.files
 
 
-_WAY_OUT = "Restore it, or delete it to have it made again: python -m harness pull STUDY"
+def _way_out() -> str:
+    return f"Restore it, or delete it to have it made again: {command_line('pull', 'STUDY')}"
 
 
 def write_lock(study: Path, files: Mapping[str, Locked]) -> bool:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from harness.errors import SourceError
+from harness.invocation import command_line
 from harness.sources.paths import real
 from harness.sources.places import (
     SUFFIXES,
@@ -68,7 +69,7 @@ def nearest_names(name: str, kind: Kind) -> str:
     by_fold = {one.casefold(): one for one in names}
     close = difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.5)
     if not close:
-        return " See what is there: python -m harness models"
+        return f" See what is there: {command_line('models')}"
     return f" Nearest: {', '.join(by_fold[one] for one in close)}."
 
 

@@ -19,7 +19,13 @@ from harness.sources.paths import is_file
 from harness.sources.places import DOWNLOADS, download_path
 from harness.sources.reference import HubFile, UrlFile
 from harness.sources.transfer import Wanted
-from harness.sources.verify import UPDATE, known_revision, why_damaged, why_wrong
+from harness.sources.verify import (
+    if_meant,
+    known_revision,
+    update_command,
+    why_damaged,
+    why_wrong,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +93,8 @@ def _from_hub(found: Found, remote: HubFile, watch: Watch, *, update: bool) -> P
     try:
         version = ask_hub(remote, revision)
     except DownloadError as error:
-        hint = "" if revision is None else f" The lock asks for it; to take another: {UPDATE}"
+        another = f" The lock asks for it; to take another: {update_command()}"
+        hint = "" if revision is None else another
         raise DownloadError(f"{error}{hint}") from error
     wrong = None if version.sha256 is None else why_wrong(found, version.sha256)
     if wrong:
@@ -121,7 +128,7 @@ def _from_url(found: Found, remote: UrlFile, watch: Watch, *, update: bool) -> P
         Wanted(
             url=remote.request,
             size=None if found.locked is None else found.locked.size,
-            other_size=f"If that is meant, take it and record it: {UPDATE}",
+            other_size=if_meant(),
             checked=found.expected_sha256 is not None,
         ),
         found.target or download_path(remote),

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from harness.invocation import command_line
 from harness.sources.finding import Found
 from harness.sources.hub_cache import blob_sha256
 from harness.sources.reference import HubFile
 
-UPDATE = "python -m harness pull STUDY --update"
-GET_AGAIN = "python -m harness pull MODEL"
+
+def if_meant() -> str:
+    """What to do about other content, where it is not a mistake."""
+    return f"If that is meant, take it and record it: {update_command()}"
+
+
+def update_command() -> str:
+    """How to take what a source has now, whatever the lock says."""
+    return command_line("pull", "STUDY", "--update")
 
 
 def why_wrong(found: Found, sha256: str) -> str | None:
@@ -25,7 +33,7 @@ def why_wrong(found: Found, sha256: str) -> str | None:
         return None
     return (
         f"has sha256 {sha256}, and the study's lock says {found.locked.sha256}: it has changed "
-        f"since it was first used. If that is meant, take it and record it: {UPDATE}"
+        f"since it was first used. {if_meant()}"
     )
 
 
@@ -34,7 +42,8 @@ def why_damaged(path: Path, sha256: str) -> str | None:
     blob = blob_sha256(path)
     if blob in (None, sha256):
         return None
-    return f"has sha256 {sha256} and was {blob}: it is damaged. Get it again: {GET_AGAIN}"
+    get_it = command_line("pull", "MODEL")
+    return f"has sha256 {sha256} and was {blob}: it is damaged. Get it again: {get_it}"
 
 
 def known_revision(found: Found) -> str | None:

@@ -169,3 +169,20 @@ print([name for name in ("torch", "harness.measure", "matplotlib.pyplot") if nam
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.split("\n")[:2] == ["[]", "[]"]
+
+
+def test_commands_are_shown_as_the_user_types_them_and_kept_alike(tmp_path, monkeypatch, capsys):
+    reason = "needs 9 GiB; python -m harness fit random:14b names a plan"
+    run = fabricate.skips_only()
+    for planned in run.plan:
+        planned["skip_reason"] = reason
+    folder = run.write(tmp_path / "run")
+    monkeypatch.setenv("RWKV_HARNESS_COMMAND", "harness-of-mine")
+    assert report(folder) == 0
+    shown = capsys.readouterr().out
+    assert "; harness-of-mine fit random:14b names" in " ".join(shown.split())
+    assert "python -m harness" not in shown
+    for name in ("summary.md", "report.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "python -m harness fit random:14b" in text
+        assert "harness-of-mine" not in text
