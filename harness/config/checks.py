@@ -24,6 +24,7 @@ from harness.config.document import Key, Node
 from harness.config.engines import wrong_engine
 from harness.config.matrix import Axes
 from harness.config.model_checks import answering_problems, model_problems
+from harness.config.order_checks import order_problems
 from harness.config.problem import Problem, listed, nearest
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
@@ -42,6 +43,7 @@ def meaning_problems(root: Node) -> list[Problem]:
         *_repeated(root, "threads", DEFAULT_THREADS),
         *_workload_problems(root),
         *_repeated_lengths(root),
+        *order_problems(root),
         *_include_problems(root, axes),
         *_exclude_problems(root, axes),
         *answering_problems(root, read_cells(root, axes)),

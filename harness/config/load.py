@@ -150,13 +150,15 @@ def _borrows(node: Node, source: Source) -> bool:
 def _identity(study: Study, questions_sha256: str | None) -> str:
     """Equal for two studies that ask the same, wherever the weights, tokenizer and questions lie.
 
-    The content of weights and tokenizer belongs to each record's key. More trials, or a longer
-    deadline, are more of the same: a run goes on with them.
+    The content of weights and tokenizer belongs to each record's key. More trials, a longer
+    deadline or more patience are more of the same: a run goes on with them.
     """
     asked: dict[str, Any] = msgspec.to_builtins(study)
-    del asked["description"], asked["limits"]
+    del asked["description"], asked["limits"], asked["cooldown"]
+    if asked["order"] == "randomised":  # as before there was a choice
+        del asked["order"]
     if asked["workloads"]["speed"] is not None:
-        del asked["workloads"]["speed"]["trials"]
+        del asked["workloads"]["speed"]["trials"], asked["workloads"]["speed"]["until"]
     for model in asked["models"].values():
         if not model["weights"].startswith(RANDOM):
             model["weights"] = "file"

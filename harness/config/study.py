@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from harness.config.order_settings import Cooldown, OrderKind, Until
+
 # The upper bounds only keep slips out (a pasted token id, a missing space).
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Seed = Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -123,6 +125,10 @@ class Speed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=1000, description="Passes before the measured ones.")
     ] = 1
     trials: Annotated[Count, Meta(description="Trials per cell, each a fresh process.")] = 3
+    until: Annotated[
+        Until | None,
+        Meta(description="In place of `trials`: until the speeds are known to within a share."),
+    ] = None
 
     @property
     def prompt_lengths(self) -> tuple[int, ...]:
@@ -235,6 +241,17 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         default_factory=list
     )
     seed: Annotated[Seed, Meta(description="Seed of the order of trials.")] = 0
+    order: Annotated[
+        OrderKind,
+        Meta(
+            description="randomised: in shuffled blocks, each of which visits every cell once, so "
+            "that whatever drifts meets all cells alike. sequential: cell after cell."
+        ),
+    ] = "randomised"
+    cooldown: Annotated[
+        Cooldown | None,
+        Meta(description="What each trial waits for; by default it does not wait."),
+    ] = None
     limits: Annotated[Limits, Meta(description="When a trial is given up.")] = field(
         default_factory=Limits
     )
