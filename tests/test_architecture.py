@@ -54,6 +54,7 @@ HEAVY = ("harness.engines.", "harness.runtime.")
 LIGHT = {
     "harness.engines.base",
     "harness.engines.fake",
+    "harness.engines.fake_script",
     "harness.engines.registry",
     "harness.runtime",
     "harness.runtime.checkpoint",

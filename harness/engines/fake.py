@@ -8,33 +8,30 @@ Its "weights" are a YAML script. Time is a counter that the script advances, so 
     decode_s: [0.01, 0.02]     # per step, in turn and over again
     tokens: [[5, 6, 0], [7]]   # answer per prefill, in turn; then token 0 for ever
     peak_device_bytes: {}      # as an accelerator would report
+    warnings: []               # of how the model was opened
+    log: opened.log            # beside the script: a line for each model that is opened
     fail: {at: decode, how: crash, after: 3}
+    memory: {at: decode, bytes: 300000000, where: child, for_s: 0.2}
+    slow: {at: decode, after: 2, times: 1, s: 700}
+    child: {at: open, mark: WORD, leaves: session}
     strategies:                # the same keys again, for one strategy
       cpu bf16: {decode_s: [0.005]}
 
-`at` is open, prefill or decode; `after` counts the calls that still succeed. `how` is crash (a
-signal), exit, hang, out_of_memory_host, out_of_memory_device, not_a_number, unsupported, or error.
+The four events before `strategies`, and when they are due, are described in `fake_script.py`.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
-from harness.errors import BadInput, Unsupported
+from harness.engines.fake_script import Script, allocate, fail, read_script, start_child
 from harness.runtime.effective import EffectiveSlot
-
-
-class OutOfMemoryError(RuntimeError):
-    """Stands for the error that torch raises when an accelerator is full."""
 
 
 class FakeEngine:
@@ -48,11 +45,11 @@ class FakeEngine:
     def open(self, model: ModelSource, strategy: str, *, threads: int) -> FakeSession:
         """Read the script and follow it for `strategy`."""
         del threads  # nothing is computed
-        script = _read(Path(model.weights))
-        script = {**script, **script.get("strategies", {}).get(strategy, {})}
+        path = Path(model.weights)
+        script = read_script(path, strategy)
+        _log(path, script, strategy)
         session = FakeSession(self, script)
-        session.maybe_fail("open")
-        self.advance(script.get("load_s", 0.5))
+        session.pass_time("open", script.values.get("load_s", 0.5))
         return session
 
     def clock(self) -> float:
@@ -71,28 +68,28 @@ class FakeEngine:
 class FakeSession:
     """Follows one script. A state is (answer, position): a value."""
 
-    def __init__(self, engine: FakeEngine, script: dict[str, Any]) -> None:
+    def __init__(self, engine: FakeEngine, script: Script) -> None:
         self._engine = engine
         self._script = script
-        self._decode_s = script.get("decode_s", [0.01])
-        self._answers = script.get("tokens", [])
+        self._decode_s = script.values.get("decode_s", [0.01])
+        self._answers = script.values.get("tokens", [])
         self._calls = {"open": 0, "prefill": 0, "decode": 0}
-        self.capabilities = Capabilities(n_vocab=script.get("vocab", 768))
+        self._held: list[bytearray] = []
+        self.capabilities = Capabilities(n_vocab=script.values.get("vocab", 768))
 
     def prefill(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Feed ids [B, T]; the next scripted answer begins."""
         del state
         answer = self._calls["prefill"]
-        spoilt = self.maybe_fail("prefill")
-        self._engine.advance(self._script.get("prefill_s", 0.001) * ids.shape[1])
+        seconds = self._script.values.get("prefill_s", 0.001) * ids.shape[1]
+        spoilt = self.pass_time("prefill", seconds)
         return self._logits(ids.shape[0], answer, 0, spoilt=spoilt), (answer, 1)
 
     def step(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Feed ids [B]; the scripted answer goes on."""
         answer, position = state
-        spoilt = self.maybe_fail("decode")
-        calls = self._calls["decode"] - 1
-        self._engine.advance(self._decode_s[calls % len(self._decode_s)])
+        seconds = self._decode_s[self._calls["decode"] % len(self._decode_s)]
+        spoilt = self.pass_time("decode", seconds)
         return self._logits(len(ids), answer, position, spoilt=spoilt), (answer, position + 1)
 
     def score(self, ids: Ids) -> npt.NDArray[np.float32]:
@@ -105,7 +102,7 @@ class FakeSession:
 
     def device_peak_bytes(self) -> dict[str, int]:
         """As scripted."""
-        return dict(self._script.get("peak_device_bytes", {}))
+        return dict(self._script.values.get("peak_device_bytes", {}))
 
     def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Nothing is loaded anywhere."""
@@ -113,21 +110,32 @@ class FakeSession:
 
     def warnings(self) -> tuple[str, ...]:
         """As scripted."""
-        return tuple(self._script.get("warnings", ()))
+        return tuple(self._script.values.get("warnings", ()))
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Give back the memory that was scripted to be held."""
+        self._held.clear()
 
-    def maybe_fail(self, at: str) -> bool:
-        """Count a call, and fail in the scripted way once its turn has come.
+    def pass_time(self, at: str, seconds: float) -> bool:
+        """One call of the kind `at`: let happen what is scripted for it, and its time pass.
 
-        Returns True where the failure is logits that are not numbers.
+        Returns True where what is scripted is logits that are not numbers.
         """
-        fail = self._script.get("fail")
+        call = self._calls[at]
         self._calls[at] += 1
-        if fail is None or fail["at"] != at or self._calls[at] <= fail.get("after", 0):
-            return False
-        return _fail(fail["how"])
+        for event in self._script.events("child", at, call):
+            start_child(event)
+        for event in self._script.events("memory", at, call):
+            held = allocate(event)
+            if held is not None:
+                self._held.append(held)
+        spoilt = False
+        for event in self._script.events("fail", at, call):
+            spoilt = fail(event["how"]) or spoilt
+        for event in self._script.events("slow", at, call):
+            seconds = seconds * event.get("factor", 1.0) + event.get("s", 0.0)
+        self._engine.advance(seconds)
+        return spoilt
 
     def _logits(self, batch: int, answer: int, position: int, *, spoilt: bool) -> Logits:
         tokens = self._answers[answer % len(self._answers)] if self._answers else []
@@ -137,29 +145,13 @@ class FakeSession:
         return logits
 
 
-def _fail(how: str) -> bool:
-    if how == "not_a_number":
-        return True
-    if how == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if how == "exit":
-        os._exit(7)
-    if how == "hang":
-        threading.Event().wait()
-    if how == "out_of_memory_host":
-        raise MemoryError("scripted")
-    if how == "out_of_memory_device":
-        raise OutOfMemoryError("scripted")
-    if how == "unsupported":
-        raise Unsupported("scripted: this engine does not do that")
-    raise RuntimeError("scripted error")
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _log(path: Path, script: Script, strategy: str) -> None:
+    """Say in the scripted log that a model was opened, and in whose service."""
+    name = script.values.get("log")
+    if name is None:
+        return
+    descriptor = os.open(path.parent / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        script = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: not a script for the fake engine: {error}") from error
-    if not isinstance(script, dict):
-        raise BadInput(f"{path}: a script for the fake engine is a mapping")
-    return script
+        os.write(descriptor, f"{os.getppid()} {strategy}\n".encode())
+    finally:
+        os.close(descriptor)
