@@ -25,6 +25,7 @@ import msgspec
 import harness
 from harness.machine.memory import MemoryReading, oom_kills
 from harness.measure.job import Failed, Finished, Job, Message
+from harness.measure.watching import Watcher
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _READ_BYTES = 2**16
@@ -70,8 +71,9 @@ def run_job(
     log: Path,
     on_message: Callable[[Message], None] = lambda _: None,
     on_wait: Callable[[], None] | None = None,
+    watcher: Watcher | None = None,
 ) -> Ended:
-    """Run `job` to its end, its failure or its deadline.
+    """Run `job` to its end, its failure or its deadline; `watcher` looks at the machine meanwhile.
 
     What the worker prints goes to the file `log`. `on_wait` is called about once a second, for a
     display. Raises `Interrupted` on Ctrl-C, after the worker is gone.
@@ -83,8 +85,12 @@ def run_job(
     returncode = -signal.SIGKILL
     try:
         with log.open("wb") as output, _started(job, output) as (process, pipe):
+            if watcher is not None:
+                watcher.start(process.pid)
             hear = _Listener(pipe, process, deadline, messages, on_message, on_wait)
             timed_out = not hear.until_the_end()
+            if watcher is not None:
+                watcher.stop()
             returncode = _end(process, kill=timed_out)
     except KeyboardInterrupt:
         interrupted = True  # leaving the block has killed the worker
