@@ -55,6 +55,7 @@ LIGHT = {
     "harness.engines.base",
     "harness.engines.fake",
     "harness.engines.fake_script",
+    "harness.engines.memory",
     "harness.engines.registry",
     "harness.runtime",
     "harness.runtime.checkpoint",

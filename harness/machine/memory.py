@@ -1,14 +1,15 @@
 """Resident memory of this process, now and at its highest.
 
 On Linux the peak is VmHWM, which begins anew with each exec; `getrusage` there would count what the
-parent held when it forked.
+parent held when it forked. It can be set back, so that a phase has a peak of its own; what it said
+before is kept here, because the kernel has one mark for the whole process, and so have we.
 """
 
 from __future__ import annotations
 
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.machine.facts import NotKnown, read
@@ -16,6 +17,9 @@ from harness.machine.linux import parse_kib
 from harness.machine.switch import probes_are_off
 
 _OFF = "probes are switched off"
+_RESET_PEAK = "5"  # what /proc/PID/clear_refs takes to set VmHWM back (Linux 4.0)
+
+_before_resets: dict[Path, int] = {}  # root -> the highest VmHWM that a reset took away
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +28,7 @@ class MemoryReading:
 
     bytes: int | None = None
     missing: str | None = None
+    method: str | None = None  # where machines differ in it
 
 
 def rss_bytes(root: Path = Path("/"), platform: str = sys.platform) -> MemoryReading:
@@ -45,10 +50,46 @@ def peak_rss_bytes(root: Path = Path("/"), platform: str = sys.platform) -> Memo
     if probes_are_off():
         return MemoryReading(missing=_OFF)
     if platform == "linux":
-        return _from_status(root, "VmHWM")
+        reading = _from_status(root, "VmHWM")
+        if reading.bytes is None:
+            return reading
+        return MemoryReading(bytes=max(reading.bytes, _before_resets.get(root, 0)))
     return MemoryReading(
         bytes=maxrss_bytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, platform)
     )
+
+
+def restart_peak_rss(root: Path = Path("/"), platform: str = sys.platform) -> bool:
+    """Let `peak_rss_since_restart` begin anew; whether the system allows that.
+
+    Costs one system call; touches no page.
+    """
+    if platform != "linux" or probes_are_off():
+        return False
+    before = peak_rss_bytes(root, platform).bytes
+    try:
+        # Not created: an older kernel, or a system without /proc, has no such file.
+        with (root / "proc/self/clear_refs").open("r+", encoding="ascii") as file:
+            file.write(_RESET_PEAK)
+    except OSError:
+        return False
+    if before is not None:
+        _before_resets[root] = before
+    return True
+
+
+def peak_rss_since_restart(
+    root: Path = Path("/"), platform: str = sys.platform, *, restarted: bool
+) -> MemoryReading:
+    """The most that was resident since `restart_peak_rss`, which said `restarted`; else ever."""
+    if not restarted or probes_are_off():
+        reading = peak_rss_bytes(root, platform)
+        name = "VmHWM" if platform == "linux" else "ru_maxrss"
+        method = f"{name} since the program began: it cannot be set back here"
+    else:
+        reading = _from_status(root, "VmHWM")
+        method = "VmHWM, set back before the phase"
+    return reading if reading.bytes is None else replace(reading, method=method)
 
 
 def maxrss_bytes(ru_maxrss: int, platform: str) -> int:

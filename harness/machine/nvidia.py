@@ -78,6 +78,19 @@ def cuda_devices(gpus: Sequence[Gpu], visible: str | None) -> tuple[Accelerator,
     )
 
 
+def cuda_handles(nvml: Any, visible: str | None) -> list[Any]:
+    """NVML's handles of the GPUs that CUDA shows (`cuda_devices`), in the same order.
+
+    Raises the bindings' `NVMLError`.
+    """
+    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    if visible is None:
+        return handles
+    uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    gpus = [Gpu(name=str(i), uuid=uuid, facts={}) for i, uuid in enumerate(uuids)]
+    return [handles[int(gpu.name)] for gpu in _chosen(gpus, visible)]
+
+
 def parse_driver_version(text: str) -> str:
     """The release in /proc/driver/nvidia/version, such as 535.104.05."""
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text, re.MULTILINE)

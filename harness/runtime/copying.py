@@ -25,6 +25,10 @@ class Copier(Protocol):
     def how(self) -> str:
         """In words, for the record."""
 
+    @property
+    def locked_bytes(self) -> int:
+        """How much of the host's memory is page-locked for it."""
+
     def host_buffer(self, n_bytes: int) -> torch.Tensor:
         """Host memory to copy from."""
 
@@ -51,6 +55,7 @@ class PlainCopier:
 
     is_ahead = False
     how = "copied when used"
+    locked_bytes = 0
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -83,6 +88,7 @@ class CudaCopier:
         self._device = device
         self._stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._is_locked = True
+        self.locked_bytes = 0
 
     @property
     def how(self) -> str:
@@ -94,6 +100,7 @@ class CudaCopier:
         flat = torch.empty(n_bytes, dtype=torch.uint8)
         is_locked = _page_lock(flat, self._device)
         self._is_locked = self._is_locked and is_locked
+        self.locked_bytes += n_bytes if is_locked else 0
         # A copy may be under way when the model is dropped: wait, and only then unlock.
         weakref.finalize(self, _release, self._stream, flat, is_locked=is_locked)
         return flat

@@ -47,6 +47,12 @@ def weight_bytes(weights: Weights) -> dict[str, int]:
     return dict(total)
 
 
+def locked_bytes(weights: Weights) -> int:
+    """Host memory that is page-locked for streamed slots."""
+    lanes = {placed.lane for placed in weights.blocks if isinstance(placed, StreamedBlock)}
+    return sum(lane.locked_bytes for lane in lanes)
+
+
 def nbytes(tensors: Iterable[torch.Tensor]) -> int:
     """Bytes of all of them."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -22,7 +22,7 @@ from harness.runtime.allocator import returning_memory
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import TORCH_DTYPES
 from harness.runtime.effective import EffectiveSlot
-from harness.runtime.inspection import effective_plan, weight_bytes
+from harness.runtime.inspection import effective_plan, locked_bytes, weight_bytes
 from harness.runtime.shape import ModelShape
 from harness.runtime.state import State, StateForm
 from harness.runtime.stored import FOLDS, Fold
@@ -166,6 +166,10 @@ class Model:
         The device buffers of streamed slots are workspace and do not count.
         """
         return weight_bytes(self.weights)
+
+    def locked_bytes(self) -> int:
+        """Host memory that is page-locked for streamed slots; 0 where none could be locked."""
+        return locked_bytes(self.weights)
 
     def plan_warnings(self) -> tuple[str, ...]:
         """What the user may not expect of the plan: stages cut, dropped or stretched."""

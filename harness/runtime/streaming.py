@@ -106,6 +106,11 @@ class Lane:
         return sum(buffer.flat.numel() for buffer in self._buffers)
 
     @property
+    def locked_bytes(self) -> int:
+        """Bytes of the host buffers that are page-locked."""
+        return self._copier.locked_bytes
+
+    @property
     def how(self) -> str:
         """How matrices reach the device, for the record."""
         return self._copier.how
