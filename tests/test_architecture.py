@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "invocation": set(),
     "sizes": set(),
     "stats": set(),
-    "machine": {"errors"},
+    "machine": {"errors", "sizes"},
     "runtime": {"errors"},
     "language": {"errors"},
     "quickstart": {"errors", "language", "runtime"},

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.invocation import command_line
-from harness.machine.facts import FACTS, GROUPS
+from harness.machine.declared import ENGINE, FACTS, MACHINE_FACTS, MACHINE_GROUPS, About
+from harness.machine.kinds import ANY, HASH, Kind, is_unavailable
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from harness.machine import Machine
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIGITS = 16  # of a hash that are shown; --json has all
-_NAME_WIDTH = max(len(name) for name in FACTS)
+_NAME_WIDTH = max(map(len, FACTS))
 _APART = 2  # spaces between two columns
 # Shown in one line with "distributions", and as a list below.
 _WITH_DISTRIBUTIONS = "distributions_sha256"
@@ -28,35 +26,53 @@ _WITH_DISTRIBUTIONS = "distributions_sha256"
 
 @click.command(short_help="Show what identifies this machine and its software.")
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON, hashes in full.")
-def command(*, as_json: bool) -> None:
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="Also ask this engine what its libraries are built with; it takes as long as it imports.",
+)
+def command(*, as_json: bool, engine: str | None) -> None:
     """Show the facts that every record of a run on this machine holds.
 
     Processor, memory and GPUs; where Python and its packages come from (a Nix closure, a virtual
     environment, conda or the system), and the version of each. Host and user names are not among
-    them.
+    them. A trial adds what its engine says once the model is open; --engine shows it without one.
     """
     from harness.machine import probe_machine
 
     machine = probe_machine()
+    facts = dict(machine.facts)
+    if engine is not None:
+        facts |= _asked(engine)
     if as_json:
-        click.echo(json.dumps(machine.facts, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    _show(machine)
+    _show(machine.label, facts)
 
 
-def _show(machine: Machine) -> None:
+def _asked(engine: str) -> dict[str, Any]:
+    """The facts of the group "Engine" as they are in this process."""
+    from harness.engines.registry import load_engine
+    from harness.machine.probe import engine_facts
+
+    loaded = load_engine(engine)
+    return engine_facts({**loaded.versions(), **loaded.facts()}, engine)
+
+
+def _show(label: str, facts: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from harness.cli.console import console
 
     out = console()
-    out.print(Text(f"Facts of {machine.label}, in every record of a run here:"))
+    out.print(Text(f"Facts of {label}, in every record of a run here:"))
     notes = _Notes()
-    for group in GROUPS:
+    groups = MACHINE_GROUPS if facts.keys() <= set(MACHINE_FACTS) else (*MACHINE_GROUPS, ENGINE)
+    for group in groups:
         out.print(Text(f"\n{group}", style="bold"))
-        out.print(_table(group, machine.facts, notes))
-    versions = machine.facts["distributions"]
-    if not _is_missing(versions):
+        out.print(_table(group, facts, notes))
+    versions = facts["distributions"]
+    if not is_unavailable(versions):
         out.print(Text("\nInstalled distributions", style="bold"))
         out.print(_in_columns([f"{name} {version}" for name, version in versions.items()]))
     out.print("")
@@ -94,49 +110,41 @@ def _table(group: str, facts: Mapping[str, Any], notes: _Notes) -> RenderableTyp
 
 def _lines(name: str, facts: Mapping[str, Any], notes: _Notes) -> Iterator[str]:
     """A fact as text; more than one line for several GPUs."""
-    value = facts[name]
-    if name == "distributions" and not _is_missing(value):
-        yield f"{len(value)} distributions, sha256 {_text(name, facts[_WITH_DISTRIBUTIONS], notes)}"
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
+    value, about = facts[name], FACTS[name]
+    if name == "distributions" and not is_unavailable(value):
+        sha256 = _text(HASH, facts[_WITH_DISTRIBUTIONS], notes)
+        yield f"{len(value)} distributions, sha256 {sha256}"
+    elif about.members and about.kind.accepts(value):
         for one in value:
-            yield _pairs(one, notes)
+            yield _members(one, about.members, notes)
     else:
-        yield _text(name, value, notes)
+        yield _text(about.kind, value, notes)
 
 
-def _text(name: str, value: Any, notes: _Notes) -> str:
-    from harness.sizes import size
-
-    if _is_missing(value):
+def _text(kind: Kind, value: Any, notes: _Notes) -> str:
+    if is_unavailable(value):
         return notes.mark(value["unavailable"])
-    if isinstance(value, dict):
-        if name.endswith("_bytes"):
-            value = {level: size(n_bytes) for level, n_bytes in value.items()}
-        if name == "env":
-            return ", ".join(f"{variable}={said}" for variable, said in value.items()) or "none"
-        return _pairs(value, notes)
-    if isinstance(value, list):
-        return ", ".join(str(one) for one in value) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if name.endswith("_bytes"):
-        return size(value)
-    if name.endswith("_mhz"):
-        return f"{value:,.0f} MHz"
-    text = str(value)
-    return f"{text[:_DIGITS]}…" if _SHA256.fullmatch(text) else text
+    if kind.of is not None and isinstance(value, dict):
+        sign = "=" if kind.of is ANY else " "
+        return _joined(f"{one}{sign}{_text(kind.of, said, notes)}" for one, said in value.items())
+    text = kind.text(value)
+    return f"{text[:_DIGITS]}…" if kind is HASH else text
 
 
-def _pairs(values: Mapping[str, Any], notes: _Notes) -> str:
+def _members(values: Mapping[str, Any], members: Mapping[str, About], notes: _Notes) -> str:
     """`name Fabricated GPU, memory 80.0 GiB`; the unit says what the end of the name did."""
-    return ", ".join(
-        f"{re.sub('_(bytes|mhz)$', '', name)} {_text(name, value, notes)}"
-        for name, value in values.items()
+    return _joined(
+        f"{re.sub('_(bytes|mhz|w)$', '', one)} {_text(_kind(members, one), value, notes)}"
+        for one, value in values.items()
     )
 
 
-def _is_missing(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"unavailable"}
+def _kind(members: Mapping[str, About], name: str) -> Kind:
+    return members[name].kind if name in members else ANY
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return ", ".join(parts) or "none"
 
 
 def _in_columns(items: list[str]) -> RenderableType:

@@ -1,88 +1,15 @@
-"""The facts that are kept of a machine: names and groups, and how one that is missing looks.
+"""What a fact is, and how one that is missing looks: a JSON value, or `{"unavailable": why}`.
 
-A fact is a plain JSON value, or `{"unavailable": why}`. Host and user names are never among them.
+Which facts there are stands in `declared.py`; the probes of this package find them out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 Facts = dict[str, Any]
-
-
-class About(NamedTuple):
-    """What a fact is."""
-
-    group: str
-    what: str
-
-
-# Every fact, in its group. Units are in the names.
-_GROUPS: Mapping[str, Mapping[str, str]] = {
-    "Processor": {
-        "cpu_model": "name of the processor",
-        "cpu_cores": "physical cores of the machine",
-        "cpu_threads": "hardware threads of the machine",
-        "cpu_allowed": "hardware threads that this process may run on",
-        "cpu_flags": "instruction sets that decide how fast matrices multiply",
-        "cpu_caches_bytes": "size of one cache of each level",
-        "cpu_max_mhz": "highest clock",
-        "cpu_governor": "policy that sets the clock",
-        "cpu_turbo": "whether clocks above the nominal one are allowed",
-        "cpu_microcode": "revision of the processor's microcode",
-        "numa_nodes": "memory nodes",
-        "cgroup_cpus": "limit of CPU time that a container sets, in CPUs",
-    },
-    "Memory": {
-        "ram_bytes": "memory of the machine",
-        "swap_bytes": "swap space",
-        "huge_pages": "when memory is backed by huge pages",
-        "cgroup_memory_bytes": "limit of memory that a container sets",
-    },
-    "System": {
-        "os": "operating system",
-        "kernel": "release of the kernel",
-        "virtualisation": "whether this is a virtual machine",
-    },
-    "GPU": {
-        "gpus": "NVIDIA GPUs of the machine",
-        "gpu_driver": "release of the NVIDIA driver",
-        "gpu_cuda": "newest CUDA that the driver supports",
-    },
-    "Provenance": {
-        "provenance": "where Python and its packages come from: nix, venv, conda or system",
-        "nix_interpreter": "store path of the interpreter's environment",
-        "nix_package": "store path of the harness",
-        "nixpkgs_rev": "revision of nixpkgs",
-        "nixpkgs_nar_hash": "hash of the content of nixpkgs",
-        "flake_lock_sha256": "hash of flake.lock",
-        "constraints": "file that fixed the versions of the virtual environment",
-        "constraints_sha256": "hash of that file when the environment was made",
-        "distributions": "installed distributions and their versions",
-        "distributions_sha256": "hash of all their names and versions",
-        "distributions_outside": "distributions found outside the closure or the environment",
-    },
-    "Software": {
-        "arch": "architecture that Python was built for",
-        "libc": "C library",
-        "python": "implementation and version of Python",
-        "harness": "version of the harness",
-        "torch": "version of PyTorch",
-        "torch_cuda": "CUDA that PyTorch was built with",
-        "numpy": "version of NumPy",
-        "tokenizers": "version of tokenizers",
-        "safetensors": "version of safetensors",
-        "env": "environment variables that change what is computed, or how fast",
-        "git_revision": "commit of the harness",
-        "git_dirty": "whether tracked files differ from that commit",
-    },
-}
-FACTS: Mapping[str, About] = {
-    name: About(group, what) for group, facts in _GROUPS.items() for name, what in facts.items()
-}
-GROUPS = tuple(_GROUPS)  # in the order in which they are shown
 
 
 class NotKnown(Exception):

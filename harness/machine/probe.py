@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.machine.darwin import darwin_facts
-from harness.machine.facts import FACTS, Facts, number, text, unavailable
+from harness.machine.declared import ENGINE_FACTS, MACHINE_FACTS
+from harness.machine.facts import Facts, number, text, unavailable
 from harness.machine.label import machine_label
 from harness.machine.linux import linux_facts
 from harness.machine.machine import Accelerator, Machine
@@ -61,8 +62,19 @@ def probe_machine(
     )
 
 
+def engine_facts(said: Facts, engine: str, *, why_silent: str | None = None) -> Facts:
+    """Every fact of the group "Engine", and what else the engine said.
+
+    One that it did not say is unavailable, as `why_silent` explains or because it never says it.
+    """
+    if probes_are_off():
+        why_silent = f"probes are switched off by {VARIABLE}"
+    silent = unavailable(why_silent or f"the {engine} engine does not say")
+    return {**dict.fromkeys(ENGINE_FACTS, silent), **said}
+
+
 def _complete(facts: Facts, reason: str) -> Facts:
-    return {name: facts.get(name, unavailable(reason)) for name in FACTS}
+    return {name: facts.get(name, unavailable(reason)) for name in MACHINE_FACTS}
 
 
 def _no_facts(_root: Path) -> Facts:

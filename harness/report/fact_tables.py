@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.machine.facts import FACTS, GROUPS
+from harness.machine.declared import GROUPS, OF_STUDY, about
 from harness.report.facts import DISTRIBUTIONS
-from harness.report.format import count, size
+from harness.report.format import MISSING, count, listing
 from harness.report.table import Table, columns, figure, words
 from harness.report.values import Fact, FactDifference, Summary
-
-_OF_STUDY = "Study and engine"  # facts that the machine does not have by itself
 
 
 def fact_tables(facts: Iterable[Fact]) -> tuple[Table, ...]:
     """Every fact with what it is, one table per group; what the study adds comes last."""
-    groups: dict[str, list[Fact]] = {group: [] for group in (*GROUPS, _OF_STUDY)}
+    groups: dict[str, list[Fact]] = {group: [] for group in GROUPS}
     for fact in facts:
         groups[_group(fact)].append(fact)
     return tuple(
@@ -26,7 +24,10 @@ def fact_tables(facts: Iterable[Fact]) -> tuple[Table, ...]:
             caption=group,
             columns=columns("Fact", "Value"),
             rows=tuple(
-                (words(fact.name, tag=_what(fact)), figure(_fact_text(fact), fact.why_missing))
+                (
+                    words(fact.name, tag=_what(fact)),
+                    figure(fact.shown or fact.value, fact.why_missing),
+                )
                 for fact in members
             ),
         )
@@ -51,11 +52,12 @@ def difference_table(summary: Summary) -> Table | None:
         return None
     return Table(
         caption="Facts that differ between the records of this run",
-        columns=columns("Fact", "Values", "Explained by"),
+        columns=columns("Fact", "Values", "Matters for", "Explained by"),
         rows=tuple(
             (
                 words(change.name),
                 words(changed_values(change)),
+                words(_matters(change)),
                 words(f"the {change.follows}" if change.follows else "nothing: it changed"),
             )
             for change in summary.differences
@@ -71,17 +73,16 @@ def changed_values(change: FactDifference) -> str:
 
 
 def _group(fact: Fact) -> str:
-    about = FACTS.get(fact.name.split(".")[0])
-    return _OF_STUDY if about is None else about.group
+    declared = about(fact.name)
+    return OF_STUDY if declared is None else declared.group  # not declared: an engine's own
 
 
 def _what(fact: Fact) -> str | None:
-    about = FACTS.get(fact.name.split(".")[0])
-    return None if about is None else about.what
+    declared = about(fact.name)
+    return None if declared is None else declared.what
 
 
-def _fact_text(fact: Fact) -> str | None:
-    in_bytes = any(part.endswith("_bytes") for part in fact.name.split("."))
-    if in_bytes and fact.value is not None and fact.value.isdigit():
-        return size(int(fact.value))
-    return fact.value
+def _matters(change: FactDifference) -> str:
+    if change.must_match is None:
+        return MISSING
+    return listing(change.must_match) or "nothing by itself"

@@ -1,15 +1,17 @@
 """Facts, flattened to dotted names, and those that did not stay the same within a run.
 
-Knows JSON values and the form `{"unavailable": "why"}`; what a fact means, its collector knows.
-Only the installed distributions are known by name: a hundred of them are one fact here.
+Knows JSON values and the form `{"unavailable": "why"}`; how one is printed, and for what it must
+match, its declaration says (`harness/machine/declared.py`). Only the installed distributions are
+known by name: a hundred of them are one fact here.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.machine.declared import about, shown
+from harness.machine.kinds import plain
 from harness.records.record import Record
 from harness.report.format import MISSING, count
 from harness.report.values import Fact, FactDifference
@@ -67,10 +69,12 @@ def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
     """Facts with more than one value among the records; what is unavailable is no value."""
     seen: dict[str, list[tuple[str, Record]]] = {}
     sets: dict[str, Mapping[str, str]] = {}  # text of the distributions -> the distributions
+    printed: dict[str, dict[str, str]] = {}  # name -> value -> the value as it is printed
     for record in records:
         for fact in flatten(record.facts):
             if fact.value is not None:
                 seen.setdefault(fact.name, []).append((fact.value, record))
+                printed.setdefault(fact.name, {})[fact.value] = fact.shown or fact.value
                 if fact.listed:
                     sets[fact.value] = fact.listed
     found = []
@@ -79,10 +83,26 @@ def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
         for value, _ in said:
             counts[value] = counts.get(value, 0) + 1
         if len(counts) > 1:
-            says = distribution_changes(list(sets.values())) if name == DISTRIBUTIONS else None
-            follows = _follows(said)
-            found.append(FactDifference(name=name, values=counts, follows=follows, says=says))
+            declared = about(name)
+            found.append(
+                FactDifference(
+                    name=name,
+                    values=_printed(counts, printed[name]),
+                    follows=_follows(said),
+                    says=distribution_changes(list(sets.values()))
+                    if name == DISTRIBUTIONS
+                    else None,
+                    must_match=None if declared is None else declared.must_match,
+                )
+            )
     return tuple(found)
+
+
+def _printed(counts: Mapping[str, int], printed: Mapping[str, str]) -> dict[str, int]:
+    """The values as they are printed; as they are where rounding would make two of them equal."""
+    if len({printed[value] for value in counts}) < len(counts):
+        return dict(counts)
+    return {printed[value]: n for value, n in counts.items()}
 
 
 def distribution_changes(sets: Sequence[Mapping[str, str]]) -> str:
@@ -132,10 +152,4 @@ def _follows(said: Sequence[tuple[str, Record]]) -> str | None:
 def _fact(name: str, value: Any) -> Fact:
     if value is None:
         return Fact(name=name, value=None, why_missing="not recorded")
-    if isinstance(value, bool):
-        return Fact(name=name, value="yes" if value else "no")
-    if isinstance(value, str):
-        return Fact(name=name, value=value)
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return Fact(name=name, value=", ".join(value) or "none")
-    return Fact(name=name, value=json.dumps(value, ensure_ascii=False))
+    return Fact(name=name, value=plain(value), shown=shown(name, value))

@@ -196,6 +196,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     value: str | None  # None: unavailable
     why_missing: str | None = None
     listed: dict[str, str] = {}  # what the value sums up: distributions and their versions
+    shown: str | None = None  # the value as its declaration prints it, where that differs
 
 
 class FactDifference(Struct, frozen=True, kw_only=True):
@@ -205,6 +206,8 @@ class FactDifference(Struct, frozen=True, kw_only=True):
     values: dict[str, int]  # text of the value -> number of records
     follows: str | None = None  # the axis of the study that explains it, such as "model"
     says: str | None = None  # what differs, where the values are too long to compare by eye
+    # For which comparisons it must be the same ("speed", "answers"); None: it is not declared.
+    must_match: tuple[str, ...] | None = None
 
 
 class Summary(Struct, frozen=True, kw_only=True):

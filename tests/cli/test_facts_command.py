@@ -8,7 +8,8 @@ import pytest
 
 from harness.cli.main import main
 from harness.machine import Machine
-from harness.machine.facts import FACTS, GROUPS, unavailable
+from harness.machine.declared import FACTS, MACHINE_FACTS, MACHINE_GROUPS
+from harness.machine.facts import unavailable
 
 STORE = f"/nix/store/{'a1' * 16}-python3-3.10.13-env"
 NIX = "not from the Nix store"
@@ -45,7 +46,7 @@ def shown(capsys, monkeypatch):
     """What `facts` prints of a machine with these facts, the others being unavailable."""
 
     def run(facts, *options):
-        every = {name: facts.get(name, unavailable("not looked for")) for name in FACTS}
+        every = {name: facts.get(name, unavailable("not looked for")) for name in MACHINE_FACTS}
         machine = Machine(
             label="fake-1a2b3c", accelerators=(), cores=None, ram_bytes=None, facts=every
         )
@@ -68,12 +69,12 @@ def test_every_fact_stands_in_its_group_within_80_columns(shown):
     text = shown(SHOWN)
     lines = [line.rstrip() for line in text.splitlines()]
     assert max(map(len, lines)) <= 80
-    assert [line for line in lines if line in GROUPS] == list(GROUPS)
+    assert [line for line in lines if line in MACHINE_GROUPS] == list(MACHINE_GROUPS)
     group, at = None, {}
     for line in lines:
-        group = line if line in GROUPS else group
+        group = line if line in MACHINE_GROUPS else group
         at.setdefault(line.split(" ")[0], group)
-    listed = [name for name in FACTS if name != "distributions_sha256"]
+    listed = [name for name in MACHINE_FACTS if name != "distributions_sha256"]
     assert {name: at.get(name) for name in listed} == {n: FACTS[n].group for n in listed}
     assert "fake-1a2b3c" in lines[0]
     assert lines[-1] == "Next: python -m harness plan builtin:quickstart"
@@ -135,7 +136,7 @@ def test_a_machine_that_says_nothing_is_one_footnote(shown):
 
 def test_json_has_the_facts_as_records_have_them(shown):
     facts = json.loads(shown(SHOWN, "--json"))
-    assert list(facts) == list(FACTS)
+    assert list(facts) == list(MACHINE_FACTS)
     assert {name: facts[name] for name in SHOWN} == SHOWN
 
 

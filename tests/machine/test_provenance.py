@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.machine.facts import FACTS, NotKnown
+from harness.machine.declared import FACTS
+from harness.machine.facts import NotKnown
 from harness.machine.provenance import (
     Interpreter,
     provenance_facts,

@@ -7,7 +7,7 @@ import pytest
 
 from harness.config.load import load_study
 from harness.machine import probe_machine
-from harness.machine.facts import FACTS
+from harness.machine.declared import FACTS
 from harness.machine.provenance import provenance_facts
 from harness.measure import process
 from harness.measure.bench import prepare_bench

@@ -122,7 +122,10 @@ def test_distributions_that_changed_are_one_row_and_one_warning(summary_of):
     assert change.says == said
     (row,) = difference_table(summary).rows
     assert [cell.text for cell in row] == [
-        *("distributions", f"{said} (2 records / 1 record)", "nothing: it changed")
+        "distributions",
+        f"{said} (2 records / 1 record)",
+        "nothing by itself",
+        "nothing: it changed",
     ]
     assert f"distributions changed during the run: {said}." in summary.warnings
     assert distribution_list(summary.facts) == ()  # they have no one list
