@@ -105,3 +105,9 @@ def noise_of(setting: NoiseSetting) -> Noise | None:
     if isinstance(setting, bool):
         return Noise() if setting else None
     return setting
+
+
+def retries_of(setting: NoiseSetting) -> int:
+    """How often a noisy trial is made again within a run."""
+    noise = noise_of(setting)
+    return 0 if noise is None else noise.retries
