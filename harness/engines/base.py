@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from harness.engines.memory import SessionMemory
 from harness.runtime.effective import EffectiveSlot
 
 Ids = npt.NDArray[np.int64]
@@ -55,8 +56,11 @@ class Session(Protocol):
     def synchronize(self) -> None:
         """Wait until all that was asked for is computed."""
 
-    def device_peak_bytes(self) -> dict[str, int]:
-        """The allocator's peak per accelerator; empty on the CPU."""
+    def memory(self) -> SessionMemory:
+        """What it holds on accelerators and page-locked, with peaks since `restart_memory`."""
+
+    def restart_memory(self) -> None:
+        """Let the peaks of `memory` begin anew, as when a phase begins."""
 
     def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Where each slot really lies."""

@@ -31,6 +31,7 @@ import numpy.typing as npt
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.engines.fake_script import Script, allocate, fail, read_script, start_child
+from harness.engines.memory import Held, SessionMemory
 from harness.runtime.effective import EffectiveSlot
 
 
@@ -100,9 +101,17 @@ class FakeSession:
     def synchronize(self) -> None:
         """Nothing is ever under way."""
 
-    def device_peak_bytes(self) -> dict[str, int]:
-        """As scripted."""
-        return dict(self._script.values.get("peak_device_bytes", {}))
+    def memory(self) -> SessionMemory:
+        """As scripted, alike in all phases."""
+        peaks = self._script.values.get("peak_device_bytes", {})
+        held = {name: Held(bytes=n, method="scripted") for name, n in peaks.items()}
+        return SessionMemory(
+            devices={name: {"allocated_peak_bytes": one} for name, one in held.items()},
+            pinned=Held(missing="nothing is page-locked"),
+        )
+
+    def restart_memory(self) -> None:
+        """Nothing is counted."""
 
     def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Nothing is loaded anywhere."""

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.engines.memory import SessionMemory
 from harness.errors import MissingExtra, Unsupported
 from harness.runtime.checkpoint import Header, read_header
 from harness.runtime.dtypes import NAMES
@@ -70,6 +71,7 @@ class RwkvSession:
     def __init__(self, model: Any, n_vocab: int, n_layer: int) -> None:
         self._model = model
         self._n_layer = n_layer
+        self._used = {str(one.device) for one in model.strategy} - {"cpu"}
         self.capabilities = Capabilities(n_vocab=n_vocab, batch=False)
 
     def prefill(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
@@ -102,12 +104,17 @@ class RwkvSession:
     def synchronize(self) -> None:
         """The CPU computes at once; CUDA is waited for when logits come to the host."""
 
-    def device_peak_bytes(self) -> dict[str, int]:
-        """Peak bytes of torch's allocator, per CUDA device in use."""
-        import torch
+    def memory(self) -> SessionMemory:
+        """What torch's allocators say; the package page-locks through torch alone."""
+        from harness.engines.torch_memory import torch_memory
 
-        devices = {str(s.device) for s in self._model.strategy if "cuda" in str(s.device)}
-        return {d: int(torch.cuda.max_memory_allocated(d)) for d in sorted(devices)}
+        return torch_memory(self._used)
+
+    def restart_memory(self) -> None:
+        """Let the allocators' peaks begin anew."""
+        from harness.engines.torch_memory import restart_torch_memory
+
+        restart_torch_memory(self._used)
 
     def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Read back from the package's tensors."""

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.engines.memory import SessionMemory
+from harness.engines.torch_memory import restart_torch_memory, torch_memory
 from harness.runtime.convert import convert
 from harness.runtime.effective import EffectiveSlot
 from harness.runtime.model import Model, load_model
@@ -68,6 +70,7 @@ class TorchSession:
     def __init__(self, model: Model) -> None:
         self._model = model
         self.capabilities = Capabilities(n_vocab=model.shape.n_vocab)
+        self._used = {plan.device for plan in model.plans} - {"cpu"}
         self._accelerators = sorted(
             {plan.device for plan in model.plans if plan.device.startswith("cuda")}
         )
@@ -101,11 +104,13 @@ class TorchSession:
         for device in self._accelerators:
             torch.cuda.synchronize(device)
 
-    def device_peak_bytes(self) -> dict[str, int]:
-        """Peak bytes that torch's allocator handed out, per CUDA device."""
-        return {
-            device: int(torch.cuda.max_memory_allocated(device)) for device in self._accelerators
-        }
+    def memory(self) -> SessionMemory:
+        """What torch's allocators say, and what streaming has page-locked."""
+        return torch_memory(self._used, self._model.locked_bytes())
+
+    def restart_memory(self) -> None:
+        """Let the allocators' peaks begin anew."""
+        restart_torch_memory(self._used)
 
     def effective_plan(self) -> tuple[EffectiveSlot, ...]:
         """Read back from the loaded tensors."""

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from harness.config.questions import Question
 from harness.config.study import Answers, Speed
 from harness.machine.memory import MemoryReading
+from harness.records.phases import PhaseMemory
 from harness.records.record import Answer, Prefill, SlotRecord
 
 
@@ -57,6 +58,7 @@ class Opened(Struct, frozen=True, kw_only=True, tag="opened"):
     n_vocab: int
     plan: list[SlotRecord]
     warnings: list[str]
+    phases: list[PhaseMemory] = field(default_factory=list)  # of memory: loading
 
 
 class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
@@ -90,6 +92,7 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
 
     peak_rss: MemoryReading
     device_peak_bytes: dict[str, int]
+    phases: list[PhaseMemory] = field(default_factory=list)  # of memory: those after loading
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed"):

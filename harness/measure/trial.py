@@ -15,17 +15,15 @@ from msgspec import structs
 from harness.config.load import LoadedStudy
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.identity import ModelIdentity, record_key
-from harness.measure.job import Answered, Failed, Finished, Imported, Job, Message, Opened, Passed
+from harness.measure.job import Answered, Imported, Job, Message, Opened, Passed
 from harness.measure.judge import exit_warning, judge
+from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
-from harness.records.record import CellRef, Memory, MemoryForecast, Outcome, Prefill, Record
+from harness.records.record import CellRef, Outcome, Prefill, Record
 from harness.records.store import unwritable
 from harness.runtime.strategy import LayerPlan
-
-_NOT_SO_FAR = "the trial did not come this far"
-_NO_FORECAST = "memory is foreseen for the torch engine alone, and weights whose shape is known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,11 +201,13 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         decode_s=decode_s,
         prefill_tok_per_s=prefill_speed(prefill, batch),
         decode_tok_per_s=decode_speed(decode_s, batch),
-        memory=_memory(messages, _foreseen(bench.forecasts.get(cell), ran.reading)),
+        memory=memory_of(
+            messages, forecast_of(bench.forecasts.get(cell), ran.reading), cell.workload
+        ),
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,
         converted=None if ran.reading is None else ran.reading.converted,
-        converted_missing=_NOT_SO_FAR if ran.reading is None else ran.reading.missing,
+        converted_missing=NOT_SO_FAR if ran.reading is None else ran.reading.missing,
         batch=batch,
         facts={
             **bench.machine_facts,
@@ -250,40 +250,3 @@ def _rate(tokens: int, seconds: Sequence[float]) -> float | None:
     """Tokens over the median time; None without times, or where a clock stood still."""
     median = statistics.median(seconds) if seconds else 0.0
     return tokens / median if median > 0 else None
-
-
-def _foreseen(found: Forecasts | None, reading: Reading | None) -> MemoryForecast | None:
-    """The forecast for the file that was read, or would have been."""
-    if found is None:
-        return None
-    is_converted = reading is not None and reading.converted is not None
-    one = found.converted if is_converted else found.as_given
-    return MemoryForecast(
-        load_rss_bytes=one.host.load_bytes,
-        peak_rss_bytes=one.host.peak_bytes,
-        device_peak_bytes={each.device: each.peak_bytes for each in one.accelerators},
-    )
-
-
-def _memory(messages: Sequence[Message], foreseen: MemoryForecast | None) -> Memory:
-    """The high-water marks that the worker sent on its way, and why any is missing."""
-    readings = {
-        "import_rss_bytes": next((m for m in messages if isinstance(m, Imported)), None),
-        "load_rss_bytes": next((m for m in messages if isinstance(m, Opened)), None),
-        "peak_rss_bytes": next((m for m in messages if isinstance(m, Finished | Failed)), None),
-    }
-    figures: dict[str, int | None] = {}
-    missing: dict[str, str] = {}
-    for name, message in readings.items():
-        figures[name] = None if message is None else message.peak_rss.bytes
-        if message is None:
-            missing[name] = _NOT_SO_FAR
-        elif message.peak_rss.missing is not None:
-            missing[name] = message.peak_rss.missing
-    finished = next((m for m in messages if isinstance(m, Finished)), None)
-    return Memory(
-        **figures,
-        device_peak_bytes={} if finished is None else finished.device_peak_bytes,
-        forecast=foreseen,
-        missing=missing if foreseen is not None else {**missing, "forecast": _NO_FORECAST},
-    )

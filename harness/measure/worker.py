@@ -35,6 +35,7 @@ from harness.measure.job import (
     Opened,
     Written,
 )
+from harness.measure.phase_memory import MemoryWatch, prefill_and_decode_apart
 from harness.measure.speed import measure_speed
 from harness.records.record import SlotRecord
 
@@ -108,17 +109,29 @@ def _work(job: Job, channel: Channel) -> None:
     if job.conversion is not None:
         _convert(engine, job, job.conversion, channel)
         return
-    session = _open(engine, job, channel)
+    watch = MemoryWatch()
+    phases = []
+    session = _open(engine, job, channel, watch)
     try:
         if job.speed is not None:
             measure_speed(session, job.speed, job.seed, engine.clock, channel.send)
+            phases.append(watch.end("passes", session))
+            longest = max(job.speed.prompt_lengths)
+            phases += prefill_and_decode_apart(
+                session, longest, job.speed.generate_tokens, job.speed.batch, watch
+            )
         if job.answers is not None:
             if job.tokenizer is None:
                 raise HarnessError("this model has no tokenizer, so it cannot answer questions")
             tokenizer = load_tokenizer(job.tokenizer)
             measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
+            phases.append(watch.end("answering", session))
         channel.send(
-            Finished(peak_rss=peak_rss_bytes(), device_peak_bytes=session.device_peak_bytes())
+            Finished(
+                peak_rss=peak_rss_bytes(),
+                device_peak_bytes=watch.device_peaks(session),
+                phases=phases,
+            )
         )
     finally:
         session.close()
@@ -156,14 +169,16 @@ def _source(job: Job) -> ModelSource:
     )
 
 
-def _open(engine: Engine, job: Job, channel: Channel) -> Session:
+def _open(engine: Engine, job: Job, channel: Channel, watch: MemoryWatch) -> Session:
     source = _source(job)
     start = engine.clock()
     session = engine.open(source, job.strategy, threads=job.threads)
     session.synchronize()
+    load_s = engine.clock() - start
     channel.send(
         Opened(
-            load_s=engine.clock() - start,
+            load_s=load_s,
+            phases=[watch.end("load", session)],
             peak_rss=peak_rss_bytes(),
             n_vocab=session.capabilities.n_vocab,
             plan=[

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from harness.records.phases import PhaseMemory
+
 SCHEMA = 1
 
 OutcomeKind = Literal[
@@ -86,6 +88,7 @@ class Memory(Struct, frozen=True, kw_only=True):
     import_rss_bytes: int | None = None  # high-water mark before the model was opened
     load_rss_bytes: int | None = None  # high-water mark after loading
     device_peak_bytes: dict[str, int] = field(default_factory=dict)  # allocator's peak per device
+    phases: list[PhaseMemory] = field(default_factory=list)  # empty in older records
     forecast: MemoryForecast | None = None
     missing: dict[str, str] = field(default_factory=dict)
 

@@ -193,7 +193,8 @@ def test_threads_are_those_asked_for_and_nothing_is_printed(opened, capsys):
 def test_a_cpu_has_no_peak_of_a_device(opened):
     session = opened()
     session.synchronize()
-    assert session.device_peak_bytes() == {}
+    assert session.memory().devices == {}
+    session.restart_memory()
     assert session.capabilities.n_vocab == CASE.shape.n_vocab
     assert session.warnings() == ()
 

@@ -123,19 +123,59 @@ def test_a_cpu_has_no_peak_of_a_device_and_nothing_to_wait_for(weights, monkeypa
     monkeypatch.setattr(torch.cuda, "synchronize", None)
     session = opened(weights)
     session.synchronize()
-    assert session.device_peak_bytes() == {}
+    assert session.memory().devices == {}
+    assert session.memory().pinned.bytes is None
+    assert "page-locked" in session.memory().pinned.missing
+    session.restart_memory()
 
 
-def test_each_accelerator_is_waited_for_and_asked_for_its_peak(monkeypatch):
-    waited, peaks = [], {"cuda:0": 11, "cuda:1": 22}
-    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.get)
-    devices = ["cuda:1", "cuda:0", "cuda:1", "cpu"]
+def session_on(*devices, locked=0):
     plans = [types.SimpleNamespace(device=device) for device in devices]
-    session = TorchSession(types.SimpleNamespace(plans=plans, shape=CASE.shape))
+    return TorchSession(
+        types.SimpleNamespace(plans=plans, shape=CASE.shape, locked_bytes=lambda: locked)
+    )
+
+
+def test_each_accelerator_is_waited_for_and_asked_for_its_peaks(monkeypatch):
+    waited, restarted, peaks = [], [], {"cuda:0": 11, "cuda:1": 22}
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", restarted.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", peaks.get)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: peaks[device] * 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (30, 100))
+    session = session_on("cuda:1", "cuda:0", "cuda:1", "cpu")
     session.synchronize()
-    assert waited == ["cuda:0", "cuda:1"]
-    assert session.device_peak_bytes() == peaks
+    session.restart_memory()
+    assert waited == restarted == ["cuda:0", "cuda:1"]
+    memory = session.memory()
+    assert memory.allocated_peaks() == peaks
+    second = memory.devices["cuda:1"]
+    assert {name: one.bytes for name, one in second.items()} == {
+        "allocated_peak_bytes": 22,
+        "reserved_peak_bytes": 44,
+        "device_used_bytes": 70,
+    }
+    assert all(one.method for one in second.values())
+
+
+@pytest.mark.parametrize("stats, expected", [({"allocated_bytes.current": 5}, 12), ({}, 7)])
+def test_page_locked_memory_is_ours_and_that_of_torch(stats, expected, monkeypatch):
+    for name in ("max_memory_allocated", "max_memory_reserved"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (30, 100))
+    monkeypatch.setattr(torch.cuda, "host_memory_stats", lambda: stats, raising=False)
+    pinned = session_on("cuda", locked=7).memory().pinned
+    assert pinned.bytes == expected
+    assert ("host allocator" in pinned.method) == bool(stats)
+
+
+def test_an_apple_gpu_has_no_peaks_and_says_so(monkeypatch):
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 9)
+    memory = session_on("mps", "cpu").memory()
+    assert memory.allocated_peaks() == {}
+    figures = memory.devices["mps"]
+    assert figures["process_bytes"].bytes == 9
+    assert figures["allocated_peak_bytes"].missing == "torch keeps no peak for mps"
 
 
 @pytest.mark.parametrize("cuda", [None, "12.1"])
