@@ -9,7 +9,10 @@ Its "weights" are a YAML script. Time is a counter that the script advances, so 
     tokens: [[5, 6, 0], [7]]   # answer per prefill, in turn; then token 0 for ever
     peak_device_bytes: {}      # as an accelerator would report
     warnings: []               # of how the model was opened
+    facts: {threads_in_force: 1}   # for the record, in place of what libraries would say
     log: opened.log            # beside the script: a line for each model that is opened
+    slow_down: {to: 1.2, over: 40}  # from the first line of the log to the 40th, all takes longer
+    scatter: 0.01              # of what a model takes, from line to line: a share
     fail: {at: decode, how: crash, after: 3}
     memory: {at: decode, bytes: 300000000, where: child, for_s: 0.2}
     slow: {at: decode, after: 2, times: 1, s: 700}
@@ -30,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
-from harness.engines.fake_script import Script, allocate, fail, read_script, start_child
+from harness.engines.fake_script import Script, allocate, fail, pace, read_script, start_child
 from harness.engines.memory import Held, SessionMemory
 from harness.runtime.effective import EffectiveSlot
 
@@ -42,14 +45,16 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self._now = 0.0
+        self._facts: dict[str, Any] = {}
 
     def open(self, model: ModelSource, strategy: str, *, threads: int) -> FakeSession:
         """Read the script and follow it for `strategy`."""
         del threads  # nothing is computed
         path = Path(model.weights)
         script = read_script(path, strategy)
-        _log(path, script, strategy)
-        session = FakeSession(self, script)
+        opened = _log(path, script, strategy)
+        self._facts = dict(script.values.get("facts", {}))
+        session = FakeSession(self, script, pace(script, opened))
         session.pass_time("open", script.values.get("load_s", 0.5))
         return session
 
@@ -65,12 +70,17 @@ class FakeEngine:
         """Nothing computes, so there is nothing to name."""
         return {}
 
+    def facts(self) -> dict[str, Any]:
+        """As scripted."""
+        return self._facts
+
 
 class FakeSession:
     """Follows one script. A state is (answer, position): a value."""
 
-    def __init__(self, engine: FakeEngine, script: Script) -> None:
+    def __init__(self, engine: FakeEngine, script: Script, pace: float = 1.0) -> None:
         self._engine = engine
+        self._pace = pace
         self._script = script
         self._decode_s = script.values.get("decode_s", [0.01])
         self._answers = script.values.get("tokens", [])
@@ -143,7 +153,7 @@ class FakeSession:
             spoilt = fail(event["how"]) or spoilt
         for event in self._script.events("slow", at, call):
             seconds = seconds * event.get("factor", 1.0) + event.get("s", 0.0)
-        self._engine.advance(seconds)
+        self._engine.advance(seconds * self._pace)
         return spoilt
 
     def _logits(self, batch: int, answer: int, position: int, *, spoilt: bool) -> Logits:
@@ -154,13 +164,14 @@ class FakeSession:
         return logits
 
 
-def _log(path: Path, script: Script, strategy: str) -> None:
-    """Say in the scripted log that a model was opened, and in whose service."""
+def _log(path: Path, script: Script, strategy: str) -> int:
+    """Say in the scripted log that a model was opened, and in whose service; its lines before."""
     name = script.values.get("log")
     if name is None:
-        return
+        return 0
     descriptor = os.open(path.parent / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         os.write(descriptor, f"{os.getppid()} {strategy}\n".encode())
     finally:
         os.close(descriptor)
+    return (path.parent / name).read_bytes().count(b"\n") - 1

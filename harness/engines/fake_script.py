@@ -26,7 +26,9 @@ and its own, by the name that it stands under:
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -83,6 +85,16 @@ def read_script(path: Path, strategy: str) -> Script:
     if not isinstance(script, dict):
         raise BadInput(f"{path}: a script for the fake engine is a mapping")
     return Script({**script, **script.get("strategies", {}).get(strategy, {})})
+
+
+def pace(script: Script, opened: int) -> float:
+    """How many times as long everything takes, with `opened` lines in the log before this one."""
+    if "log" not in script.values and {"slow_down", "scatter"} & script.values.keys():
+        raise BadInput("a script for the fake engine needs log: for slow_down: and scatter:")
+    slow = script.values.get("slow_down", {"to": 1.0, "over": 2})
+    share = min(1.0, opened / max(1, slow["over"] - 1))
+    scatter = script.values.get("scatter", 0.0)
+    return float((1 + (slow["to"] - 1) * share) * math.exp(random.Random(opened).gauss(0, scatter)))
 
 
 def fail(how: str) -> bool:
