@@ -7,13 +7,14 @@ says so elsewhere.
 from __future__ import annotations
 
 from harness.config.document import Key, Node
-from harness.config.matrix import Axes, Combination, combinations
+from harness.config.matrix import SPEED, Axes, Combination, combinations
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
 from harness.runtime.strategy import canonical
 
 DEFAULT_ENGINE = "torch"
 DEFAULT_THREADS = 1
+DEFAULT_BATCH = 1
 # The keys of a selector or an addition, and the axis each belongs to, in the order of a cell.
 AXIS_OF = {
     "model": "models",
@@ -21,7 +22,9 @@ AXIS_OF = {
     "strategy": "strategies",
     "threads": "threads",
     "workload": "workloads",
+    "batch": "batches",
 }
+_NUMBERS = ("threads", "batch")
 
 
 def read_axes(root: Node) -> Axes:
@@ -30,23 +33,35 @@ def read_axes(root: Node) -> Axes:
     engines = (node.text for _, node in axis_nodes(root, "engines", DEFAULT_ENGINE))
     strategies = (spell(node) for node in root.get("strategies").items)
     threads = (node.value for _, node in axis_nodes(root, "threads", DEFAULT_THREADS))
+    batches = (node.value for _, node in batch_nodes(root))
     return Axes(
         models=tuple(root.get("models").entries),
         engines=tuple(dict.fromkeys(name for name in engines if name is not None)),
         strategies=tuple(dict.fromkeys(name for name in strategies if name is not None)),
         threads=tuple(dict.fromkeys(count for count in threads if isinstance(count, int))),
         workloads=tuple(name for name in WORKLOADS if workloads.get(name).value is not None),
+        batches=tuple(dict.fromkeys(count for count in batches if isinstance(count, int))),
     )
 
 
 def axis_nodes(root: Node, name: str, default: str | int) -> list[tuple[Key, Node]]:
     """The values of an axis that may be one value, a list or left out, with their keys."""
-    node = root.entries.get(name)
+    return _one_or_several(root.entries.get(name), (name,), Node(default, root.source, root.line))
+
+
+def batch_nodes(root: Node) -> list[tuple[Key, Node]]:
+    """The batch sizes of the workload `speed`, with their keys."""
+    node = root.get("workloads").get(SPEED).entries.get("batch")
+    default = Node(DEFAULT_BATCH, root.source, root.line)
+    return _one_or_several(node, ("workloads", SPEED, "batch"), default)
+
+
+def _one_or_several(node: Node | None, key: Key, default: Node) -> list[tuple[Key, Node]]:
     if node is None:
-        return [((name,), Node(default, root.source, root.line))]
+        return [(key, default)]
     if isinstance(node.value, list):
-        return [((name, index), item) for index, item in enumerate(node.value)]
-    return [((name,), node)]
+        return [((*key, index), item) for index, item in enumerate(node.value)]
+    return [(key, node)]
 
 
 def spell(node: Node) -> str | None:
@@ -73,7 +88,7 @@ def read_selector(entry: Node) -> dict[str, str | int]:
     """What a selector (or an addition) says, with its strategy in canonical spelling."""
     said: dict[str, str | int] = {}
     for name, node in entry.entries.items():
-        kind = int if name == "threads" else str
+        kind = int if name in _NUMBERS else str
         if name in AXIS_OF and isinstance(node.value, kind) and not isinstance(node.value, bool):
             said[name] = (spell(node) or node.value) if name == "strategy" else node.value
     return said
@@ -85,6 +100,9 @@ def read_addition(entry: Node, axes: Axes) -> Combination | None:
     if axes.engines and axes.threads:
         said = {"engine": axes.engines[0], "threads": axes.threads[0]}
     said.update(read_selector(entry))
+    if said.get("workload") == SPEED and axes.batches:
+        said.setdefault("batch", axes.batches[0])
+    said.setdefault("batch", DEFAULT_BATCH)
     if set(said) != set(AXIS_OF):
         return None
     return Combination(
@@ -93,4 +111,5 @@ def read_addition(entry: Node, axes: Axes) -> Combination | None:
         strategy=str(said["strategy"]),
         threads=int(said["threads"]),
         workload=str(said["workload"]),
+        batch=int(said["batch"]),
     )

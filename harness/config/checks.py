@@ -13,6 +13,7 @@ from harness.config.axes import (
     DEFAULT_ENGINE,
     DEFAULT_THREADS,
     axis_nodes,
+    batch_nodes,
     read_addition,
     read_axes,
     read_cells,
@@ -20,9 +21,10 @@ from harness.config.axes import (
     read_selector,
     spell,
 )
+from harness.config.depth_settings import n_tokens
 from harness.config.document import Key, Node
 from harness.config.engines import wrong_engine
-from harness.config.matrix import Axes
+from harness.config.matrix import SPEED, Axes
 from harness.config.model_checks import answering_problems, model_problems
 from harness.config.order_checks import order_problems
 from harness.config.problem import Problem, listed, nearest
@@ -42,7 +44,9 @@ def meaning_problems(root: Node) -> list[Problem]:
         *_repeated(root, "engines", DEFAULT_ENGINE),
         *_repeated(root, "threads", DEFAULT_THREADS),
         *_workload_problems(root),
+        *_repeated_among(root, batch_nodes(root)),
         *_repeated_lengths(root),
+        *_repeated_depths(root),
         *order_problems(root),
         *_include_problems(root, axes),
         *_exclude_problems(root, axes),
@@ -94,6 +98,18 @@ def _repeated_lengths(root: Node) -> Iterator[Problem]:
     return _repeated_among(root, [((*key, index), node) for index, node in enumerate(lengths)])
 
 
+def _repeated_depths(root: Node) -> Iterator[Problem]:
+    seen: dict[int, int] = {}
+    for index, node in enumerate(root.get("workloads").get("depth").get("at").items):
+        try:
+            tokens = n_tokens(node.value)  # type: ignore[arg-type]
+        except (AttributeError, ValueError):
+            continue  # the schema says what it is
+        if seen.setdefault(tokens, index) != index:
+            text = f"'{node.value}' is the same as at[{seen[tokens]}]."
+            yield root.problem(("workloads", "depth", "at", index), text)
+
+
 def _repeated_among(root: Node, nodes: Iterable[tuple[Key, Node]]) -> Iterator[Problem]:
     seen = set()
     for key, node in nodes:
@@ -107,7 +123,7 @@ def _repeated_among(root: Node, nodes: Iterable[tuple[Key, Node]]) -> Iterator[P
 def _workload_problems(root: Node) -> Iterator[Problem]:
     workloads = root.get("workloads")
     if workloads.value == {}:
-        text = f"names no workload; allowed: {listed(WORKLOADS)}, or both."
+        text = f"names no workload; allowed: {listed(WORKLOADS)}, or several."
         yield root.problem(("workloads",), text)
     for name in WORKLOADS:
         if name in workloads.entries and workloads.entries[name].value is None:
@@ -128,6 +144,10 @@ def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
         wrong = None if engine is None else wrong_engine(engine)
         if wrong:
             yield root.problem(("include", index, "engine"), wrong)
+        workload, batch = entry.get("workload").text, entry.get("batch")
+        if isinstance(batch.value, int) and batch.value > 1 and workload not in (None, SPEED):
+            text = f"{batch.value} rows: the workload '{workload}' runs one at a time."
+            yield root.problem(("include", index, "batch"), text)
         cell = read_addition(entry, axes)
         if cell is not None and cell in seen:
             yield root.problem(("include", index), "this cell is in the study already.")
@@ -157,7 +177,7 @@ def _complete(root: Node, axis: str) -> bool:
     if axis == "strategies":
         items = root.get(axis).items
         return bool(items) and all(spell(node) is not None for node in items)
-    return axis in ("engines", "threads") or bool(root.get(axis).entries)
+    return axis in ("engines", "threads", "batches") or bool(root.get(axis).entries)
 
 
 def _not_among(what: str, name: str, allowed: Iterable[str]) -> str:

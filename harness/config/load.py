@@ -159,6 +159,14 @@ def _identity(study: Study, questions_sha256: str | None) -> str:
         del asked["order"]
     if asked["workloads"]["speed"] is not None:
         del asked["workloads"]["speed"]["trials"], asked["workloads"]["speed"]["until"]
+    if study.workloads.depth is None:  # as before there was this workload
+        del asked["workloads"]["depth"]
+    else:
+        del asked["workloads"]["depth"]["trials"]
+        asked["workloads"]["depth"]["at"] = study.workloads.depth.depths
+    for entry in (*asked["include"], *asked["exclude"]):
+        if entry["batch"] is None:  # as before there was this axis
+            del entry["batch"]
     for model in asked["models"].values():
         if not model["weights"].startswith(RANDOM):
             model["weights"] = "file"

@@ -5,9 +5,11 @@ Pure. Used by `checks.py` on a study that may still have problems, and by `plan/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
+
+SPEED = "speed"  # the workload that several batch sizes are measured of
 
 
 class Combination(NamedTuple):
@@ -18,16 +20,21 @@ class Combination(NamedTuple):
     strategy: str
     threads: int
     workload: str
+    batch: int = 1
 
 
 class Axes(NamedTuple):
-    """The values of each axis, in the order of the study; strategies are canonical."""
+    """The values of each axis, in the order of the study; strategies are canonical.
+
+    `batches` is an axis of the workload `speed` alone: all others run one row at a time.
+    """
 
     models: tuple[str, ...]
     engines: tuple[str, ...]
     strategies: tuple[str, ...]
     threads: tuple[int, ...]
     workloads: tuple[str, ...]
+    batches: tuple[int, ...] = (1,)
 
 
 def combinations(
@@ -37,10 +44,20 @@ def combinations(
     selectors = [dict(selector) for selector in excluded]
     return tuple(
         point
-        for point in (Combination(*values) for values in product(*axes))
+        for point in _points(axes)
         if not any(_matches(point, selector) for selector in selectors)
     )
 
 
+def _points(axes: Axes) -> Iterator[Combination]:
+    for model, engine, strategy, threads, workload in product(
+        axes.models, axes.engines, axes.strategies, axes.threads, axes.workloads
+    ):
+        for batch in axes.batches if workload == SPEED else (1,):
+            yield Combination(model, engine, strategy, threads, workload, batch)
+
+
 def _matches(point: Combination, selector: Mapping[str, object]) -> bool:
+    if "batch" in selector and point.workload != SPEED:
+        return False
     return all(getattr(point, name) == value for name, value in selector.items())

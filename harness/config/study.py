@@ -12,6 +12,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from harness.config.depth_settings import Depth
+from harness.config.limit_settings import Limits
+from harness.config.noise_settings import Noise
 from harness.config.order_settings import Cooldown, OrderKind, Until
 
 # The upper bounds only keep slips out (a pasted token id, a missing space).
@@ -117,12 +120,20 @@ class Speed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="Prefill length, or several; decoding follows the last one."),
     ] = 128
     generate_tokens: Annotated[Count, Meta(description="Tokens decoded per pass.")] = 64
-    batch: Annotated[Count, Meta(description="Rows that are run at once.")] = 1
+    batch: Annotated[
+        Count | Annotated[list[Count], Meta(min_length=1)],
+        Meta(description="Rows that are run at once; a list is an axis of the matrix."),
+    ] = 1
     passes: Annotated[
         Count, Meta(description="Measured passes over one loaded model, per trial.")
     ] = 3
     warmup_passes: Annotated[
-        int, Meta(ge=0, le=1000, description="Passes before the measured ones.")
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Passes before the measured ones; the first is recorded, as the cold one.",
+        ),
     ] = 1
     trials: Annotated[Count, Meta(description="Trials per cell, each a fresh process.")] = 3
     until: Annotated[
@@ -134,6 +145,11 @@ class Speed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def prompt_lengths(self) -> tuple[int, ...]:
         """`prompt_tokens` as a tuple, in the order of the study."""
         return _as_tuple(self.prompt_tokens)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """`batch` as a tuple, in the order of the study."""
+        return _as_tuple(self.batch)
 
 
 class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -163,6 +179,7 @@ class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is done with each loaded model; a workload that is left out is not run."""
 
     speed: Speed | None = None
+    depth: Depth | None = None
     answers: Answers | None = None
 
     @property
@@ -182,22 +199,18 @@ class Selector(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strategy: Text | None = None
     workload: Text | None = None
     threads: Count | None = None
+    batch: Count | None = None  # of the workload `speed`: it leaves others out
 
 
 class Addition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cell beside the matrix; engine and threads default to the study's first."""
+    """A cell beside the matrix; engine, threads and batch default to the study's first."""
 
     model: Text
     strategy: Text
     workload: Text
     engine: Text | None = None
     threads: Count | None = None
-
-
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a trial is given up."""
-
-    trial_s: Annotated[float, Meta(gt=0, description="Deadline of one trial, in seconds.")] = 1800.0
+    batch: Count | None = None
 
 
 class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,7 +242,7 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="CPU threads, the same on every machine; a list is an axis of the matrix."
         ),
     ] = 1
-    workloads: Annotated[Workloads, Meta(description="`speed`, `answers` or both.")]
+    workloads: Annotated[Workloads, Meta(description="Any of `speed`, `depth` and `answers`.")]
     reference: Annotated[
         Text | None,
         Meta(description="The strategy others are compared with; by default the first."),
@@ -255,6 +268,17 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limits: Annotated[Limits, Meta(description="When a trial is given up.")] = field(
         default_factory=Limits
     )
+    roofline: Annotated[
+        bool,
+        Meta(
+            description="Measure what the machine can do at best (a few seconds before the first "
+            "trial and behind the last), so that speeds are also given in percent of it."
+        ),
+    ] = True
+    noise: Annotated[
+        Noise | bool,
+        Meta(description="How quiet the machine must be; `off` neither looks nor judges."),
+    ] = field(default_factory=Noise)
 
     @property
     def thread_counts(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from harness.language.sampling import SamplingSettings
 from harness.language.stopping import StopRules
 from harness.language.template import fill_template
 from harness.measure.job import Answered, Job
+from harness.records.latency import AnswerLatency
 from harness.records.record import Answer
 
 
@@ -32,16 +33,33 @@ def measure_answers(
     settings = _settings(answers, tokenizer)
     stop = StopRules(strings=tuple(answers.stop), tokens=tuple(answers.stop_tokens))
     for question in job.questions:
+        prompt = fill_template(job.prompt, question.text)
+        begin = clock()
+        ids = tokenizer.encode(prompt)
+        tokenized = clock()
         generated = generate(
             session,
-            tokenizer.encode(fill_template(job.prompt, question.text)),
+            ids,
             tokenizer,
             settings,
             stop=stop,
             max_tokens=answers.max_tokens,
             clock=clock,
+            give_up_s=job.question_s,
         )
-        send(Answered(answer=_answer(question, generated)))
+        latency = _latency(generated, tokenized - begin, clock() - begin)
+        send(Answered(answer=_answer(question, generated, latency)))
+
+
+def _latency(generated: Generated, tokenize_s: float, end_to_end_s: float) -> AnswerLatency:
+    first = generated.first_token_s
+    return AnswerLatency(
+        tokenize_s=tokenize_s,
+        sample_s=list(generated.sample_s),
+        text_s=generated.text_s,
+        first_token_s=None if first is None else tokenize_s + first,
+        end_to_end_s=end_to_end_s,
+    )
 
 
 def _settings(answers: Answers, tokenizer: Tokenizer) -> SamplingSettings:
@@ -61,7 +79,7 @@ def _settings(answers: Answers, tokenizer: Tokenizer) -> SamplingSettings:
     )
 
 
-def _answer(question: Question, generated: Generated) -> Answer:
+def _answer(question: Question, generated: Generated, latency: AnswerLatency) -> Answer:
     text = generated.text.strip()
     return Answer(
         id=question.id,
@@ -74,4 +92,5 @@ def _answer(question: Question, generated: Generated) -> Answer:
         prompt_tokens=generated.prompt_tokens,
         prefill_s=generated.prefill_s,
         decode_s=list(generated.decode_s),
+        latency=latency,
     )

@@ -60,11 +60,15 @@ def record_key(
     """The two keys of a record: *computation* joins speeds, *presentation* joins answers."""
     workload = getattr(loaded.study.workloads, cell.workload)
     settings = msgspec.to_builtins(workload)
-    for more_of_the_same in ("trials", "passes", "warmup_passes"):
+    for more_of_the_same in ("trials", "until", "passes", "warmup_passes"):
         settings.pop(more_of_the_same, None)
     lengths = settings.get("prompt_tokens")
     if isinstance(lengths, int):
         settings["prompt_tokens"] = [lengths]
+    if cell.workload == "speed":
+        settings["batch"] = cell.batch
+    if cell.workload == "depth":
+        settings["at"] = workload.depths
     computation: dict[str, Any] = {
         "weights": model.weights_sha256,
         "engine": cell.engine,
@@ -73,7 +77,7 @@ def record_key(
         "rescale": rescale_layer(cell.strategy),  # follows from the words, not from the plan
         "kernels": [slot.kernels for slot in effective],
     }
-    if cell.workload == "speed":
+    if cell.workload != "answers":
         return Key(computation=_hash({**computation, "lengths": settings}))
     settings["questions"] = loaded.questions_sha256
     presentation = {

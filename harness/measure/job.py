@@ -11,11 +11,15 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from harness.config.depth_settings import Depth
 from harness.config.questions import Question
 from harness.config.study import Answers, Speed
 from harness.machine.memory import MemoryReading
+from harness.records.latency import AtDepth, FirstPass, Prefill
 from harness.records.phases import PhaseMemory
-from harness.records.record import Answer, Prefill, SlotRecord
+from harness.records.record import Answer, SlotRecord
+from harness.records.roofline import Limit
+from harness.runtime.limits import LimitQuestion
 
 
 class Conversion(Struct, frozen=True, kw_only=True):
@@ -33,12 +37,17 @@ class Job(Struct, frozen=True, kw_only=True):
     weights: str  # a path, or random:SIZE
     weights_seed: int
     threads: int
-    seed: int = 0  # of the speed workload's tokens
+    seed: int = 0  # of the tokens that are fed where no question is asked
+    batch: int = 1  # of the speed workload: the study may have several
     tokenizer: str | None = None
     prompt: str = "{question}"
-    speed: Speed | None = None  # exactly one of speed, answers and conversion is given
+    speed: Speed | None = None  # exactly one of these and conversion is given
+    depth: Depth | None = None
     answers: Answers | None = None
+    question_s: float | None = None  # the deadline of one question
+    address_space_bytes: int | None = None
     conversion: Conversion | None = None
+    limits: list[LimitQuestion] = field(default_factory=list)  # given: nothing else is done
     questions: list[Question] = field(default_factory=list)
 
 
@@ -59,6 +68,13 @@ class Opened(Struct, frozen=True, kw_only=True, tag="opened"):
     plan: list[SlotRecord]
     warnings: list[str]
     phases: list[PhaseMemory] = field(default_factory=list)  # of memory: loading
+    facts: dict[str, Any] = field(default_factory=dict)  # of the engine, as they are in force
+
+
+class FirstPassed(Struct, frozen=True, kw_only=True, tag="first_passed"):
+    """The first pass of the speed workload, which is not measured unless it says so."""
+
+    first_pass: FirstPass
 
 
 class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
@@ -66,6 +82,13 @@ class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
 
     prefill: list[Prefill]
     decode_s: list[float]
+    end_to_end_s: float | None = None  # as in `Latency`
+
+
+class VisitedDepth(Struct, frozen=True, kw_only=True, tag="visited_depth"):
+    """One visit of one depth of the depth workload."""
+
+    visit: AtDepth
 
 
 class Answered(Struct, frozen=True, kw_only=True, tag="answered"):
@@ -87,6 +110,12 @@ class Converted(Struct, frozen=True, kw_only=True, tag="converted"):
     convert_s: float
 
 
+class LimitFound(Struct, frozen=True, kw_only=True, tag="limit_found"):
+    """One answer of what the machine can do at best."""
+
+    limit: Limit
+
+
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     """All is done; the figures of the whole trial."""
 
@@ -104,4 +133,16 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     peak_rss: MemoryReading
 
 
-Message = Imported | Opened | Passed | Answered | Written | Converted | Finished | Failed
+Message = (
+    Imported
+    | Opened
+    | FirstPassed
+    | Passed
+    | VisitedDepth
+    | Answered
+    | Written
+    | Converted
+    | LimitFound
+    | Finished
+    | Failed
+)

@@ -2,7 +2,8 @@
 
 Prefill and decode are timed directly and apart, each call from handing over its tokens to having
 its logits, with the device synchronised on both sides. Tokens are drawn from a seed, not from the
-model, so that every strategy computes the same thing; sampling and text are not part of it.
+model, so that every strategy computes the same thing; sampling and text are not part of it. The
+very first pass, when everything is cold, is kept apart from the measured ones.
 """
 
 from __future__ import annotations
@@ -10,65 +11,108 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.config.study import Speed
 from harness.engines.base import Ids, Logits, Session, State
-from harness.errors import NotANumber
-from harness.measure.job import Passed
-from harness.records.record import Prefill
+from harness.errors import NotANumber, Unsupported
+from harness.measure.job import FirstPassed, Passed
+from harness.records.latency import FirstPass, Prefill
 
 Clock = Callable[[], float]
 
 
+class Span(NamedTuple):
+    """When something began and ended, in seconds of the engine's clock."""
+
+    begin: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.begin
+
+
 def measure_speed(
-    session: Session, speed: Speed, seed: int, clock: Clock, send: Callable[[Passed], None]
+    session: Session,
+    speed: Speed,
+    seed: int,
+    clock: Clock,
+    send: Callable[[FirstPassed | Passed], None],
+    *,
+    batch: int = 1,
 ) -> None:
-    """Warm up, then send each measured pass; raises `NotANumber` for logits that are none."""
+    """Run and send the first pass, warm up, then send each measured pass.
+
+    The first pass is the first of the warm-up passes; without any it is the first measured one, and
+    is sent as both. Raises `NotANumber` for logits that are none, `Unsupported` for a batch that
+    the engine cannot run.
+    """
+    if batch > 1 and not session.capabilities.batch:
+        raise Unsupported(f"this engine runs one row at a time, not a batch of {batch}")
     random = np.random.Generator(np.random.PCG64(seed))
-    prompts = [_draw(random, session, (speed.batch, n)) for n in speed.prompt_lengths]
-    decoded = _draw(random, session, (speed.generate_tokens, speed.batch))
-    for _ in range(speed.warmup_passes):
-        _pass(session, prompts, decoded, clock)
-    for _ in range(speed.passes):
-        send(_pass(session, prompts, decoded, clock))
+    prompts = [draw_ids(random, session, (batch, n)) for n in speed.prompt_lengths]
+    decoded = draw_ids(random, session, (speed.generate_tokens, batch))
+    for number in range(speed.warmup_passes + speed.passes):
+        measured = number >= speed.warmup_passes
+        passed = _pass(session, prompts, decoded, clock)
+        if number == 0:
+            send(FirstPassed(first_pass=_first(passed, measured=measured)))
+        if measured:
+            send(passed)
 
 
-def time_prefill(session: Session, prompt: Ids, clock: Clock) -> tuple[float, State]:
-    """Seconds to feed prompt [B, T] into an empty state, and the state behind it."""
+def time_prefill(session: Session, prompt: Ids, clock: Clock) -> tuple[Span, State]:
+    """When prompt [B, T] was fed into an empty state, and the state behind it."""
     session.synchronize()
-    start = clock()
+    begin = clock()
     logits, state = session.prefill(prompt, None)
     session.synchronize()
-    elapsed = clock() - start
-    _check_finite(logits, f"prefill of {prompt.shape[1]} tokens")
-    return elapsed, state
+    end = clock()
+    check_finite(logits, f"prefill of {prompt.shape[1]} tokens")
+    return Span(begin, end), state
 
 
-def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> list[float]:
-    """Seconds of each step over tokens [n, B], one by one."""
-    seconds = []
+def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> list[Span]:
+    """When each step over tokens [n, B] ran, one by one."""
+    spans = []
     for ids in tokens:
-        start = clock()
+        begin = clock()
         logits, state = session.step(ids, state)
         session.synchronize()
-        seconds.append(clock() - start)
-        _check_finite(logits, f"decoding {len(seconds)} tokens")
-    return seconds
+        spans.append(Span(begin, clock()))
+        check_finite(logits, f"decoding {len(spans)} tokens")
+    return spans
 
 
 def _pass(session: Session, prompts: list[Ids], decoded: Ids, clock: Clock) -> Passed:
-    with _no_garbage_collection():
+    with no_garbage_collection():
         prefill = []
         for prompt in prompts:
-            elapsed, state = time_prefill(session, prompt, clock)
-            prefill.append(Prefill(tokens=prompt.shape[1], s=elapsed))
-        return Passed(prefill=prefill, decode_s=time_decode(session, decoded, state, clock))
+            last, state = time_prefill(session, prompt, clock)
+            prefill.append(Prefill(tokens=prompt.shape[1], s=last.seconds))
+        steps = time_decode(session, decoded, state, clock)
+    return Passed(
+        prefill=prefill,
+        decode_s=[step.seconds for step in steps],
+        end_to_end_s=steps[-1].end - last.begin,
+    )
+
+
+def _first(passed: Passed, *, measured: bool) -> FirstPass:
+    return FirstPass(
+        prefill=passed.prefill,
+        decode_s=passed.decode_s,
+        end_to_end_s=passed.end_to_end_s,
+        measured=measured,
+    )
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Collect before, and not while: a collection would land on one token's time."""
     gc.collect()
     gc.disable()
@@ -78,11 +122,13 @@ def _no_garbage_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _draw(random: np.random.Generator, session: Session, shape: tuple[int, int]) -> Ids:
+def draw_ids(random: np.random.Generator, session: Session, shape: tuple[int, int]) -> Ids:
+    """Token ids of the session's vocabulary, in `shape`."""
     return random.integers(0, session.capabilities.n_vocab, size=shape, dtype=np.int64)
 
 
-def _check_finite(logits: Logits, what: str) -> None:
+def check_finite(logits: Logits, what: str) -> None:
+    """Raise `NotANumber` where logits are none; `what` says after what they came."""
     if not np.isfinite(logits).all():
         n = int((~np.isfinite(logits)).sum())
         raise NotANumber(f"{n} of {logits.size} logits are NaN or infinite after {what}")

@@ -13,16 +13,27 @@ from typing import Any
 from msgspec import structs
 
 from harness.config.load import LoadedStudy
+from harness.machine.quiet import Probes
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
+from harness.measure.cooldown import Cooler
 from harness.measure.identity import ModelIdentity, record_key
-from harness.measure.job import Answered, Imported, Job, Message, Opened, Passed
+from harness.measure.job import Answered, Job, Message, Opened, Passed
 from harness.measure.judge import exit_warning, judge
+from harness.measure.latency import latency_of
 from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
+from harness.measure.roofline import Limits
+from harness.measure.roofline_share import Timed, trial_roofline
+from harness.measure.trial_facts import facts_of, thread_warning
+from harness.measure.watching import judged_quiet, uses_gpu, watch
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
-from harness.records.record import CellRef, Outcome, Prefill, Record
+from harness.records.latency import Prefill
+from harness.records.order import Cooling, Place
+from harness.records.record import CellRef, Outcome, Record
 from harness.records.store import unwritable
+from harness.records.validity import Validity
+from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
 
 
@@ -34,6 +45,7 @@ class Trial:
     trial: int
     attempt: int
     skip_reason: str | None = None  # given: nothing is run, the record says why
+    place: Place | None = None  # in the run's order; None: it was not scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,10 @@ class Bench:
     logs: Path  # folder
     conversions: Conversions = field(default_factory=lambda: Conversions(None))
     forecasts: Mapping[Cell, Forecasts | None] = field(default_factory=dict)
+    shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
+    limits: Limits = field(default_factory=Limits)  # of the machine
+    probes: Probes = field(default_factory=Probes)  # of what disturbs a trial
+    cooler: Cooler = field(default_factory=Cooler)
 
 
 def measure(
@@ -56,10 +72,12 @@ def measure(
     on_message: Callable[[Message], None] = lambda _: None,
     on_wait: Callable[[], None] | None = None,
     on_note: Callable[[str], None] = lambda _: None,
+    on_cooling: Callable[[str], None] = lambda _: None,
 ) -> Record:
     """Run one trial and return its record, whatever happens to the worker.
 
-    Before it begins, the cell's weights are converted, where that pays and nobody did. Raises
+    Before it begins, the cell's weights are converted, where that pays and nobody did, and the
+    machine cools down, where the study asks for it. Raises
     `InterruptedTrial`, which carries the record, on Ctrl-C.
     """
     started = datetime.now(timezone.utc)
@@ -67,30 +85,41 @@ def measure(
         skipped = Outcome(kind="skipped", reason=trial.skip_reason)
         return _record(trial, bench, started, _Ran(outcome=skipped))
     reading: Reading | None = None
+    cooling: Cooling | None = None
+    noise = bench.loaded.study.noise
     log = bench.logs / _log_name(trial)
     try:
         _touch(log)
         job = _job(trial.cell, bench.loaded)
+        if trial.cell.workload == "speed":
+            bench.limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
         reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
+        cooling = bench.cooler.wait(on_cooling)
+        watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
         started = datetime.now(timezone.utc)
         ended = run_job(
             structs.replace(job, weights=str(reading.weights)),
             deadline_s=bench.loaded.study.limits.trial_s,
             log=log,
-            on_message=on_message,
-            on_wait=on_wait,
+            on_message=watcher.hearing(on_message),
+            on_wait=watcher.waking(on_wait),
+            watcher=watcher,
         )
     except KeyboardInterrupt as stop:
         outcome = Outcome(kind="interrupted", reason="stopped by the user")
         messages: tuple[Message, ...] = ()
         if reading is not None and isinstance(stop, Interrupted):  # else a conversion was stopped
             messages = stop.ended.messages
-        ran = _Ran(outcome=outcome, reading=reading, messages=messages)
+        ran = _Ran(outcome=outcome, reading=reading, messages=messages, cooling=cooling)
         raise InterruptedTrial(_record(trial, bench, started, ran)) from stop
+    validity = watcher.validity(noise)
+    outcome = judge(ended, bench.plans[trial.cell])
     ran = _Ran(
-        outcome=judge(ended, bench.plans[trial.cell]),
+        outcome=judged_quiet(outcome, validity, trial.cell.workload),
+        validity=validity,
         reading=reading,
         messages=ended.messages,
+        cooling=bench.cooler.after(cooling),
         warnings=tuple(filter(None, (reading.warning, exit_warning(ended)))),
     )
     return _record(trial, bench, started, ran)
@@ -117,7 +146,9 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
         seed=loaded.study.seed,
         tokenizer=None if files.tokenizer is None else str(files.tokenizer),
         prompt=files.prompt,
-        speed=None if answering else workloads.speed,
+        batch=cell.batch,
+        speed=workloads.speed if cell.workload == "speed" else None,
+        depth=workloads.depth if cell.workload == "depth" else None,
         answers=workloads.answers if answering else None,
         questions=list(loaded.questions) if answering else [],
     )
@@ -159,16 +190,17 @@ class _Ran:
 
     outcome: Outcome
     reading: Reading | None = None  # None where it did not come so far
+    validity: Validity | None = None
     messages: tuple[Message, ...] = ()
+    cooling: Cooling | None = None
     warnings: tuple[str, ...] = ()
 
 
 def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
-    cell, study, messages = trial.cell, bench.loaded.study, ran.messages
-    imported = next((m for m in messages if isinstance(m, Imported)), None)
+    cell, messages = trial.cell, ran.messages
+    facts = facts_of(bench.machine_facts, messages, cell.engine)
     opened = next((m for m in messages if isinstance(m, Opened)), None)
     passes = [m for m in messages if isinstance(m, Passed)]
-    batch = study.workloads.speed.batch if cell.workload == "speed" and study.workloads.speed else 1
     plan = [] if opened is None else opened.plan
     identity = bench.models[cell.model]
     prefill = [one for p in passes for one in p.prefill]
@@ -191,28 +223,38 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
             strategy=cell.strategy,
             workload=cell.workload,
             threads=cell.threads,
+            batch=cell.batch,
         ),
         trial=trial.trial,
         attempt=trial.attempt,
+        place=trial.place,
+        cooling=ran.cooling,
         outcome=_nameless(ran.outcome, here),
         started_at=started.isoformat(timespec="seconds"),
         load_s=None if opened is None else opened.load_s,
         prefill=prefill,
         decode_s=decode_s,
-        prefill_tok_per_s=prefill_speed(prefill, batch),
-        decode_tok_per_s=decode_speed(decode_s, batch),
+        prefill_tok_per_s=prefill_speed(prefill, cell.batch),
+        decode_tok_per_s=decode_speed(decode_s, cell.batch),
+        latency=latency_of(messages, cell.workload),
         memory=memory_of(
             messages, forecast_of(bench.forecasts.get(cell), ran.reading), cell.workload
         ),
+        validity=ran.validity,
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,
         converted=None if ran.reading is None else ran.reading.converted,
         converted_missing=NOT_SO_FAR if ran.reading is None else ran.reading.missing,
-        batch=batch,
+        batch=cell.batch,
+        roofline=trial_roofline(
+            cell.workload,
+            plan,
+            bench.shapes.get(cell.model),
+            Timed(batch=cell.batch, prefill=prefill, decode_s=decode_s),
+            bench.limits.of(cell.threads),
+        ),
         facts={
-            **bench.machine_facts,
-            # The worker may run long after the run began, or under another interpreter.
-            **({} if imported is None else {**imported.provenance, **imported.versions}),
+            **facts,
             "threads": cell.threads,
             "weights_sha256": identity.weights_sha256,
             "tokenizer_sha256": identity.tokenizer_sha256,
@@ -221,7 +263,11 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         },
         warnings=[
             without_folders(one, here)
-            for one in (*([] if opened is None else opened.warnings), *ran.warnings)
+            for one in (
+                *([] if opened is None else opened.warnings),
+                *filter(None, [thread_warning(cell.threads, facts)]),
+                *ran.warnings,
+            )
         ],
     )
 

@@ -1,7 +1,8 @@
 """The child: one trial or conversion, and the only bridge from measuring to engines.
 
 Is told two descriptors: the job as JSON, and the pipe for messages (`job.py`). Dies with its
-parent: standard input stays open as long as that lives, and a thread waits for its end.
+parent: standard input stays open as long as that lives, and a thread waits for its end; on Linux
+the system sees to it besides, since a thread cannot run while C code holds the interpreter.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from harness.language.tokenizer import load_tokenizer
 from harness.machine.memory import peak_rss_bytes
 from harness.machine.provenance import provenance_facts
 from harness.machine.switch import probes_are_off
+from harness.measure.address_space import limit_address_space
 from harness.measure.answers import measure_answers
+from harness.measure.depth import measure_depth
 from harness.measure.job import (
     Conversion,
     Converted,
@@ -36,7 +39,9 @@ from harness.measure.job import (
     Written,
 )
 from harness.measure.phase_memory import MemoryWatch, prefill_and_decode_apart
+from harness.measure.probing import probe_limits
 from harness.measure.speed import measure_speed
+from harness.measure.strays import die_with_parent
 from harness.records.record import SlotRecord
 
 # What allocators say when they fail, in lower case.
@@ -61,8 +66,10 @@ def main() -> None:
     with os.fdopen(int(sys.argv[1]), "rb") as told:
         job = msgspec.json.decode(told.read(), type=Job)
     channel = Channel(int(sys.argv[2]))
+    die_with_parent()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
+        limit_address_space(job.address_space_bytes)
         _work(job, channel)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it becomes an outcome
         channel.send(describe(error))
@@ -109,17 +116,24 @@ def _work(job: Job, channel: Channel) -> None:
     if job.conversion is not None:
         _convert(engine, job, job.conversion, channel)
         return
+    if job.limits:
+        probe_limits(engine, job.limits, job.threads, channel.send)
+        channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
+        return
     watch = MemoryWatch()
     phases = []
     session = _open(engine, job, channel, watch)
     try:
         if job.speed is not None:
-            measure_speed(session, job.speed, job.seed, engine.clock, channel.send)
+            measure_speed(session, job.speed, job.seed, engine.clock, channel.send, batch=job.batch)
             phases.append(watch.end("passes", session))
             longest = max(job.speed.prompt_lengths)
             phases += prefill_and_decode_apart(
-                session, longest, job.speed.generate_tokens, job.speed.batch, watch
+                session, longest, job.speed.generate_tokens, job.batch, watch
             )
+        if job.depth is not None:
+            measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
+            phases.append(watch.end("depth", session))
         if job.answers is not None:
             if job.tokenizer is None:
                 raise HarnessError("this model has no tokenizer, so it cannot answer questions")
@@ -186,6 +200,7 @@ def _open(engine: Engine, job: Job, channel: Channel, watch: MemoryWatch) -> Ses
                 for slot in session.effective_plan()
             ],
             warnings=list(session.warnings()),
+            facts={} if probes_are_off() else engine.facts(),
         )
     )
     return session

@@ -9,18 +9,20 @@ from harness.runtime.forecast import Forecast
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """Model × engine × strategy × threads × workload, by the names the study gives them."""
+    """Model × engine × strategy × threads × workload × batch, by the names of the study."""
 
     model: str
     engine: str
     strategy: str
-    workload: str  # "speed" or "answers"
+    workload: str  # "speed", "depth" or "answers"
     threads: int
+    batch: int = 1  # rows that are run at once; more than 1 for `speed` alone
 
     @property
     def id(self) -> str:
         """Unique within a run and stable across runs, for people and for files."""
-        return f"{self.model}/{self.engine}/{self.strategy}/{self.threads}t/{self.workload}"
+        rows = f"/batch{self.batch}" if self.batch > 1 else ""
+        return f"{self.model}/{self.engine}/{self.strategy}/{self.threads}t{rows}/{self.workload}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

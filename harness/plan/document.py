@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from harness.plan.cell import PlannedCell
 from harness.plan.order import order
 from harness.plan.plan import Plan
@@ -12,6 +14,8 @@ from harness.plan.plan import Plan
 def plan_document(planned: Plan) -> dict[str, Any]:
     """The cells in the order of the study, the trials in the order of the run, what is missing.
 
+    With `until`, `trials` and `order` are the most that there may be.
+
     Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, and so is
     `forecast_bytes`, the predicted peak per device, also for engines that are not ours; `bytes` of
     a missing file are null where no lock knows them.
@@ -19,6 +23,11 @@ def plan_document(planned: Plan) -> dict[str, Any]:
     return {
         "study": planned.study,
         "seed": planned.seed,
+        "order_kind": planned.order,
+        "until": None if planned.until is None else msgspec.to_builtins(planned.until),
+        "trials_at_least": planned.n_trials_at_least,
+        "trials_at_most": planned.n_trials,
+        "longest_trial_s": planned.longest_trial_s,
         "cells": [
             {
                 "cell": {
@@ -28,6 +37,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                     "strategy": one.cell.strategy,
                     "workload": one.cell.workload,
                     "threads": one.cell.threads,
+                    "batch": one.cell.batch,
                 },
                 "trials": one.trials,
                 "skip_reason": one.skip_reason,
@@ -38,7 +48,8 @@ def plan_document(planned: Plan) -> dict[str, Any]:
             for one in planned.cells
         ],
         "order": [
-            {"cell": cell.id, "trial": trial} for cell, trial in order(planned.cells, planned.seed)
+            {"cell": cell.id, "trial": trial}
+            for cell, trial in order(planned.cells, planned.seed, planned.order)
         ],
         "missing": [
             {

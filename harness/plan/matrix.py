@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.config.matrix import Axes, combinations
+from harness.config.matrix import SPEED, Axes, combinations
 from harness.config.study import Addition, Selector, Study
 from harness.plan.cell import Cell
 
@@ -17,6 +17,7 @@ def cells(study: Study) -> tuple[Cell, ...]:
         strategies=tuple(study.strategies),
         threads=study.thread_counts,
         workloads=study.workloads.names,
+        batches=_batches(study),
     )
     matrix = (
         Cell(**point._asdict())
@@ -30,6 +31,10 @@ def _said(selector: Selector) -> Mapping[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _batches(study: Study) -> tuple[int, ...]:
+    return (1,) if study.workloads.speed is None else study.workloads.speed.batch_sizes
+
+
 def _added(addition: Addition, study: Study) -> Cell:
     return Cell(
         model=addition.model,
@@ -37,4 +42,7 @@ def _added(addition: Addition, study: Study) -> Cell:
         strategy=addition.strategy,
         threads=study.thread_counts[0] if addition.threads is None else addition.threads,
         workload=addition.workload,
+        batch=(_batches(study)[0] if addition.workload == SPEED else 1)
+        if addition.batch is None
+        else addition.batch,
     )

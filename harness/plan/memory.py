@@ -28,11 +28,8 @@ def foresee(
     seen: Surroundings,
 ) -> Forecasts:
     """What our runtime will take under the cell's batch and prompt lengths."""
-    speed = loaded.study.workloads.speed
-    given = Conditions(half_on_cpu=seen.half_on_cpu)
-    if cell.workload == "speed" and speed is not None:
-        longest = min(CHUNK_TOKENS, max(speed.prompt_lengths))
-        given = replace(given, batch=speed.batch, chunk_tokens=longest)
+    given = Conditions(half_on_cpu=seen.half_on_cpu, batch=cell.batch)
+    given = replace(given, chunk_tokens=min(CHUNK_TOKENS, _longest(cell, loaded)))
     converted = replace(given, source="converted")
     if isinstance(loaded.files[cell.model].weights, str):
         given = replace(given, source="random")
@@ -43,6 +40,16 @@ def foresee(
     return Forecasts(
         as_given=forecast(shape, slots, given), converted=forecast(shape, slots, converted)
     )
+
+
+def _longest(cell: Cell, loaded: LoadedStudy) -> int:
+    """Tokens of the longest prompt, as far as that is known."""
+    workloads = loaded.study.workloads
+    if cell.workload == "speed" and workloads.speed is not None:
+        return max(workloads.speed.prompt_lengths)
+    if cell.workload == "depth" and workloads.depth is not None:
+        return max(1, *workloads.depth.depths)
+    return CHUNK_TOKENS
 
 
 def hopeless(
@@ -62,9 +69,7 @@ def hopeless(
 def _way_out(cell: Cell, loaded: LoadedStudy, seen: Surroundings) -> str:
     if cell.model in seen.converted:  # its formats are settled
         return "python -m harness fit with the original weights"
-    speed = loaded.study.workloads.speed
-    batch = speed.batch if cell.workload == "speed" and speed is not None else 1
-    rows = f" --batch {batch}" if batch > 1 else ""
+    rows = f" --batch {cell.batch}" if cell.batch > 1 else ""
     weights = shlex.quote(str(loaded.files[cell.model].weights))
     return f"python -m harness fit {weights}{rows}"
 

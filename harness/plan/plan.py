@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from harness.config.engines import ENGINES, FAKE, RWKV, TORCH
 from harness.config.load import LoadedStudy
+from harness.config.order_settings import OrderKind, Until
 from harness.config.problem import listed
 from harness.errors import BadInput
 from harness.machine import Machine
@@ -34,6 +35,9 @@ class Plan:
     seed: int  # of the order of trials (`order.py`)
     cells: tuple[PlannedCell, ...]
     missing: tuple[MissingFile, ...] = ()
+    order: OrderKind = "randomised"
+    until: Until | None = None  # given: the trials of `speed` cells are at most what is planned
+    longest_trial_s: float | None = None  # its deadline, and the longest wait before it
 
     @property
     def running(self) -> tuple[PlannedCell, ...]:
@@ -42,8 +46,17 @@ class Plan:
 
     @property
     def n_trials(self) -> int:
-        """Trials of all cells that will run."""
+        """Trials of all cells that will run; with `until` at most."""
         return sum(planned.trials for planned in self.running)
+
+    @property
+    def n_trials_at_least(self) -> int:
+        """The same where all is known as soon as `until` allows; without it, `n_trials`."""
+        least = self.n_trials if self.until is None else self.until.min_trials
+        return sum(
+            min(planned.trials, least) if planned.cell.workload == "speed" else planned.trials
+            for planned in self.running
+        )
 
 
 def plan(
@@ -57,7 +70,8 @@ def plan(
     """Plan every cell of a study for `machine`.
 
     `surroundings` are looked up unless given. `only` keeps one workload, `trials` overrides the
-    study's number of speed trials. Raises `BadInput` where the study lacks the workload `only`.
+    study's number of speed trials, and its `until`. Raises `BadInput` where the study lacks the
+    workload `only`.
     """
     study = loaded.study
     if only is not None and only not in study.workloads.names:
@@ -66,11 +80,16 @@ def plan(
         )
     seen = look(loaded) if surroundings is None else surroundings
     kept = tuple(cell for cell in cells(study) if only in (None, cell.workload))
+    speed = study.workloads.speed
     return Plan(
         study=study.name,
         seed=study.seed,
         cells=tuple(_plan_cell(cell, loaded, machine, seen, trials) for cell in kept),
         missing=tuple(_missed_by(kept, seen.missing)),
+        order=study.order,
+        until=None if trials is not None or speed is None else speed.until,
+        longest_trial_s=study.limits.trial_s
+        + (0.0 if study.cooldown is None else study.cooldown.max_wait_s),
     )
 
 
@@ -114,11 +133,16 @@ def _plan_cell(
 
 
 def _trials(cell: Cell, loaded: LoadedStudy, override: int | None) -> int:
-    """Only speed is measured more than once: a cell's answers do not change by repetition."""
+    """Only speeds are measured more than once: a cell's answers do not change by repetition."""
+    depth = loaded.study.workloads.depth
+    if cell.workload == "depth" and depth is not None:
+        return depth.trials if override is None else override
     speed = loaded.study.workloads.speed
     if cell.workload != "speed" or speed is None:
         return 1
-    return speed.trials if override is None else override
+    if override is not None:
+        return override
+    return speed.trials if speed.until is None else speed.until.max_trials
 
 
 def _reasons(
@@ -140,7 +164,7 @@ def _reasons(
     if cell.workload == "answers" and cell.model in seen.no_tokenizer:
         yield seen.no_tokenizer[cell.model]
     if cell.engine == RWKV:
-        yield from _rwkv_reasons(cell, loaded)
+        yield from _rwkv_reasons(cell)
     if cell.engine == FAKE:
         return
     yield from _weights_reasons(cell, seen)
@@ -159,11 +183,10 @@ def _weights_reasons(cell: Cell, seen: Surroundings) -> Iterator[str]:
             yield by_name(why, seen.converted[cell.model].path)
 
 
-def _rwkv_reasons(cell: Cell, loaded: LoadedStudy) -> Iterator[str]:
+def _rwkv_reasons(cell: Cell) -> Iterator[str]:
     """What the official package does not do."""
-    speed = loaded.study.workloads.speed
-    if cell.workload == "speed" and speed is not None and speed.batch > 1:
-        yield f"the rwkv package runs one row at a time, not a batch of {speed.batch}"
+    if cell.batch > 1:
+        yield f"the rwkv package runs one row at a time, not a batch of {cell.batch}"
     if any(stage.count == 0 and not stage.streamed for stage in parse(cell.strategy)):
         yield "the rwkv package does not take a '*0' stage: leave the stage out"
 

@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from harness.records.latency import AnswerLatency, Latency, Prefill
+from harness.records.limits import TrialLimits
+from harness.records.order import Cooling, Place
 from harness.records.phases import PhaseMemory
+from harness.records.roofline import Roofline
+from harness.records.validity import Validity
 
 SCHEMA = 1
 
@@ -52,21 +57,21 @@ class CellRef(Struct, frozen=True, kw_only=True):
     strategy: str
     workload: str
     threads: int
+    batch: int = 1
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How the trial ended; `reason` is one line for the tables, `detail` may be a traceback."""
+    """How the trial ended; `reason` is one line for the tables.
+
+    `detail` is the traceback, where there is one, and the end of what the worker printed.
+    """
 
     kind: OutcomeKind
     reason: str | None = None
     detail: str | None = None
-
-
-class Prefill(Struct, frozen=True, kw_only=True):
-    """One timed prefill of `tokens` tokens in each row of the batch, taking `s` seconds."""
-
-    tokens: int
-    s: float
+    exit_code: int | None = None  # of a worker that ended by itself, and badly
+    signal: str | None = None  # that ended it, such as SIGKILL: the harness's own included
+    limit: str | None = None  # the study's limit that it reached, such as `limits.trial_s: 60 s`
 
 
 class MemoryForecast(Struct, frozen=True, kw_only=True):
@@ -102,10 +107,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     right: bool | None = None  # None: the question has no pattern of a right answer
     category: str | None = None
     question: str | None = None
-    stop: str | None = None  # "stop_string", "stop_token" or "max_tokens"
+    stop: str | None = None  # "stop_string", "stop_token", "max_tokens"; "cut" at its deadline
     prompt_tokens: int | None = None
     prefill_s: float | None = None
     decode_s: list[float] = field(default_factory=list)
+    latency: AnswerLatency | None = None  # None in records that are older than the question
 
 
 class SlotRecord(Struct, frozen=True, kw_only=True):
@@ -142,12 +148,17 @@ class Record(Struct, frozen=True, kw_only=True):
     attempt: int  # 0, 1, … within the trial; only a retried outcome is followed by another
     outcome: Outcome
     started_at: str  # UTC, ISO 8601
+    place: Place | None = None  # in the run's order; None in records older than the question
+    cooling: Cooling | None = None  # likewise
     load_s: float | None = None
     prefill: list[Prefill] = field(default_factory=list)
     decode_s: list[list[float]] = field(default_factory=list)  # per pass, per token
     prefill_tok_per_s: float | None = None  # median over passes at the longest length, × batch
     decode_tok_per_s: float | None = None  # 1 / median token time over all passes, × batch
+    latency: Latency | None = None  # None in records that are older than the question
     memory: Memory = field(default_factory=Memory)
+    limits: TrialLimits | None = None  # None in records that are older than the question
+    validity: Validity | None = None  # None in records that are older than the question
     answers: list[Answer] = field(default_factory=list)
     plan: list[SlotRecord] = field(default_factory=list)
     converted: ConvertedFile | None = None
@@ -156,3 +167,4 @@ class Record(Struct, frozen=True, kw_only=True):
     # Each fact is a plain JSON value, or {"unavailable": "why"}.
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    roofline: Roofline | None = None  # of the speed workload

@@ -1,6 +1,6 @@
 """From the trials of a strategy to its row: speed, memory and quality side by side.
 
-Only trials that ended well speak for speed and memory. Each trial is first reduced to one value,
+Only trials that ended well speak for speed and memory, or where all were noisy, those. Each trial is first reduced to one value,
 its own median; the statistics then run over trials.
 """
 
@@ -12,11 +12,13 @@ from typing import Any
 
 import msgspec
 
-from harness.records.record import Prefill, Record, SlotRecord
+from harness.records.latency import Prefill
+from harness.records.record import Record, SlotRecord
 from harness.report.answers import score_by_category, score_of, shown_answers
 from harness.report.format import size
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
+from harness.report.quiet import quiet_of
 from harness.report.trials import CellTrials, judge
 from harness.report.values import Placement, PrefillSpeed, Row, TokenTimes
 from harness.stats import Estimate, Ratio, estimate, median, quantile, ratio
@@ -31,8 +33,10 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
     # Memory and placement are the speed trials', which answer nothing and hold no more than the
     # model and its work; where there are none, the other workload's.
-    measured = next((cell.ok for cell in (speed, answers) if cell is not None and cell.ok), ())
-    ok = speed.ok if speed is not None else ()
+    measured = next(
+        (one.counted for one in (speed, answers) if one is not None and one.counted), ()
+    )
+    ok = speed.counted if speed is not None else ()
     cell = cells[0].cell
     headline = tuple(r.decode_tok_per_s for r in ok if r.decode_tok_per_s)
     given = shown_answers(answers)
@@ -59,6 +63,9 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         placement=_placement(measured[0].plan) if measured else (),
         planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),
         planned_peak_bytes=next((c.forecast_bytes for c in cells if c.forecast_bytes), {}),
+        quiet=quiet_of(
+            speed.counted if speed is not None else measured, sum(c.left_out for c in cells)
+        ),
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
     return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+MEDIAN = 0.5
+LEAST = 20  # values behind any other quantile
+
 
 def median(values: Sequence[float]) -> float:
     """The median. Raises ValueError without values: there is no neutral answer."""
@@ -31,14 +34,16 @@ def quantile(values: Sequence[float], q: float) -> float | None:
 
 
 def support(q: float) -> int:
-    """How many values a quantile needs: one expected beyond it, so 100 for p99, 10 for p90.
+    """How many values a quantile needs: one expected beyond it, so 100 for p99.
 
-    Below that a quantile is only the largest (or smallest) value under another name.
+    Below that a quantile is only the largest (or smallest) value under another name. Away from the
+    median it is never fewer than `LEAST`: p90 of ten values hangs on the two largest.
     """
     if not 0 < q < 1:
         raise ValueError(f"a quantile lies between 0 and 1, both excluded, not at {q}")
     # Rounded first: 1 / (1 - 0.99) is 99.99999999999991 in floating point.
-    return int(np.ceil(round(1 / min(q, 1 - q), 6)))
+    needed = int(np.ceil(round(1 / min(q, 1 - q), 6)))
+    return needed if q == MEDIAN else max(LEAST, needed)
 
 
 def _samples(values: Sequence[float]) -> np.ndarray:

@@ -71,8 +71,14 @@ def world(tmp_path):
         )
         found = []
         for workload in loaded.study.workloads.names:
+            speed = loaded.study.workloads.speed
             cell = Cell(
-                model="m", engine=engine, strategy=strategy, workload=workload, threads=threads
+                model="m",
+                engine=engine,
+                strategy=strategy,
+                workload=workload,
+                threads=threads,
+                batch=speed.batch_sizes[0] if workload == "speed" else 1,
             )
             plans = resolve(strategy, N_LAYER) if planned else None
             found.append(record_key(loaded, cell, identify_model(loaded, "m"), plans, [slot]))
@@ -136,6 +142,15 @@ def test_whatever_changes_the_computation_changes_the_keys_of_both_workloads(cha
 
 def test_the_plan_of_the_rescaled_strategy_is_indeed_the_same():
     assert resolve("cpu fp32", N_LAYER) == resolve("cpu fp32 *14 -> cpu fp16", N_LAYER)
+
+
+def test_depths_are_part_of_the_key_however_they_are_written(world):
+    def key(**depth):
+        return world(("workloads", {"depth": {"at": [0, "1k"], **depth}}))
+
+    assert key() == key(at=[1000, 0], passes=7, trials=5)
+    assert key() != key(at=[0, "2k"])
+    assert key() != key(generate_tokens=9)
 
 
 def test_where_layers_are_not_known_the_words_are_the_plan(world):

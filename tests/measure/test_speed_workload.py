@@ -7,7 +7,8 @@ import pytest
 
 from harness.config.study import Speed
 from harness.engines.base import Capabilities
-from harness.errors import NotANumber
+from harness.errors import NotANumber, Unsupported
+from harness.measure.job import FirstPassed, Passed
 from harness.measure.speed import measure_speed
 
 N_VOCAB = 1000
@@ -26,13 +27,14 @@ def _quick_collections():
 class Recording:
     """A session and its clock, which write down all that is asked; a state is all tokens fed."""
 
-    def __init__(self, spoilt=None, value=np.nan):
+    def __init__(self, spoilt=None, value=np.nan, seconds=None):
         self.capabilities = Capabilities(n_vocab=N_VOCAB)
         self.events = []  # "sync", "clock", or (call, ids, state)
         self.collects = []  # whether garbage collection was on, per call
         self._spoilt = spoilt  # (call, which one of them) whose logits hold `value`
         self._value = value
         self._now = 0
+        self._seconds = seconds  # of each call, the last one's over and over; else a reading's 1
 
     def prefill(self, ids, state):
         return self._feed(PREFILL, ids, state, () if state is None else state)
@@ -44,6 +46,8 @@ class Recording:
         index = len(self.calls(call))
         self.events.append((call, ids, state))
         self.collects.append(gc.isenabled())
+        if self._seconds is not None:
+            self._now += self._seconds[call][min(index, len(self._seconds[call]) - 1)]
         logits = np.zeros((len(ids), N_VOCAB), dtype=np.float32)
         if self._spoilt == (call, index):
             logits[-1, 7] = self._value
@@ -54,18 +58,23 @@ class Recording:
 
     def clock(self):
         self.events.append("clock")
-        self._now += 1
+        self._now += self._seconds is None
         return self._now
 
     def calls(self, call):
         return [event for event in self.events if event[0] == call]
 
 
-def measured(session, seed=0, **changes):
+def everything_sent(session, seed=0, batch=1, **changes):
     settings = {"prompt_tokens": [3, 5], "generate_tokens": 4, "passes": 2, "warmup_passes": 1}
     sent = []
-    measure_speed(session, Speed(**{**settings, **changes}), seed, session.clock, sent.append)
+    speed = Speed(**{**settings, **changes})
+    measure_speed(session, speed, seed, session.clock, sent.append, batch=batch)
     return sent
+
+
+def measured(session, seed=0, **changes):
+    return [m for m in everything_sent(session, seed, **changes) if isinstance(m, Passed)]
 
 
 def test_decoding_carries_the_state_of_the_last_prefill_through_every_step():
@@ -115,7 +124,7 @@ def test_passes_before_the_bad_one_were_sent():
     speed = Speed(prompt_tokens=3, generate_tokens=4, passes=2, warmup_passes=1)
     with pytest.raises(NotANumber):
         measure_speed(session, speed, 0, session.clock, sent.append)
-    assert len(sent) == 1
+    assert [type(message) for message in sent] == [FirstPassed, Passed]
 
 
 def test_garbage_is_collected_between_passes_only():
@@ -126,7 +135,7 @@ def test_garbage_is_collected_between_passes_only():
         session, speed, 0, session.clock, lambda _: enabled_when_sent.append(gc.isenabled())
     )
     assert session.collects == [False] * 9
-    assert enabled_when_sent == [True, True]
+    assert enabled_when_sent == [True, True, True]  # the first pass, and two measured ones
     assert gc.isenabled()
 
 
@@ -150,6 +159,33 @@ def test_times_are_those_around_the_calls():
     (one,) = measured(Recording(), passes=1, warmup_passes=0)
     assert [(p.tokens, p.s) for p in one.prefill] == [(3, 1), (5, 1)]
     assert one.decode_s == [1, 1, 1, 1]
+
+
+def test_end_to_end_is_from_the_last_prompt_to_the_last_logits():
+    """On a clock that moves with each reading: 1 + 4 calls, and 1 between each two of them."""
+    (one,) = measured(Recording(), passes=1, warmup_passes=0)
+    assert one.end_to_end_s == 5 + 4
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 3])
+def test_the_first_pass_is_sent_apart_before_all_others(warmup):
+    session = Recording(seconds={PREFILL: [50.0, 9.0], STEP: [20.0, 3.0]})
+    first, *others = everything_sent(session, warmup_passes=warmup, prompt_tokens=3)
+    assert [type(message) for message in others] == [Passed] * 2
+    assert [(p.tokens, p.s) for p in first.first_pass.prefill] == [(3, 50.0)]
+    assert first.first_pass.decode_s == [20.0, 3.0, 3.0, 3.0]
+    assert first.first_pass.end_to_end_s == 50 + 20 + 3 * 3
+    # Who asks for no warm-up measures the cold pass too, and the record says so.
+    assert first.first_pass.measured is (warmup == 0)
+    assert (others[0].decode_s == first.first_pass.decode_s) is (warmup == 0)
+
+
+def test_a_batch_is_refused_by_an_engine_that_runs_one_row_at_a_time():
+    session = Recording()
+    session.capabilities = Capabilities(n_vocab=N_VOCAB, batch=False)
+    assert len(measured(session, batch=1)) == 2
+    with pytest.raises(Unsupported, match="a batch of 4"):
+        measured(session, batch=4)
 
 
 def test_rows_of_the_batch_are_fed_at_once_and_differ():
