@@ -7,7 +7,7 @@ Its "weights" are a YAML script. Time is a counter that the script advances, so 
     prefill_s: 0.001           # per token
     decode_s: [0.01, 0.02]     # per step, in turn and over again
     tokens: [[5, 6, 0], [7]]   # answer per prefill, in turn; then token 0 for ever
-    peak_device_bytes: {}      # as an accelerator would report
+    device_memory: {"cuda:0": {allocated_peak_bytes: 7}}  # in each phase, as torch would say
     warnings: []               # of how the model was opened
     facts: {threads_in_force: 1}   # for the record, in place of what libraries would say
     log: opened.log            # beside the script: a line for each model that is opened
@@ -113,10 +113,12 @@ class FakeSession:
 
     def memory(self) -> SessionMemory:
         """As scripted, alike in all phases."""
-        peaks = self._script.values.get("peak_device_bytes", {})
-        held = {name: Held(bytes=n, method="scripted") for name, n in peaks.items()}
+        devices = self._script.values.get("device_memory", {})
         return SessionMemory(
-            devices={name: {"allocated_peak_bytes": one} for name, one in held.items()},
+            devices={
+                device: {name: Held(bytes=n, method="scripted") for name, n in figures.items()}
+                for device, figures in devices.items()
+            },
             pinned=Held(missing="nothing is page-locked"),
         )
 
