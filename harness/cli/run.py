@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     callback=lambda _context, _option, label: _checked_label(label),
     help="Name of this machine's folder below --results.",
 )
+@click.option(
+    "--allow-failures", is_flag=True, help="Exit with 0 also where a cell failed (code 3)."
+)
 @click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
 @no_cache_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
@@ -58,6 +61,7 @@ def command(
     only: str | None,
     trials: int | None,
     label: str | None,
+    allow_failures: bool,
     pull_first: bool,
     no_cache: bool,
     as_json: bool,
@@ -67,6 +71,9 @@ def command(
     STUDY is a YAML file, or builtin:quickstart. An unfinished run of the same study goes on where
     it stopped. Each trial runs in a fresh process and is recorded as it ends; Ctrl-C keeps what was
     measured.
+
+    Exit codes: 0 every trial was measured, or none was left to do; 2 bad input; 3 a cell failed (0
+    with --allow-failures); 4 nothing could be measured, or no longer recorded; 130 interrupted.
     """
     from harness.config.load import load_study
     from harness.machine import probe_machine
@@ -90,7 +97,8 @@ def command(
 
     from harness.cli.pull import record_lock
     from harness.measure.bench import locked_sources
-    from harness.measure.schedule import n_left
+    from harness.measure.schedule import n_left, stop_of
+    from harness.records.stop import stop_sentence, write_stop
     from harness.records.store import RecordStore
 
     models = _identify(loaded)
@@ -102,19 +110,32 @@ def command(
     if not folder.exists():
         _create_folder(folder, loaded, machine, models)
     store = RecordStore(folder)
+    for note in store.notes:
+        click.echo(f"Note: {note}; that trial is measured again.", err=True)
     left = n_left(planned, store)
-    todo = f"{left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"
+    todo = _to_do(planned, left)
     out.print(f"{word} {folder}: {todo}", markup=False, soft_wrap=True)
     with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
         bench = _set_up_bench(folder, loaded, whole, machine, models, conversions)
         finished = _measure_all(planned, store, bench, left)
+        stop = stop_of(planned, store)
+        write_stop(folder, stop)
+    if stop is not None:
+        out.print(stop_sentence(stop), markup=False, soft_wrap=True)
     _report(folder, as_json=as_json)
     if not finished:
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
-    return 0 if left == 0 else _exit_code(store, planned)
+    code = 0 if left == 0 else _exit_code(store, planned)
+    return 0 if allow_failures and code == EXIT_CELL_FAILED else code
+
+
+def _to_do(planned: Plan, left: int) -> str:
+    if planned.until is not None:
+        return f"at most {left} {'trial' if left == 1 else 'trials'} to do"
+    return f"{left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"
 
 
 def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
@@ -154,13 +175,16 @@ def _checked_label(label: str | None) -> str | None:
 def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int) -> bool:
     """Run what is scheduled; False if the user stopped it."""
     from harness.cli.display import RunDisplay
+    from harness.config.noise_settings import retries_of
+    from harness.measure.cooldown import first_heat
     from harness.measure.schedule import schedule
     from harness.measure.trial import InterruptedTrial, measure
 
-    display = RunDisplay(console(stderr=True), n_trials)
+    display = RunDisplay(console(stderr=True), n_trials, at_most=planned.until is not None)
+    bench.cooler.first = first_heat(store.records)
     with display.shown():
         try:
-            for trial in schedule(planned, store):
+            for trial in schedule(planned, store, retries=retries_of(bench.loaded.study.noise)):
                 display.begin(trial)
                 record = measure(
                     trial,
@@ -168,9 +192,11 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
                     on_message=display.message,
                     on_wait=display.tick,
                     on_note=display.note,
+                    on_cooling=display.cool,
                 )
                 store.append(record)
                 display.end(trial, record)
+            bench.limits.at_end(on_note=display.aside, on_wait=display.tick)
         except InterruptedTrial as stop:
             store.append(stop.record)
             return False
@@ -271,15 +297,15 @@ def _report(folder: Path, *, as_json: bool) -> None:
 
 
 def _exit_code(store: RecordStore, planned: Plan) -> int:
-    """0 if every trial is ok, 3 if one failed, 4 if all did."""
-    kinds = [
-        store.latest_outcome(one.cell.id, trial)
-        for one in planned.running
-        for trial in range(one.trials)
-    ]
-    if all(kind == "ok" for kind in kinds):
+    """0 if every trial was measured, 3 if one failed, 4 if all did."""
+    from harness.measure.schedule import due
+
+    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in due(planned, store)]
+    # A noisy trial has its figures; the report says by what they were disturbed.
+    measured = [kind in ("ok", "noisy") for kind in kinds]
+    if all(measured):
         return 0
-    return EXIT_CELL_FAILED if "ok" in kinds else EXIT_NOTHING_MEASURED
+    return EXIT_CELL_FAILED if any(measured) else EXIT_NOTHING_MEASURED
 
 
 def _say_missing(planned: Plan) -> None:

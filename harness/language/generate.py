@@ -49,7 +49,7 @@ class Generated:
     text: what came before the stop string or token.
     token_ids: every token that was drawn, those of the stop string included (so that their text
         may be longer than `text`); a stop token is not among them.
-    stop: what ended the answer ("cut" is its deadline); `stopped_by` is the very string or token id.
+    stop: what ended the answer ("cut": its deadline); `stopped_by` is the very string or token id.
     prefill_s: seconds from handing over the prompt to having its logits.
     decode_s: seconds of each step, from handing over a token to having the next logits, without
         sampling and text; `decode_s[i]` fed `token_ids[i]`. The last token is not fed, unless a
@@ -95,10 +95,11 @@ def generate(  # noqa: PLR0913 - one loop, told everything by its caller
 
     A given state is a value: whoever holds it can go on from it again, in another way. What counts
     for penalties begins anew with each answer. After `give_up_s` seconds of the clock the answer is
-    cut: looked at after each token, so that a step that never returns is not ended by it. `on_text` is called with each piece of text as soon
-    as it is certain to belong to the answer; the pieces concatenate to `text`. Equal settings, seed
-    included, over equal logits give equal answers. Raises BadInput for an empty prompt or
-    max_tokens below 1, and NotANumber for logits that are not finite.
+    cut: that is looked at after each token, so a step that never returns is not ended. `on_text` is
+    called with each piece of text as soon as it is certain to belong to the answer; the pieces
+    concatenate to `text`. Equal settings, seed included, over equal logits give equal answers.
+    Raises BadInput for an empty prompt or max_tokens below 1, and NotANumber for logits that are
+    not finite.
     """
     if not len(prompt_ids):
         raise BadInput("The prompt has no tokens. Write a prompt that is not empty.")

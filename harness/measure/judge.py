@@ -5,23 +5,44 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from harness.measure.job import Failed, Finished, Opened
+from msgspec import structs
+
+from harness.measure.job import Answered, Failed, Finished, Job, Opened
 from harness.measure.process import Ended
+from harness.records.limits import TrialLimits
 from harness.records.record import Outcome, SlotRecord
 from harness.runtime.strategy import LayerPlan, device_key
+from harness.sizes import size
 
 
 def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     """The outcome of a trial whose strategy resolves to `requested` (None: not known)."""
+    outcome = _judge(ended, requested)
+    if outcome.kind == "ok" or ended.returncode == 0:
+        return outcome
+    if ended.returncode > 0:
+        return structs.replace(outcome, exit_code=ended.returncode)
+    return structs.replace(outcome, signal=_signal(ended.returncode))
+
+
+def _judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     for message in ended.messages:
         if isinstance(message, Failed):
-            return Outcome(kind=message.kind, reason=message.reason, detail=message.detail)  # type: ignore[arg-type]
+            return _failure(message, ended)
     is_complete = any(isinstance(message, Finished) for message in ended.messages)
     if ended.timed_out_s is not None:
         return Outcome(
             kind="timeout",
             reason=f"gave no result within {ended.timed_out_s:g} s, {_reached(ended)}",
             detail=ended.log_tail,
+            limit=f"limits.trial_s: {ended.timed_out_s:g} s",
+        )
+    if not is_complete and ended.passed_bytes is not None:
+        return Outcome(
+            kind="out_of_memory_host",
+            reason=f"held {size(ended.passed_bytes)}, more than the limit, {_reached(ended)}",
+            detail=ended.log_tail,
+            limit=ended.room.words,
         )
     if not is_complete:
         return _crash(ended)
@@ -29,6 +50,30 @@ def judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     if mismatch:
         return Outcome(kind="wrong_strategy", reason=mismatch)
     return Outcome(kind="ok")
+
+
+def remarks(ended: Ended, job: Job) -> list[str]:
+    """What to say of a trial beside its outcome."""
+    found = [exit_warning(ended)]
+    answers = [one.answer for one in ended.messages if isinstance(one, Answered)]
+    n_cut = sum(answer.stop == "cut" for answer in answers)
+    if n_cut:
+        found.append(
+            f"{n_cut} of {len(answers)} answers cut at limits.question_s: {job.question_s:g} s"
+        )
+    if ended.strays:
+        found.append(f"processes that left the worker's group were ended: {ended.strays}")
+    return [one for one in found if one is not None]
+
+
+def limits_held(ended: Ended, job: Job) -> TrialLimits:
+    """The limits that a worker ran under, and what was seen of it."""
+    return TrialLimits(
+        trial_s=ended.deadline_s,
+        question_s=job.question_s,
+        memory=ended.memory,
+        address_space_bytes=job.address_space_bytes,
+    )
 
 
 def exit_warning(ended: Ended) -> str | None:
@@ -77,14 +122,31 @@ def _crash(ended: Ended) -> Outcome:
     )
 
 
+def _failure(message: Failed, ended: Ended) -> Outcome:
+    """What the worker said itself, with what libraries printed besides."""
+    printed = ended.log_tail.strip()
+    is_bounded = message.kind == "out_of_memory_host" and ended.address_space_bytes is not None
+    return Outcome(
+        kind=message.kind,  # type: ignore[arg-type]
+        reason=message.reason,
+        detail=f"{message.detail}\n\nIts output ended:\n{printed}" if printed else message.detail,
+        limit=f"limits.address_space: {size(ended.address_space_bytes or 0)}"
+        if is_bounded
+        else None,
+    )
+
+
 def _death(returncode: int) -> str:
     if returncode >= 0:
         return f"the worker exited with code {returncode}"
+    return f"the worker was killed by {_signal(returncode)}"
+
+
+def _signal(returncode: int) -> str:
     try:
-        name = signal.Signals(-returncode).name
+        return signal.Signals(-returncode).name
     except ValueError:
-        name = str(-returncode)
-    return f"the worker was killed by {name}"
+        return str(-returncode)
 
 
 def _reached(ended: Ended) -> str:

@@ -1,13 +1,15 @@
 """Run one job in a fresh interpreter under a deadline, and collect what it says.
 
 The child is started by exec, never forked from a warm parent; it gets its own session, so that a
-terminal's Ctrl-C reaches only the parent, and all its descendants can be killed together. While it
-works the parent sleeps in `select`.
+terminal's Ctrl-C reaches only the parent, and all its descendants can be killed together; what left
+that session is found by `strays.py`. While it works the parent sleeps in `select`, and wakes a few
+times a second where it must look at the worker's memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -15,17 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 
 import harness
 from harness.machine.memory import MemoryReading, oom_kills
 from harness.measure.job import Failed, Finished, Job, Message
+from harness.measure.memory_guard import MemoryGuard
+from harness.measure.memory_limit import MemoryRoom
+from harness.measure.strays import Strays
 from harness.measure.watching import Watcher
+from harness.records.limits import MemoryLimit
 
 _MESSAGE = msgspec.json.Decoder(Message)
 _READ_BYTES = 2**16
@@ -43,6 +49,8 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+_NO_LIMIT = MemoryRoom(missing="none was asked for")
+Why = Literal["done", "late", "over"]  # the worker's last word or end, its deadline, its limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,12 @@ class Ended:
     timed_out_s: float | None  # the deadline that passed, or None
     oom_kills: int  # kills by the system's out-of-memory killer while it ran
     log_tail: str  # the end of what it printed
+    deadline_s: float = math.inf
+    room: MemoryRoom = _NO_LIMIT
+    passed_bytes: int | None = None  # what it held when it passed the limit of memory, or None
+    memory: MemoryLimit | None = None  # the same for the record
+    address_space_bytes: int | None = None  # the limit, or None
+    strays: int = 0  # processes that had left its group, and were ended with it
 
 
 class Interrupted(KeyboardInterrupt):
@@ -64,7 +78,7 @@ class Interrupted(KeyboardInterrupt):
         self.ended = ended
 
 
-def run_job(
+def run_job(  # noqa: PLR0913 - one worker, and all that it is held to
     job: Job,
     *,
     deadline_s: float,
@@ -72,34 +86,48 @@ def run_job(
     on_message: Callable[[Message], None] = lambda _: None,
     on_wait: Callable[[], None] | None = None,
     watcher: Watcher | None = None,
+    room: MemoryRoom = _NO_LIMIT,
 ) -> Ended:
-    """Run `job` to its end, its failure or its deadline; `watcher` looks at the machine meanwhile.
+    """Run `job` to its end, its failure, its deadline or its limit of memory, `room`.
 
     What the worker prints goes to the file `log`. `on_wait` is called about once a second, for a
-    display. Raises `Interrupted` on Ctrl-C, after the worker is gone.
+    display; `watcher` looks at the machine meanwhile. No process is left, but for what `strays.py`
+    says of this system. Raises `Interrupted` on Ctrl-C, after the worker is gone.
     """
     kills_before = oom_kills()
     deadline = time.monotonic() + deadline_s
     messages: list[Message] = []
-    timed_out = interrupted = False
-    returncode = -signal.SIGKILL
+    why: Why = "done"
+    interrupted = False
+    returncode, n_strays = -signal.SIGKILL, 0
+    guard, strays = MemoryGuard(room), Strays()
     try:
-        with log.open("wb") as output, _started(job, output) as (process, pipe):
-            if watcher is not None:
-                watcher.start(process.pid)
-            hear = _Listener(pipe, process, deadline, messages, on_message, on_wait)
-            timed_out = not hear.until_the_end()
-            if watcher is not None:
-                watcher.stop()
-            returncode = _end(process, kill=timed_out)
+        with log.open("wb") as output, _nothing_left(guard, strays) as begun:
+            with _started(job, output, strays.environment) as (process, pipe):
+                begun.append(process.pid)
+                guard.begin(process.pid)
+                if watcher is not None:
+                    watcher.start(process.pid)
+                hear = _Listener(pipe, process, deadline, messages, on_message, on_wait, guard)
+                why = hear.until_the_end()
+                if watcher is not None:
+                    watcher.stop()
+                returncode = _end(process, kill=why != "done")
+            n_strays = strays.end(process.pid)
     except KeyboardInterrupt:
         interrupted = True  # leaving the block has killed the worker
     ended = Ended(
         messages=tuple(messages),
         returncode=returncode,
-        timed_out_s=deadline_s if timed_out else None,
+        timed_out_s=deadline_s if why == "late" else None,
         oom_kills=oom_kills() - kills_before,
         log_tail=_tail(log),
+        deadline_s=deadline_s,
+        room=room,
+        passed_bytes=guard.passed_bytes,
+        memory=guard.record(),
+        address_space_bytes=job.address_space_bytes,
+        strays=n_strays,
     )
     if interrupted:
         raise Interrupted(ended)
@@ -107,7 +135,23 @@ def run_job(
 
 
 @contextlib.contextmanager
-def _started(job: Job, output: BinaryIO) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def _nothing_left(guard: MemoryGuard, strays: Strays) -> Iterator[list[int]]:
+    """At the end nothing is left of the worker whose id was put into the list."""
+    begun: list[int] = []
+    with strays.adopted():
+        try:
+            yield begun
+        finally:
+            guard.end()
+            for pid in begun:
+                strays.end(pid)
+            guard.close()
+
+
+@contextlib.contextmanager
+def _started(
+    job: Job, output: BinaryIO, more_environment: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The worker and the pipe that it answers on; at the end it is gone, whatever happened."""
     with contextlib.ExitStack() as stack:
         # The job goes in as a file, so that a worker that does not read it cannot hold us up.
@@ -125,7 +169,7 @@ def _started(job: Job, output: BinaryIO) -> Iterator[tuple[subprocess.Popen[byte
                 stderr=subprocess.STDOUT,
                 pass_fds=(told.fileno(), write_end),
                 start_new_session=True,
-                env=_environment(job.threads),
+                env={**_environment(job.threads), **more_environment},
             )
             stack.callback(_clean_up, process)
         finally:
@@ -164,31 +208,34 @@ class _Listener:
     messages: list[Message]
     on_message: Callable[[Message], None]
     on_wait: Callable[[], None] | None
+    guard: MemoryGuard
 
-    def until_the_end(self) -> bool:
-        """Sleep and collect until the worker's last word or its death; False at the deadline."""
+    def until_the_end(self) -> Why:
+        """Sleep and collect until the worker's last word or its death, its deadline or limit."""
         pending = b""
+        next_wake = 0.0
         while True:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                return False
-            ready, _, _ = select.select([self.pipe], [], [], min(left, _WAKE_S))
+            now = time.monotonic()
+            if now >= self.deadline:
+                return "late"
+            if self.guard.is_passed(now):
+                return "over"
+            pause = min(self.deadline - now, self.guard.pause_s, _WAKE_S)
+            ready, _, _ = select.select([self.pipe], [], [], pause)
             if not ready:
                 # A descendant may hold the pipe open after the worker is gone.
                 if self.process.poll() is not None:
-                    return True
-                if self.on_wait is not None:
+                    return "done"
+                if self.on_wait is not None and now >= next_wake:
                     self.on_wait()
+                    next_wake = now + _WAKE_S
                 continue
             data = os.read(self.pipe, _READ_BYTES)
             if not data:
-                return True
+                return "done"
             *lines, pending = (pending + data).split(b"\n")
-            ended = False
-            for line in lines:
-                ended = self._hear(line) or ended
-            if ended:
-                return True
+            if [line for line in lines if self._hear(line)]:
+                return "done"
 
     def _hear(self, line: bytes) -> bool:
         """Keep one message; whether it is the last one."""

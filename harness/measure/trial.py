@@ -18,23 +18,28 @@ from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.cooldown import Cooler
 from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Job, Message, Opened, Passed
-from harness.measure.judge import exit_warning, judge
+from harness.measure.judge import judge, limits_held, remarks
 from harness.measure.latency import latency_of
+from harness.measure.memory_limit import memory_room
 from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
 from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.trial_facts import facts_of, thread_warning
 from harness.measure.watching import judged_quiet, uses_gpu, watch
+from harness.measure.roofline import Limits
+from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.latency import Prefill
+from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
 from harness.records.record import CellRef, Outcome, Record
 from harness.records.store import unwritable
 from harness.records.validity import Validity
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
+from harness.sizes import parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +109,17 @@ def measure(
             on_message=watcher.hearing(on_message),
             on_wait=watcher.waking(on_wait),
             watcher=watcher,
+            room=memory_room(bench.loaded.study.limits),
         )
     except KeyboardInterrupt as stop:
         outcome = Outcome(kind="interrupted", reason="stopped by the user")
         messages: tuple[Message, ...] = ()
+        limits: TrialLimits | None = None
         if reading is not None and isinstance(stop, Interrupted):  # else a conversion was stopped
-            messages = stop.ended.messages
-        ran = _Ran(outcome=outcome, reading=reading, messages=messages, cooling=cooling)
+            messages, limits = stop.ended.messages, limits_held(stop.ended, job)
+        ran = _Ran(
+            outcome=outcome, reading=reading, messages=messages, cooling=cooling, limits=limits
+        )
         raise InterruptedTrial(_record(trial, bench, started, ran)) from stop
     validity = watcher.validity(noise)
     outcome = judge(ended, bench.plans[trial.cell])
@@ -120,7 +129,8 @@ def measure(
         reading=reading,
         messages=ended.messages,
         cooling=bench.cooler.after(cooling),
-        warnings=tuple(filter(None, (reading.warning, exit_warning(ended)))),
+        limits=limits_held(ended, job),
+        warnings=tuple(filter(None, (reading.warning, *remarks(ended, job)))),
     )
     return _record(trial, bench, started, ran)
 
@@ -151,6 +161,8 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
         depth=workloads.depth if cell.workload == "depth" else None,
         answers=workloads.answers if answering else None,
         questions=list(loaded.questions) if answering else [],
+        question_s=loaded.study.limits.question_s if answering else None,
+        address_space_bytes=parse_size(loaded.study.limits.address_space or ""),
     )
 
 
@@ -191,6 +203,7 @@ class _Ran:
     outcome: Outcome
     reading: Reading | None = None  # None where it did not come so far
     validity: Validity | None = None
+    limits: TrialLimits | None = None
     messages: tuple[Message, ...] = ()
     cooling: Cooling | None = None
     warnings: tuple[str, ...] = ()
@@ -240,6 +253,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         memory=memory_of(
             messages, forecast_of(bench.forecasts.get(cell), ran.reading), cell.workload
         ),
+        limits=ran.limits,
         validity=ran.validity,
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,

@@ -15,10 +15,11 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -52,12 +53,13 @@ class RecordStore:
         self.folder = folder
         self.path = folder / RECORDS_NAME
         self.records: list[Record] = []
-        self._file: BinaryIO | None = None
+        self.notes: tuple[str, ...] = ()  # what was found damaged, and left out
+        self._file: RawIOBase | None = None
         self._read()
 
     def _read(self) -> int:
         """Read all records; returns how many bytes of the file are whole lines."""
-        records, _, intact = _read_records(self.path)
+        records, self.notes, intact = _read_records(self.path)
         self.records = list(records)
         return intact
 
@@ -68,7 +70,8 @@ class RecordStore:
         Raises `RecordsError` where another process holds it, or it cannot be written.
         """
         try:
-            file = self.path.open("r+b")
+            # Unbuffered: nothing that could not be written may be tried again at the end.
+            file = self.path.open("r+b", buffering=0)
         except OSError as error:
             raise unwritable(self.path, error) from error
         with file:
@@ -84,18 +87,22 @@ class RecordStore:
     def append(self, record: Record) -> None:
         """Write one record and sync it to the disk, inside `appending`.
 
-        Raises `RecordsError` when this attempt of this trial is already there.
+        Raises `RecordsError` when this attempt of this trial is already there, or the disk does not
+        take it; then nothing of it stays in the file.
         """
         if self._file is None:
             raise RecordsError(f"{self.path}: append only inside appending()")
         key = (record.cell.id, record.trial, record.attempt)
         if any((r.cell.id, r.trial, r.attempt) == key for r in self.records):
             raise RecordsError(f"{self.path}: {key} is already recorded")
+        before = self._file.tell()
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
-            self._file.flush()
+            _write_all(self._file, msgspec.json.encode(record) + b"\n")
             os.fsync(self._file.fileno())
         except OSError as error:
+            with suppress(OSError):  # else the next run drops the torn line
+                self._file.truncate(before)
+                self._file.seek(before)
             raise unwritable(self.path, error) from error
         self.records.append(record)
 
@@ -119,7 +126,15 @@ class RecordStore:
         return max(attempts, key=lambda record: record.attempt, default=None)
 
 
-def _lock(file: BinaryIO, folder: Path) -> None:
+def _write_all(file: RawIOBase, data: bytes) -> None:
+    """A disk that is nearly full takes a part, and refuses the rest."""
+    left = memoryview(data)
+    while left:
+        written = file.write(left)
+        left = left[written or 0 :]
+
+
+def _lock(file: RawIOBase, folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
