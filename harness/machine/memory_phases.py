@@ -45,6 +45,7 @@ class HostPhase:
     """A phase that has begun. Root and platform are for tests."""
 
     restarted: bool  # whether the peak began anew with it
+    had_children: bool  # whether any lived already
     ended_before: Reaped
     root: Path = Path("/")
     platform: str = sys.platform
@@ -54,6 +55,7 @@ def begin_host_phase(root: Path = Path("/"), platform: str = sys.platform) -> Ho
     """Let the peaks begin anew, as far as the system allows."""
     return HostPhase(
         restarted=restart_peak_rss(root, platform),
+        had_children=platform == "linux" and bool(descendants(root)),
         ended_before=reaped(platform),
         root=root,
         platform=platform,
@@ -68,7 +70,7 @@ def host_phase_memory(phase: HostPhase) -> dict[str, MemoryReading]:
     root, platform = phase.root, phase.platform
     own = peak_rss_since_restart(root, platform, restarted=phase.restarted)
     pids = descendants(root) if platform == "linux" else []
-    children = _children(phase, pids)
+    children = _children(phase, own, pids)
     return {
         "peak_rss_bytes": _together(own, children),
         "own_peak_rss_bytes": own,
@@ -83,11 +85,14 @@ def parse_pss(smaps_rollup: str) -> int:
     return parse_kib(re.sub(r"^Pss_\w+:.*$", "", smaps_rollup, flags=re.MULTILINE), "Pss")
 
 
-def _children(phase: HostPhase, pids: list[int]) -> MemoryReading:
+def _children(phase: HostPhase, own: MemoryReading, pids: list[int]) -> MemoryReading:
     """Those that live and the largest that ended, together."""
     is_linux = phase.platform == "linux"
-    own = peak_rss_bytes(phase.root, phase.platform).bytes if is_linux else None
-    ended = ended_child(phase.ended_before, reaped(phase.platform), own)
+    # A child begins with what we held when it began: before this phase, if it lived already.
+    inherited = peak_rss_bytes(phase.root) if is_linux and phase.had_children else own
+    ended = ended_child(
+        phase.ended_before, reaped(phase.platform), inherited.bytes if is_linux else None
+    )
     living = (
         living_children(lambda pid: peak_rss_of(pid, phase.root), pids)
         if is_linux

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import fake_nvml
 import pytest
 
+from harness.machine import memory_phases
 from harness.machine.footprint import footprint_bytes
 from harness.machine.memory import MemoryReading, peak_rss_bytes, restart_peak_rss
 from harness.machine.memory_children import (
@@ -251,3 +252,16 @@ def test_without_nvml_there_is_a_reason(load, reason):
 
 def test_without_a_device_nobody_is_asked():
     assert nvidia_memory([], load=lambda: pytest.fail("asked")) == {}
+
+
+@pytest.mark.parametrize("had_children", [False, True])
+def test_a_child_inherits_of_this_phase_unless_it_is_older(had_children, machine_of, monkeypatch):
+    older = {901: process(os.getpid(), 1)} if had_children else {}
+    root = machine_of(older)
+    counted = iter([Reaped(max_bytes=0, work=(1,)), Reaped(max_bytes=300 * MIB, work=(2,))])
+    monkeypatch.setattr(memory_phases, "reaped", lambda _: next(counted))
+    phase = begin_host_phase(root, "linux")  # until now the peak was 1523440 kB
+    (root / "proc/self/status").write_text(LAZY.format(100 * KIB, 100 * KIB))
+    found = host_phase_memory(phase)["children_peak_rss_bytes"]
+    assert (found.bytes is None) == had_children
+    assert had_children or found.bytes == 300 * MIB
