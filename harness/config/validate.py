@@ -112,6 +112,8 @@ def _describe(schema: Schema, root: Schema) -> str:
             about: str = schema["description"].split(";")[0].rstrip(".")
             return about[0].lower() + about[1:]
         return "text"
+    if kind == "boolean":
+        return "on or off"
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
     if kind == "array":

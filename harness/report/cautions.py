@@ -26,6 +26,7 @@ def cautions(summary: Summary, cells: Sequence[CellTrials]) -> Iterator[str]:
     yield from _of_models(summary)
     yield from _of_facts(summary)
     yield from _of_single_trials(summary)
+    yield from _of_noise(summary)
     yield from _of_wide_intervals(summary)
     for cell in cells:
         yield from _of_cell(cell)
@@ -93,6 +94,18 @@ def _of_single_trials(summary: Summary) -> Iterator[str]:
         f"{who} {'was' if every or len(single) == 1 else 'were'} timed in one trial only: there "
         "is no interval, and no difference can be told from noise."
     )
+
+
+def _of_noise(summary: Summary) -> Iterator[str]:
+    for model in summary.models:
+        noisy = [row.label for row in model.rows if row.quiet is not None and row.quiet.spoilt]
+        if noisy:
+            yield (
+                f"{model.name}: the machine was not quiet in any trial of "
+                f"{listing([f'“{label}”' for label in noisy])}. The figures are shown, but they "
+                "are disturbed; what by stands under “Was the machine quiet?”. Run the study "
+                "again when the machine is quiet, and see the command doctor."
+            )
 
 
 def _of_wide_intervals(summary: Summary) -> Iterator[str]:

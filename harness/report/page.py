@@ -15,6 +15,7 @@ from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
 from harness.report.plots import Plot, draw_plots
+from harness.report.quiet_tables import gpu_table, quiet_table
 from harness.report.results import category_table, result_table
 from harness.report.table import Table
 from harness.report.values import Fact, ModelSummary, Summary
@@ -40,6 +41,7 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     placement: Table | None
     loading: Table | None
     planned: Table | None
+    quiet: tuple[Table, ...]  # what disturbed its trials
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -111,6 +113,7 @@ def _model_page(model: ModelSummary, slug: str) -> ModelPage:
         placement=evidence.placement_table(model),
         loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
+        quiet=tuple(filter(None, (quiet_table(model), gpu_table(model)))),
     )
 
 

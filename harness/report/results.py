@@ -19,7 +19,8 @@ from harness.report.format import (
     size,
 )
 from harness.report.memory import forecast_text
-from harness.report.table import Cell, Table, code, columns, figure, words
+from harness.report.quiet_tables import outcome_cell
+from harness.report.table import Cell, Table, code, columns, figure
 from harness.report.values import CellOutcome, ModelSummary, Row
 from harness.stats import Estimate, Ratio
 
@@ -56,7 +57,7 @@ def result_table(model: ModelSummary) -> Table:
             (
                 code(row.label, tag="reference" if row.is_reference else None),
                 *(cell(row) for _, cell in shown),
-                words(outcome_text(row)),
+                outcome_cell(row, outcome_text(row)),
             )
             for row in model.rows
         ),
@@ -204,7 +205,7 @@ def _device(name: str) -> Callable[[Row], Cell]:
 
 
 def _outcome(outcome: CellOutcome) -> str:
-    if outcome.state in ("ok", "not finished", "skipped", "not run"):
+    if outcome.state in ("ok", "disturbed", "not finished", "skipped", "not run"):
         return outcome.state
     kind = in_words(outcome.kind or "not finished")
     if outcome.state == "partial":

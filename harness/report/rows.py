@@ -1,7 +1,7 @@
 """From the trials of a strategy to its row: speed, memory and quality side by side.
 
-Only trials that ended well speak for speed and memory, or where all were noisy, those. Each trial is first reduced to one value,
-its own median; the statistics then run over trials.
+Only trials that ended well speak for speed and memory; where there are none, those that were noisy.
+Each trial is first reduced to one value, its own median; the statistics then run over trials.
 """
 
 from __future__ import annotations
@@ -16,25 +16,27 @@ from harness.records.latency import Prefill
 from harness.records.record import Record, SlotRecord
 from harness.report.answers import score_by_category, score_of, shown_answers
 from harness.report.format import size
+from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.quiet import quiet_of
 from harness.report.trials import CellTrials, judge
-from harness.report.values import Placement, PrefillSpeed, Row, TokenTimes
-from harness.stats import Estimate, Ratio, estimate, median, quantile, ratio
+from harness.report.values import Placement, PrefillSpeed, Row
+from harness.stats import Estimate, Ratio, estimate, median, ratio
 
 
 def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str] = ()) -> Row:
-    """The row of one model, engine, strategy and thread count, without any comparison.
+    """The row of one model, engine, strategy, thread count and batch, without any comparison.
 
     `workloads` are those that the study runs on it, also where this run left them out.
     """
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
+    depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
     # Memory and placement are the speed trials', which answer nothing and hold no more than the
     # model and its work; where there are none, the other workload's.
     measured = next(
-        (one.counted for one in (speed, answers) if one is not None and one.counted), ()
+        (one.counted for one in (speed, depth, answers) if one is not None and one.counted), ()
     )
     ok = speed.counted if speed is not None else ()
     cell = cells[0].cell
@@ -46,7 +48,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         engine=cell.engine,
         strategy=cell.strategy,
         threads=cell.threads,
-        batch=measured[0].batch if measured else 1,
+        batch=ok[0].batch if ok else max(one.cell.batch for one in cells),
         reference=label,
         outcomes=tuple(judge(cell) for cell in cells),
         decode_tok_per_s=_estimate(headline),
@@ -56,7 +58,12 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         load_s=_estimate([r.load_s for r in measured]),
         weights_read=_unique(read for r in measured for read in _weights_read(r)),
         memory=memory_of(measured),
-        token_times=_token_times(ok),
+        token_times=token_times(ok),
+        latency=latency_of(
+            ok,
+            depth.counted if depth is not None else (),
+            answers.counted if answers is not None else (),
+        ),
         curve_s=_curve(ok),
         score=score_of(given),
         categories=score_by_category(given),
@@ -74,7 +81,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
 def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:
     """The row with its ratios to the reference row, or with the reason why there are none."""
     if reference is None:
-        why = f"the reference strategy {wanted} was not planned for this model and thread count"
+        why = f"the reference strategy {wanted} was not planned for this model, threads and batch"
         return _without_ratios(row, why, reference=wanted)
     if row.label == reference.label and row.decode_tok_per_s is not None:
         return msgspec.structs.replace(row, decode_ratio=Ratio(value=1.0, low=None, high=None))
@@ -114,19 +121,6 @@ def _prefill_lengths(records: Sequence[Record]) -> tuple[PrefillSpeed, ...]:
 
 def _tokens(prefill: Prefill) -> int:
     return prefill.tokens
-
-
-def _token_times(records: Sequence[Record]) -> TokenTimes | None:
-    times = [s for record in records for one_pass in record.decode_s for s in one_pass]
-    if not times:
-        return None
-    return TokenTimes(
-        n=len(times),
-        p50_s=quantile(times, 0.5),
-        p90_s=quantile(times, 0.9),
-        p99_s=quantile(times, 0.99),
-        maximum_s=max(times),
-    )
 
 
 def _curve(records: Sequence[Record]) -> tuple[float, ...]:

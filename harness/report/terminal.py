@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness.invocation import as_typed
 from harness.report.format import number, size
+from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
 from harness.report.table import Cell, Table, columns, figure, words
 from harness.report.values import ModelSummary, Row, Summary
@@ -72,7 +73,7 @@ def _short_table(model: ModelSummary) -> Table:
             (
                 words(f"{row.label} (ref)" if row.is_reference else row.label),
                 *(cell(row) for _, cell in shown),
-                words(outcome_text(row)),
+                outcome_cell(row, outcome_text(row)),
             )
             for row in model.rows
         ),

@@ -5,7 +5,7 @@ Knows outcomes, not numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -22,6 +22,7 @@ class CellTrials(Struct, frozen=True, kw_only=True):
     cell: CellRef
     planned: int
     records: tuple[Record, ...]  # the last attempt of each trial, in the order of the trials
+    earlier: tuple[Record, ...] = ()  # attempts that others came after
     skip_reason: str | None = None
     weight_bytes: dict[str, int] = {}
     forecast_bytes: dict[str, int] = {}  # peaks
@@ -31,6 +32,18 @@ class CellTrials(Struct, frozen=True, kw_only=True):
     def ok(self) -> tuple[Record, ...]:
         """The trials that ended well."""
         return tuple(record for record in self.records if record.outcome.kind == "ok")
+
+    @property
+    def counted(self) -> tuple[Record, ...]:
+        """The trials that figures are made of: the good ones, or the noisy where none is good."""
+        return self.ok or tuple(r for r in self.records if r.outcome.kind == "noisy")
+
+    @property
+    def left_out(self) -> int:
+        """How many noisy attempts do not count."""
+        counted = self.counted
+        attempts = (*self.earlier, *self.records)
+        return sum(r.outcome.kind == "noisy" and r not in counted for r in attempts)
 
     @property
     def finished(self) -> tuple[Record, ...]:
@@ -43,17 +56,25 @@ def group_trials(
 ) -> tuple[CellTrials, ...]:
     """One value per cell: the planned ones in their order, then any others that have records."""
     latest: dict[str, dict[int, Record]] = {}
+    earlier: dict[str, list[Record]] = {}
     cells: dict[str, CellRef] = {}
     for record in records:
         trials = latest.setdefault(record.cell.id, {})
         cells.setdefault(record.cell.id, record.cell)
-        other = trials.get(record.trial)
-        if other is None or other.attempt < record.attempt:
-            trials[record.trial] = record
-    grouped = [_planned_cell(entry, latest) for entry in plan]
+        last, *others = sorted(
+            filter(None, (record, trials.get(record.trial))), key=_rank, reverse=True
+        )
+        trials[record.trial] = last
+        earlier.setdefault(record.cell.id, []).extend(others)
+    grouped = [_planned_cell(entry, latest, earlier) for entry in plan]
     planned = {group.cell.id for group in grouped}
     grouped.extend(
-        CellTrials(cell=cell, planned=len(latest[cell_id]), records=_in_order(latest[cell_id]))
+        CellTrials(
+            cell=cell,
+            planned=len(latest[cell_id]),
+            records=_in_order(latest[cell_id]),
+            earlier=tuple(earlier[cell_id]),
+        )
         for cell_id, cell in cells.items()
         if cell_id not in planned
     )
@@ -75,8 +96,9 @@ def judge(group: CellTrials) -> CellOutcome:
     )
     ok = len(group.ok)
     skipped = [problem for problem in problems if problem.kind == "skipped"]
-    failed = [p for p in problems if p.kind not in ("skipped", INTERRUPTED)]
-    first = next(iter([*failed, *problems]), None)
+    noisy = [problem for problem in problems if problem.kind == "noisy"]
+    failed = [p for p in problems if p.kind not in ("skipped", "noisy", INTERRUPTED)]
+    first = next(iter([*failed, *noisy, *problems]), None)
     kind, reason = (None, None) if first is None else (first.kind, first.reason)
     if ok:
         state = "partial" if problems or ok < group.planned else "ok"
@@ -84,6 +106,8 @@ def judge(group: CellTrials) -> CellOutcome:
             reason = f"{group.planned - ok} of {group.planned} trials not run yet"
     elif failed:
         state = "failed"
+    elif noisy:
+        state = "disturbed"
     elif len(skipped) < len(problems):
         state = "not finished"
     elif skipped or group.skip_reason is not None:
@@ -102,8 +126,15 @@ def judge(group: CellTrials) -> CellOutcome:
     )
 
 
+def _rank(record: Record) -> tuple[bool, int]:
+    """The last attempt counts, unless it was broken off and an earlier one has figures."""
+    return record.outcome.kind not in ("skipped", INTERRUPTED), record.attempt
+
+
 def _planned_cell(
-    entry: Mapping[str, Any], latest: Mapping[str, Mapping[int, Record]]
+    entry: Mapping[str, Any],
+    latest: Mapping[str, Mapping[int, Record]],
+    earlier: Mapping[str, Sequence[Record]],
 ) -> CellTrials:
     cell = entry["cell"]
     return CellTrials(
@@ -114,9 +145,11 @@ def _planned_cell(
             strategy=cell["strategy"],
             workload=cell["workload"],
             threads=cell["threads"],
+            batch=cell.get("batch", 1),
         ),
         planned=entry["trials"],
         records=_in_order(latest.get(cell["id"], {})),
+        earlier=tuple(earlier.get(cell["id"], ())),
         skip_reason=entry.get("skip_reason"),
         weight_bytes=dict(entry.get("weight_bytes") or {}),
         forecast_bytes=dict(entry.get("forecast_bytes") or {}),

@@ -10,9 +10,12 @@ from typing import Literal
 from msgspec import Struct, field
 
 from harness.records.record import OutcomeKind
+from harness.report.latency_values import RowLatency, TokenTimes
+from harness.report.quiet import Quiet
 from harness.stats import Estimate, Ratio
 
-State = Literal["ok", "partial", "failed", "not finished", "skipped", "not run"]
+# "disturbed": it has figures, but every trial that gave some was noisy.
+State = Literal["ok", "partial", "disturbed", "failed", "not finished", "skipped", "not run"]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -80,16 +83,6 @@ class Agreement(Struct, frozen=True, kw_only=True):
     of: int
 
 
-class TokenTimes(Struct, frozen=True, kw_only=True):
-    """All decoded tokens of a strategy together; a quantile without enough support is None."""
-
-    n: int
-    p50_s: float | None
-    p90_s: float | None
-    p99_s: float | None
-    maximum_s: float
-
-
 class Placement(Struct, frozen=True, kw_only=True):
     """Neighbouring slots that lie and run alike, as read back from what was loaded."""
 
@@ -104,7 +97,7 @@ class Placement(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One strategy of a model, with one engine and thread count: speed, memory and quality."""
+    """One strategy of a model, with one engine, thread count and batch size."""
 
     label: str  # unique within its model
     model: str
@@ -123,6 +116,7 @@ class Row(Struct, frozen=True, kw_only=True):
     weights_read: tuple[str, ...] = ()  # which file was loaded, or why the original was
     memory: MemoryUse = field(default_factory=MemoryUse)
     token_times: TokenTimes | None = None
+    latency: RowLatency = field(default_factory=RowLatency)
     curve_s: tuple[float, ...] = ()  # time of the token at each position, median over passes
     score: Score | None = None
     categories: dict[str, Score] = field(default_factory=dict)
@@ -130,6 +124,7 @@ class Row(Struct, frozen=True, kw_only=True):
     placement: tuple[Placement, ...] = ()
     planned_bytes: dict[str, int] = field(default_factory=dict)
     planned_peak_bytes: dict[str, int] = field(default_factory=dict)
+    quiet: Quiet | None = None  # None: its trials were not watched
     warnings: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)  # field name -> why it is None
 

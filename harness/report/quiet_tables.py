@@ -1,0 +1,106 @@
+"""The tables of how quiet the machine was: one row per strategy, each figure defined below.
+
+Turns figures into texts; decides nothing.
+"""
+
+from __future__ import annotations
+
+from harness.records.validity import DEFINITIONS
+from harness.report.format import count, listing, number
+from harness.report.quiet import Quiet, missing_figures, shown_figures
+from harness.report.table import Cell, Table, code, columns, figure, words
+from harness.report.values import ModelSummary, Row
+
+_REMARK = (
+    "Seen from the loaded model to the last result of each trial, by the harness, about once a "
+    "second. A figure is of the whole machine, not of the strategy."
+)
+_GPU_REMARK = (
+    "Samples of NVML, a second apart. Slowed by: its reasons why a clock was not higher, at any "
+    "sample; a power limit is how the card is meant to run."
+)
+
+
+def quiet_table(model: ModelSummary) -> Table | None:
+    """What was seen beside the trials of each strategy; None where none was watched."""
+    watched = [(row, row.quiet) for row in model.rows if row.quiet is not None]
+    if not watched:
+        return None
+    found = [quiet for _, quiet in watched]
+    names = shown_figures(found)
+    titles = ["Disturbed trials", *(DEFINITIONS[name].title for name in names)]
+    return Table(
+        caption=f"Was the machine quiet? {model.name}, the worst of the trials",
+        columns=columns("Strategy", *titles, "Beyond the limits of the study", numeric=titles),
+        rows=tuple(
+            (
+                code(row.label),
+                _disturbed(quiet),
+                *(_figure(quiet, name) for name in names),
+                words("\n".join(quiet.says) or "nothing"),
+            )
+            for row, quiet in watched
+        ),
+        remarks=(
+            _REMARK,
+            *(f"{DEFINITIONS[name].title}: {DEFINITIONS[name].what}." for name in names),
+            *_parent(found),
+            *(f"{listing(titles)}: – ({why})." for why, titles in missing_figures(found).items()),
+        ),
+    )
+
+
+def gpu_table(model: ModelSummary) -> Table | None:
+    """Clocks, heat and power of the GPUs while each strategy ran; None without a GPU."""
+    rows = tuple(
+        (
+            code(row.label),
+            words(f"{gpu.index}: {gpu.name}"),
+            _of_gpu(gpu.sm_min_mhz),
+            _of_gpu(gpu.sm_median_mhz),
+            _of_gpu(gpu.max_celsius),
+            _of_gpu(gpu.mean_watts),
+            words(", ".join(gpu.slowed_by) or "nothing"),
+        )
+        for row in model.rows
+        if row.quiet is not None
+        for gpu in row.quiet.gpus
+    )
+    if not rows:
+        return None
+    numeric = ("Clock, lowest, MHz", "Clock, median, MHz", "Highest, °C", "Power, mean, W")
+    return Table(
+        caption=f"GPUs while {model.name} ran, in the trial in which they were hottest",
+        columns=columns("Strategy", "GPU", *numeric, "Slowed by", numeric=numeric),
+        rows=rows,
+        remarks=(_GPU_REMARK,),
+    )
+
+
+def outcome_cell(row: Row, text: str) -> Cell:
+    """How a row ended, with a footnote where it was disturbed."""
+    return Cell(text=text, why=None if row.quiet is None else row.quiet.note)
+
+
+def _disturbed(quiet: Quiet) -> Cell:
+    left_out = f"{count(quiet.left_out, 'noisy attempt')} left out" if quiet.left_out else None
+    return figure(f"{quiet.disturbed} of {quiet.trials}", tag=left_out)
+
+
+def _figure(quiet: Quiet, name: str) -> Cell:
+    value = quiet.worst.get(name)
+    text = None if value is None else DEFINITIONS[name].text(value)
+    return figure(text, quiet.missing.get(name))
+
+
+def _of_gpu(value: float | None) -> Cell:
+    return figure(None if value is None else number(value), "NVML does not say for this card")
+
+
+def _parent(found: list[Quiet]) -> list[str]:
+    shares = [one.parent_cpu_share for one in found if one.parent_cpu_share is not None]
+    if not shares:
+        return []
+    most = f"{max(shares) * 100:.2f} % of one CPU"
+    when = "while it waited for a worker, from its start to its end (a strategy's median trial)"
+    return [f"The harness itself used at most {most} {when}."]

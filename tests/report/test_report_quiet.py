@@ -1,0 +1,169 @@
+"""Disturbed trials in a report: left out where there is a quiet one, else shown with a mark."""
+
+import io
+import re
+
+from fabricate import Fabricated
+from rich.console import Console
+
+from harness.records.validity import DEFINITIONS, Disturbance, GpuSeen, Validity
+from harness.report.html import render_html
+from harness.report.markdown import render_markdown
+from harness.report.page import make_page
+from harness.report.quiet_tables import gpu_table, quiet_table
+from harness.report.terminal import result_table
+
+SWAPPED = Disturbance(cause="swap_in_bytes", figure=2.0**22, limit=2.0**20, spoils=True)
+OTHERS = Disturbance(cause="other_cpu_cores", figure=0.8, limit=0.25, spoils=False)
+
+
+def seen(*disturbances, **figures):
+    """How quiet it was in one trial."""
+    return Validity(
+        during="measuring",
+        **{
+            "wall_s": 10.0,
+            "parent_cpu_s": 0.02,
+            "other_cpu_cores": 0.05,
+            "missing": {"steal_share": "macOS does not say"},
+            **figures,
+        },
+        disturbances=list(disturbances),
+    )
+
+
+def with_attempts(*attempts, planned=1):
+    """One cell; each attempt is (trial, attempt, outcome, tok/s, validity)."""
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=planned)
+    for trial, attempt, outcome, speed, validity in attempts:
+        reason = "swap in 4.0 MiB (limit 1.0 MiB)" if outcome == "noisy" else None
+        run.add(
+            cell,
+            trial=trial,
+            attempt=attempt,
+            outcome=outcome,
+            reason=reason,
+            decode_tok_per_s=speed,
+            validity=validity,
+        )
+    return run
+
+
+def on_terminal(summary):
+    out = Console(file=io.StringIO(), width=80)
+    out.print(result_table(summary), crop=False)
+    return out.file.getvalue()
+
+
+def test_a_noisy_attempt_is_left_out_where_a_quiet_one_came_after(rows_of):
+    row = rows_of(with_attempts((0, 0, "noisy", 50.0, seen(SWAPPED)), (0, 1, "ok", 100.0, seen())))[
+        "cpu fp32"
+    ]
+    assert row.decode_trials == (100.0,)
+    assert row.outcomes[0].state == "ok"
+    assert (row.quiet.trials, row.quiet.disturbed, row.quiet.left_out) == (1, 0, 1)
+    assert row.quiet.note is None
+
+
+def test_noisy_trials_are_left_out_where_another_trial_of_the_cell_was_quiet(rows_of):
+    run = with_attempts(
+        (0, 0, "ok", 100.0, seen()),
+        (1, 0, "noisy", 50.0, seen(SWAPPED)),
+        (1, 1, "noisy", 55.0, seen(SWAPPED)),
+        planned=2,
+    )
+    row = rows_of(run)["cpu fp32"]
+    assert row.decode_trials == (100.0,)
+    assert (row.outcomes[0].state, row.outcomes[0].kind) == ("partial", "noisy")
+    assert row.quiet.left_out == 2
+
+
+def test_where_no_trial_was_quiet_the_figure_is_shown_and_marked(summary_of):
+    run = with_attempts(
+        (0, 0, "noisy", 50.0, seen(SWAPPED)), (0, 1, "noisy", 60.0, seen(SWAPPED, OTHERS))
+    )
+    summary = summary_of(run)
+    (row,) = summary.models[0].rows
+    assert row.decode_trials == (60.0,)
+    assert row.outcomes[0].state == "disturbed"
+    assert row.quiet.note == "disturbed, and no trial was quiet: other CPU, swap in"
+    shown = on_terminal(summary)
+    assert re.search(r"cpu fp32.* 60\.0 .*disturbed³", shown)
+    assert "³ disturbed, and no trial was quiet: other CPU, swap in" in shown
+    assert summary.is_finished
+    (caution,) = [one for one in summary.warnings if "not quiet" in one]
+    assert "cpu fp32" in caution
+
+
+def test_an_attempt_that_was_broken_off_does_not_hide_a_noisy_one(rows_of):
+    row = rows_of(
+        with_attempts((0, 0, "noisy", 50.0, seen(SWAPPED)), (0, 1, "interrupted", None, None))
+    )["cpu fp32"]
+    assert row.decode_trials == (50.0,)
+
+
+def test_a_trial_that_is_only_marked_counts(summary_of):
+    run = with_attempts((0, 0, "ok", 100.0, seen(OTHERS)), (1, 0, "ok", 104.0, seen()), planned=2)
+    summary = summary_of(run)
+    (row,) = summary.models[0].rows
+    assert row.decode_trials == (100.0, 104.0)
+    assert (row.quiet.disturbed, row.quiet.trials) == (1, 2)
+    assert "ok²" in on_terminal(summary)
+    assert "² disturbed: other CPU" in on_terminal(summary)
+    assert not [one for one in summary.warnings if "not quiet" in one]
+
+
+def test_the_table_shows_the_worst_trial_and_defines_every_figure(summary_of):
+    run = with_attempts(
+        (0, 0, "ok", 100.0, seen(OTHERS, other_cpu_cores=0.8, cpu_min_mhz=3000.0)),
+        (1, 0, "ok", 104.0, seen(cpu_min_mhz=1200.0)),
+        planned=2,
+    )
+    model = summary_of(run).models[0]
+    table = quiet_table(model)
+    titles = [column.title for column in table.columns]
+    (row,) = table.rows
+    texts = dict(zip(titles, (cell.text for cell in row), strict=True))
+    assert texts["Disturbed trials"] == "1 of 2"
+    assert texts["Other CPU"] == "0.80 CPUs"
+    assert texts["CPU clock, lowest"] == "1,200 MHz"
+    assert texts["Beyond the limits of the study"] == "other CPU 0.80 CPUs (limit 0.25 CPUs)"
+    for title in titles[2:-1]:
+        assert any(remark.startswith(f"{title}: ") for remark in table.remarks), title
+    assert "Stolen: – (macOS does not say)." in table.remarks
+    assert any("0.20 % of one CPU" in remark for remark in table.remarks)
+
+
+def test_gpus_have_a_table_of_their_own(summary_of):
+    gpu = GpuSeen(
+        index=0, name="H100", sm_min_mhz=1200, max_celsius=80, slowed_by=["heat, by the driver"]
+    )
+    run = with_attempts((0, 0, "ok", 100.0, seen(gpus=[gpu])))
+    (row,) = gpu_table(summary_of(run).models[0]).rows
+    texts = [cell.text for cell in row]
+    assert texts == ["cpu fp32", "0: H100", "1,200", "–", "80.0", "–", "heat, by the driver"]
+
+
+def test_old_records_were_not_watched(summary_of):
+    model = summary_of(with_attempts((0, 0, "ok", 100.0, None))).models[0]
+    assert model.rows[0].quiet is None
+    assert quiet_table(model) is None
+    assert gpu_table(model) is None
+
+
+def test_page_and_markdown_say_it_too(summary_of):
+    page = make_page(summary_of(with_attempts((0, 0, "noisy", 60.0, seen(SWAPPED)))))
+    markdown = render_markdown(page)
+    html = render_html(page)
+    for text in (markdown, html):
+        assert "Was the machine quiet?" in text
+        assert "disturbed, and no trial was quiet: swap in" in text
+        assert "swap in 4.0 MiB (limit 1.0 MiB)" in text
+
+
+def test_every_figure_with_a_limit_has_a_definition():
+    from harness.measure.watching import _CAUSES
+
+    assert set(_CAUSES) <= set(DEFINITIONS)
+    assert set(DEFINITIONS) <= set(Validity.__struct_fields__)
