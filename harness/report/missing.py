@@ -15,6 +15,13 @@ from harness.report.values import CellOutcome, Row
 
 # Figures that only the speed workload brings, by their names in `Row`.
 _SPEED = ("decode_tok_per_s", "prefill_tok_per_s", "token_times")
+# Figures of `Row.latency`, and the workload that brings each.
+_LATENCY = {
+    "first_pass_s": "speed",
+    "end_to_end_s": "speed",
+    "answers": "answers",
+    "depth": "depth",
+}
 
 
 def reasons(
@@ -32,6 +39,9 @@ def reasons(
     for name in _SPEED:
         if getattr(row, name) is None:
             found[name] = _of_workload(row, "speed", workloads)
+    for name, workload in _LATENCY.items():
+        if getattr(row.latency, name) is None:
+            found[name] = _of_workload(row, workload, workloads)
     if row.score is None:
         answered = any(record.answers for cell in cells for record in cell.ok)
         found["score"] = (
