@@ -66,10 +66,10 @@ _GROUPS: Mapping[str, Mapping[str, _Row]] = {
     "Processor": {
         "cpu_model": (k.TEXT, SPEED, "name of the processor"),
         "cpu_vendor": (k.TEXT, NOTHING, "who made it"),
-        "cpu_revision": (k.COUNTS, SPEED, "family, model and stepping, or the like"),
+        "cpu_revision": (k.PAIRS, SPEED, "family, model and stepping, or the like"),
         "cpu_sockets": (k.COUNT, SPEED, "processors of the machine"),
         "cpu_cores": (k.COUNT, SPEED, "physical cores of the machine"),
-        "cpu_core_kinds": (k.COUNTS, SPEED, "cores of each kind, where there are several"),
+        "cpu_core_kinds": (k.COUNTS, SPEED, "hardware threads of each kind of core"),
         "cpu_threads": (k.COUNT, SPEED, "hardware threads of the machine"),
         "cpu_smt": (k.YES_NO, SPEED, "whether cores run several threads at once"),
         "cpu_allowed": (k.COUNT, SPEED, "hardware threads that this process may run on"),

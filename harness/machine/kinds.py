@@ -17,10 +17,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "boolean": (bool,),
-    "list of texts": (list,),
     "mapping": (dict,),
-    "list of mappings": (list,),
-    "any": (object,),
 }
 
 
@@ -39,24 +36,23 @@ def plain(value: Any) -> str:
 class Kind:
     """What the values of some facts have in common."""
 
-    type: str  # of `_TYPES`
+    type: str  # of the JSON value: one of `_TYPES`, a list of texts or of mappings, or any
     unit: str | None = None
     printer: Callable[[Any], str] = plain
     of: Kind | None = None  # of what a mapping maps to
 
     def accepts(self, value: Any) -> bool:
         """Whether the value has this type; of a mapping also whether its members have theirs."""
-        if self.type != "any" and isinstance(value, bool) is not (self.type == "boolean"):
-            return False
-        if not isinstance(value, _TYPES[self.type]):
-            return False
-        if self.type == "list of texts":
-            return all(isinstance(one, str) for one in value)
-        if self.type == "list of mappings":
-            return all(isinstance(one, dict) for one in value)
-        if self.of is None:
+        if self.type == "any":
             return True
-        return all(is_unavailable(one) or self.of.accepts(one) for one in value.values())
+        if isinstance(value, bool) is not (self.type == "boolean"):
+            return False
+        if isinstance(value, list):
+            item = {"list of texts": str, "list of mappings": dict}.get(self.type)
+            return item is not None and all(isinstance(one, item) for one in value)
+        if isinstance(value, dict) and self.of is not None:
+            return all(is_unavailable(one) or self.of.accepts(one) for one in value.values())
+        return isinstance(value, _TYPES.get(self.type, ()))
 
     def text(self, value: Any) -> str:
         """The value for people; one of another type, as an old record may have it, plainly."""

@@ -1,24 +1,30 @@
 """Facts of a Linux machine, from /proc, /sys and /etc under a root that tests may set.
 
-Runs no program and raises nothing: what cannot be read, or is not understood, is unavailable. The
-`parse_` functions are pure.
+What the processor is, memory, limits and names are here; how the processor is run and how the
+system is set up in `linux_cpu.py` and `linux_system.py`. Runs no program and raises nothing: what
+cannot be read, or is not understood, is unavailable. The `parse_` functions are pure.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.machine.facts import Facts, NotKnown, collect, read
-
-_CPU = "sys/devices/system/cpu"
+from harness.machine.linux_cpu import linux_cpu_facts
+from harness.machine.linux_system import linux_system_facts
+from harness.machine.procfs import CPU, contents, count_cpus, cpuinfo_blocks, cpuinfo_reader, paths
 
 # What the kernels of matrix libraries dispatch on, as the kernel spells it.
 _X86_FLAGS = (
     "sse4_2 avx avx2 fma f16c avx_vnni avx512f avx512bw avx512_vnni avx512_bf16 avx512_fp16 "
     "amx_tile amx_bf16 amx_int8"
 )
-_ARM_FLAGS = "asimd asimdhp asimddp sve sve2 bf16 svebf16 i8mm svei8mm"
+_ARM_FLAGS = (
+    "asimd asimdhp asimddp asimdfhm sve sve2 bf16 svebf16 i8mm svei8mm "
+    "sme sme2 smef16f32 smeb16f32 smei8i32"
+)
 _FLAGS = frozenset(f"{_X86_FLAGS} {_ARM_FLAGS}".split())
 # A v1 cgroup without a limit says the largest page-aligned number.
 _V1_UNLIMITED = 2**62
@@ -26,31 +32,26 @@ _V1_UNLIMITED = 2**62
 
 def linux_facts(root: Path) -> Facts:
     """What Linux can say of this machine and of the limits of this process."""
-    return collect(
+    cpuinfo = cpuinfo_reader(root)
+    facts = collect(
         {
-            "cpu_model": lambda: parse_cpu_model(read(root, "proc/cpuinfo")),
-            "cpu_cores": lambda: _cores(root),
-            "cpu_threads": lambda: parse_threads(read(root, "proc/cpuinfo")),
+            "cpu_model": lambda: parse_cpu_model(cpuinfo()),
+            "cpu_cores": lambda: _cores(root, cpuinfo),
+            "cpu_threads": lambda: parse_threads(cpuinfo()),
             "cpu_allowed": lambda: parse_allowed(read(root, "proc/self/status")),
-            "cpu_flags": lambda: parse_flags(read(root, "proc/cpuinfo")),
+            "cpu_flags": lambda: parse_flags(cpuinfo()),
             "cpu_caches_bytes": lambda: _caches(root),
-            "cpu_max_mhz": lambda: int(read(root, f"{_CPU}/cpu0/cpufreq/cpuinfo_max_freq")) / 1000,
-            "cpu_governor": lambda: _governor(root),
-            "cpu_turbo": lambda: _turbo(root),
-            "cpu_microcode": lambda: parse_microcode(read(root, "proc/cpuinfo")),
-            "numa_nodes": lambda: _numa_nodes(root),
+            "cpu_max_mhz": lambda: int(read(root, f"{CPU}/cpu0/cpufreq/cpuinfo_max_freq")) / 1000,
+            "cpu_microcode": lambda: parse_microcode(cpuinfo()),
             "ram_bytes": lambda: parse_kib(read(root, "proc/meminfo"), "MemTotal"),
             "swap_bytes": lambda: parse_kib(read(root, "proc/meminfo"), "SwapTotal"),
-            "huge_pages": lambda: parse_choice(
-                read(root, "sys/kernel/mm/transparent_hugepage/enabled")
-            ),
             "cgroup_memory_bytes": lambda: _cgroup_memory(root),
             "cgroup_cpus": lambda: _cgroup_cpus(root),
             "os": lambda: parse_os_release(read(root, "etc/os-release")),
             "kernel": lambda: f"Linux {read(root, 'proc/sys/kernel/osrelease')}",
-            "virtualisation": lambda: _virtualisation(root),
         }
     )
+    return {**facts, **linux_cpu_facts(root, cpuinfo), **linux_system_facts(root, cpuinfo)}
 
 
 def parse_kib(text: str, name: str) -> int:
@@ -63,7 +64,7 @@ def parse_kib(text: str, name: str) -> int:
 
 def parse_cpu_model(cpuinfo: str) -> str:
     """The processor's name; ARM kernels give only numbers."""
-    first = _blocks(cpuinfo)[0]
+    first = cpuinfo_blocks(cpuinfo)[0]
     for key in ("model name", "cpu model", "cpu"):  # x86; MIPS; POWER
         if first.get(key):
             return " ".join(first[key].split())
@@ -74,12 +75,12 @@ def parse_cpu_model(cpuinfo: str) -> str:
 
 def parse_threads(cpuinfo: str) -> int:
     """Hardware threads."""
-    return len(_blocks(cpuinfo))
+    return len(cpuinfo_blocks(cpuinfo))
 
 
 def parse_cores(cpuinfo: str) -> int:
     """Physical cores, where the kernel tells which threads share one (x86)."""
-    cores = {(b.get("physical id"), b.get("core id")) for b in _blocks(cpuinfo)}
+    cores = {(b.get("physical id"), b.get("core id")) for b in cpuinfo_blocks(cpuinfo)}
     if any(None in core for core in cores):
         raise NotKnown("/proc/cpuinfo does not tell cores from threads")
     return len(cores)
@@ -87,7 +88,7 @@ def parse_cores(cpuinfo: str) -> int:
 
 def parse_flags(cpuinfo: str) -> list[str]:
     """Those of the processor's flags that matter here, sorted."""
-    first = _blocks(cpuinfo)[0]
+    first = cpuinfo_blocks(cpuinfo)[0]
     flags = first.get("flags") or first.get("Features")
     if flags is None:
         raise NotKnown("/proc/cpuinfo lists no flags")
@@ -96,7 +97,7 @@ def parse_flags(cpuinfo: str) -> list[str]:
 
 def parse_microcode(cpuinfo: str) -> str:
     """Revision of the microcode, such as 0xd0003a5."""
-    revision = _blocks(cpuinfo)[0].get("microcode")
+    revision = cpuinfo_blocks(cpuinfo)[0].get("microcode")
     if revision is None:
         raise NotKnown("/proc/cpuinfo does not say")
     return revision
@@ -107,15 +108,7 @@ def parse_allowed(status: str) -> int:
     match = re.search(r"^Cpus_allowed_list:\s*(\S+)", status, re.MULTILINE)
     if match is None:
         raise NotKnown("/proc/self/status does not say")
-    return sum(_length(part) for part in match[1].split(","))
-
-
-def parse_choice(text: str) -> str:
-    """The word in brackets: `always [madvise] never`."""
-    match = re.search(r"\[(\S+)\]", text)
-    if match is None:
-        raise NotKnown("the kernel marks no choice")
-    return match[1]
+    return count_cpus(match[1])
 
 
 def parse_size(text: str) -> int:
@@ -144,82 +137,20 @@ def parse_cgroups(text: str) -> dict[str, str]:
     return paths
 
 
-def _blocks(cpuinfo: str) -> list[dict[str, str]]:
-    """One mapping for each hardware thread of /proc/cpuinfo."""
-    blocks = []
-    for text in re.split(r"\n\s*\n", cpuinfo):
-        pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-        block = {key.strip(): value.strip() for key, value in pairs}
-        # POWER and some ARM kernels close with a block about the board.
-        if "processor" in block:
-            blocks.append(block)
-    if not blocks:
-        raise NotKnown("/proc/cpuinfo lists no processor")
-    return blocks
-
-
-def _length(cpus: str) -> int:
-    first, _, last = cpus.partition("-")
-    return int(last or first) - int(first) + 1
-
-
-def _paths(root: Path, pattern: str) -> list[Path]:
-    found = sorted(root.glob(pattern))
-    if not found:
-        raise NotKnown(f"/{pattern}: nothing there")
-    return found
-
-
-def _all(root: Path, pattern: str) -> list[str]:
-    """The different contents of the files that match."""
-    return sorted({read(root, str(path.relative_to(root))) for path in _paths(root, pattern)})
-
-
-def _cores(root: Path) -> int:
+def _cores(root: Path, cpuinfo: Callable[[], str]) -> int:
     try:
-        return parse_cores(read(root, "proc/cpuinfo"))
+        return parse_cores(cpuinfo())
     except NotKnown:
-        return len(_all(root, f"{_CPU}/cpu[0-9]*/topology/thread_siblings_list"))
+        return len(contents(root, f"{CPU}/cpu[0-9]*/topology/thread_siblings_list"))
 
 
 def _caches(root: Path) -> dict[str, int]:
     sizes = {}
-    for path in _paths(root, f"{_CPU}/cpu0/cache/index*"):
+    for path in paths(root, f"{CPU}/cpu0/cache/index*"):
         folder = str(path.relative_to(root))
         kind = {"Data": "d", "Instruction": "i"}.get(read(root, f"{folder}/type"), "")
         sizes[f"L{read(root, f'{folder}/level')}{kind}"] = parse_size(read(root, f"{folder}/size"))
     return sizes
-
-
-def _governor(root: Path) -> str:
-    return " and ".join(_all(root, f"{_CPU}/cpufreq/policy*/scaling_governor"))
-
-
-def _turbo(root: Path) -> bool:
-    try:
-        return read(root, f"{_CPU}/intel_pstate/no_turbo") == "0"
-    except NotKnown:
-        return read(root, f"{_CPU}/cpufreq/boost") == "1"
-
-
-def _numa_nodes(root: Path) -> int:
-    return len(_paths(root, "sys/devices/system/node/node[0-9]*"))
-
-
-def _virtualisation(root: Path) -> str:
-    """Whose machine this is; only the hypervisor's vendor is read, no serial number."""
-    flags = (_blocks(read(root, "proc/cpuinfo"))[0].get("flags") or "").split()
-    try:
-        vendor = read(root, "sys/class/dmi/id/sys_vendor")
-    except NotKnown:
-        vendor = ""
-    if "hypervisor" in flags:
-        return f"virtual machine ({vendor})" if vendor else "virtual machine"
-    if flags:  # an x86 processor always says
-        return "none"
-    if vendor:
-        return f"not said; made by {vendor}"
-    raise NotKnown("this processor does not say")
 
 
 def _cgroup_memory(root: Path) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.machine.facts import Facts, NotKnown, read, unavailable
 from harness.machine.machine import Accelerator
+from harness.machine.nvidia_facts import gpu_facts, text_of
 
 _PROC = "proc/driver/nvidia"
 _WSL = "dev/dxg"  # the GPU inside WSL, which has no /proc/driver/nvidia
@@ -86,7 +87,7 @@ def cuda_handles(nvml: Any, visible: str | None) -> list[Any]:
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     if visible is None:
         return handles
-    uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    uuids = [text_of(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
     gpus = [Gpu(name=str(i), uuid=uuid, facts={}) for i, uuid in enumerate(uuids)]
     return [handles[int(gpu.name)] for gpu in _chosen(gpus, visible)]
 
@@ -121,7 +122,11 @@ def _from_proc(root: Path, why_not_nvml: str) -> Nvidia:
                 name=name,
                 uuid=info.get("GPU UUID", ""),
                 usable=minor is None or (root / f"dev/nvidia{minor}").exists(),
-                facts={"name": name, "details": unavailable(why_not_nvml)},
+                facts={
+                    "name": name,
+                    "vbios": info.get("Video BIOS") or unavailable("the driver does not say"),
+                    "details": unavailable(why_not_nvml),
+                },
             )
         )
     try:
@@ -147,40 +152,19 @@ def _from_nvml(nvml: Any) -> Nvidia:
         gpus=gpus,
         facts={
             "gpus": [gpu.facts for gpu in gpus],
-            "gpu_driver": _text(nvml.nvmlSystemGetDriverVersion()),
+            "gpu_driver": text_of(nvml.nvmlSystemGetDriverVersion()),
             "gpu_cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
         },
     )
 
 
 def _gpu_from_nvml(nvml: Any, handle: Any) -> Gpu:
-    def ask(question: Callable[[], Any]) -> Any:
-        try:
-            return question()
-        except nvml.NVMLError as error:  # "Not Supported" on many a consumer GPU
-            return unavailable(str(error))
-
-    name = _text(nvml.nvmlDeviceGetName(handle))
-    memory_bytes = int(nvml.nvmlDeviceGetMemoryInfo(handle).total)
+    facts = gpu_facts(nvml, handle)
     return Gpu(
-        name=name,
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
-        memory_bytes=memory_bytes,
-        facts={
-            "name": name,
-            "memory_bytes": memory_bytes,
-            "compute_capability": ask(
-                lambda: "{}.{}".format(*nvml.nvmlDeviceGetCudaComputeCapability(handle))
-            ),
-            "power_limit_w": ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000),
-            "max_sm_mhz": ask(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
-            "max_memory_mhz": ask(
-                lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)
-            ),
-            "persistence": ask(lambda: bool(nvml.nvmlDeviceGetPersistenceMode(handle))),
-            "ecc": ask(lambda: bool(nvml.nvmlDeviceGetCurrentEccMode(handle))),
-            "mig": ask(lambda: bool(nvml.nvmlDeviceGetMigMode(handle)[0])),
-        },
+        name=facts["name"],
+        uuid=text_of(nvml.nvmlDeviceGetUUID(handle)),
+        memory_bytes=facts["memory_bytes"],
+        facts=facts,
     )
 
 
@@ -195,8 +179,3 @@ def _chosen(gpus: Sequence[Gpu], visible: str) -> list[Gpu]:
             break
         chosen.append(found[0])
     return chosen
-
-
-def _text(value: str | bytes) -> str:
-    """Bindings before version 11.510 return bytes."""
-    return value.decode() if isinstance(value, bytes) else value

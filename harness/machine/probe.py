@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.machine.compilers import Compilers
 from harness.machine.darwin import darwin_facts
 from harness.machine.declared import ENGINE_FACTS, MACHINE_FACTS
-from harness.machine.facts import Facts, number, text, unavailable
+from harness.machine.facts import Facts, collect, number, text, unavailable
 from harness.machine.label import machine_label
 from harness.machine.linux import linux_facts
 from harness.machine.machine import Accelerator, Machine
@@ -24,6 +25,8 @@ from harness.machine.switch import VARIABLE, probes_are_off
 
 # One probe per operating system: facts of the hardware and the system under a root.
 _SYSTEMS: Mapping[str, Callable[[Path], Facts]] = {"linux": linux_facts, "darwin": darwin_facts}
+# Why a fact that the others have is not known.
+_NOT_HERE = {"linux": "Linux does not have it", "darwin": "macOS does not have it"}
 
 
 def probe_machine(
@@ -46,16 +49,25 @@ def probe_machine(
             ram_bytes=None,
             facts=_complete({}, f"probes are switched off by {VARIABLE}"),
         )
+    compilers = Compilers(environ, platform)
     system = _SYSTEMS.get(platform, _no_facts)(root)
     nvidia = probe_nvidia(root, load)
     facts = _complete(
-        {**system, **nvidia.facts, **provenance_facts(environ), **software_facts(environ)},
-        f"no probe for {platform}",
+        {
+            **system,
+            **nvidia.facts,
+            **provenance_facts(environ),
+            **software_facts(environ),
+            **collect({"compilers": compilers.releases}),
+        },
+        _NOT_HERE.get(platform, f"no probe for {platform}"),
     )
     accelerators = cuda_devices(nvidia.gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    accelerators += _mps(platform, facts)
+    facts["devices"] = ["cpu", *(one.device for one in accelerators)]
     return Machine(
         label=machine_label(facts, [gpu.name for gpu in nvidia.gpus]),
-        accelerators=accelerators + _mps(platform, facts),
+        accelerators=accelerators,
         cores=number(facts, "cpu_cores"),
         ram_bytes=_usable_ram(facts),
         facts=facts,

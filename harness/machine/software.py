@@ -7,57 +7,52 @@ facts. Where the software comes from is in `provenance.py`.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
+import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import harness
 from harness.machine.facts import Facts, NotKnown, collect, unavailable
+from harness.machine.torch_version import torch_version_facts
 
 _LIBRARIES = ("numpy", "tokenizers", "safetensors")
 
-# Read by the libraries that compute.
-_VARIABLES = (
-    "ATEN_CPU_CAPABILITY",
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUDA_DEVICE_ORDER",
-    "CUDA_LAUNCH_BLOCKING",
-    "CUDA_VISIBLE_DEVICES",
-    "DNNL_MAX_CPU_ISA",
-    "GOMP_CPU_AFFINITY",
-    "KMP_AFFINITY",
-    "KMP_BLOCKTIME",
-    "LD_PRELOAD",
-    "MALLOC_ARENA_MAX",
-    "MALLOC_CONF",
-    "MKL_CBWR",
-    "MKL_DYNAMIC",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_DYNAMIC",
-    "OMP_NUM_THREADS",
-    "OMP_PLACES",
-    "OMP_PROC_BIND",
-    "OMP_WAIT_POLICY",
-    "ONEDNN_MAX_CPU_ISA",
-    "OPENBLAS_CORETYPE",
-    "OPENBLAS_NUM_THREADS",
-    "PYTHONOPTIMIZE",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "PYTORCH_ENABLE_MPS_FALLBACK",
-    "RWKV_CUDA_ON",
-    "RWKV_JIT_ON",
-    "TORCH_CUDNN_V8_API_ENABLED",
-    "VECLIB_MAXIMUM_THREADS",
-)
-_WITH_PATHS = frozenset({"LD_PRELOAD", "MALLOC_CONF"})
+# Read by what computes: OpenMP, BLAS and oneDNN, allocators, CUDA and Metal, PyTorch, Python, rwkv.
+_VARIABLES = """
+    OMP_DISPLAY_ENV OMP_DYNAMIC OMP_MAX_ACTIVE_LEVELS OMP_NESTED OMP_NUM_THREADS OMP_PLACES
+    OMP_PROC_BIND OMP_SCHEDULE OMP_STACKSIZE OMP_THREAD_LIMIT OMP_WAIT_POLICY GOMP_CPU_AFFINITY
+    GOMP_SPINCOUNT KMP_AFFINITY KMP_BLOCKTIME KMP_HW_SUBSET KMP_LIBRARY KMP_SETTINGS KMP_TPAUSE
+    BLIS_NUM_THREADS MKL_CBWR MKL_DEBUG_CPU_TYPE MKL_DOMAIN_NUM_THREADS MKL_DYNAMIC
+    MKL_ENABLE_INSTRUCTIONS MKL_INTERFACE_LAYER MKL_NUM_THREADS MKL_THREADING_LAYER
+    NUMEXPR_NUM_THREADS OPENBLAS_CORETYPE OPENBLAS_NUM_THREADS OPENBLAS_VERBOSE
+    VECLIB_MAXIMUM_THREADS DNNL_DEFAULT_FPMATH_MODE DNNL_MAX_CPU_ISA DNNL_CPU_ISA_HINTS
+    DNNL_PRIMITIVE_CACHE_CAPACITY DNNL_VERBOSE ONEDNN_DEFAULT_FPMATH_MODE ONEDNN_MAX_CPU_ISA
+    ONEDNN_VERBOSE RAYON_NUM_THREADS TOKENIZERS_PARALLELISM
+    GLIBC_TUNABLES LD_BIND_NOW LD_PRELOAD DYLD_INSERT_LIBRARIES MALLOC_ARENA_MAX MALLOC_CONF
+    MALLOC_MMAP_THRESHOLD_ MALLOC_PERTURB_ MALLOC_TOP_PAD_ MALLOC_TRIM_THRESHOLD_ TCMALLOC_CONFIG
+    CUBLAS_WORKSPACE_CONFIG CUBLASLT_WORKSPACE_SIZE CUDA_DEVICE_MAX_CONNECTIONS CUDA_DEVICE_ORDER
+    CUDA_FORCE_PTX_JIT CUDA_LAUNCH_BLOCKING CUDA_MODULE_LOADING CUDA_VISIBLE_DEVICES
+    CUDA_MPS_ACTIVE_THREAD_PERCENTAGE HIP_VISIBLE_DEVICES HSA_OVERRIDE_GFX_VERSION
+    NVIDIA_TF32_OVERRIDE NVIDIA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES
+    ATEN_CPU_CAPABILITY PYTORCH_ALLOC_CONF PYTORCH_CUDA_ALLOC_CONF PYTORCH_ENABLE_MPS_FALLBACK
+    PYTORCH_HIP_ALLOC_CONF PYTORCH_JIT PYTORCH_MPS_FAST_MATH PYTORCH_MPS_HIGH_WATERMARK_RATIO
+    PYTORCH_MPS_LOW_WATERMARK_RATIO PYTORCH_MPS_PREFER_METAL PYTORCH_NO_CUDA_MEMORY_CACHING
+    PYTORCH_NVML_BASED_CUDA_CHECK PYTORCH_TUNABLEOP_ENABLED TORCHDYNAMO_DISABLE
+    TORCHINDUCTOR_MAX_AUTOTUNE TORCH_ALLOW_TF32_CUBLAS_OVERRIDE TORCH_BLAS_PREFER_CUBLASLT
+    TORCH_COMPILE_DISABLE TORCH_CUDA_ARCH_LIST TORCH_CUDNN_V8_API_DISABLED
+    TORCH_CUDNN_V8_API_ENABLED TORCH_LINALG_PREFER_CUSOLVER TORCH_USE_CUDA_DSA
+    PYTHONDEVMODE PYTHONHASHSEED PYTHONMALLOC PYTHONOPTIMIZE PYTHONUNBUFFERED PYTHONUTF8
+    PYTHON_GIL PYTHON_JIT
+    RWKV_CUDA_ON RWKV_DML_ON RWKV_JIT_ON RWKV_RESCALE_LAYER RWKV_V7_ON
+"""
+_WITH_PATHS = frozenset({"DYLD_INSERT_LIBRARIES", "LD_PRELOAD", "MALLOC_CONF"})
+_IDENTIFIER = re.compile(r"\b(GPU|MIG)-[\w/-]+")  # in CUDA_VISIBLE_DEVICES
 _CHECKOUT = Path(harness.__file__).parents[1]
 _GIT_TIMEOUT_S = 2.0
 
@@ -70,41 +65,25 @@ def software_facts(environ: Mapping[str, str] = os.environ, checkout: Path = _CH
             "libc": _libc,
             "python": lambda: f"{platform.python_implementation()} {platform.python_version()}",
             "harness": lambda: harness.__version__,
-            # As PyTorch says it itself, also when the worker asks it: with the build's "+cu118".
-            "torch": lambda: parse_torch_version(_torch_version_py()),
-            "torch_cuda": lambda: parse_torch_cuda(_torch_version_py()),
+            "python_compiler": lambda: " ".join(platform.python_compiler().split()),
+            "python_switches": _python_switches,
+            "page_bytes": resource.getpagesize,
+            "nice": lambda: os.getpriority(os.PRIO_PROCESS, 0),
             **{name: partial(_version, name) for name in _LIBRARIES},
             "env": lambda: environment(environ),
         }
     )
-    return {**facts, **git_facts(checkout)}
+    return {**facts, **torch_version_facts(), **git_facts(checkout)}
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that matter and are set, without the folders of paths in them."""
-    values = {name: environ[name] for name in _VARIABLES if name in environ}
+    """The variables that matter and are set, without folders and without identifiers of GPUs."""
+    values = {name: environ[name] for name in _VARIABLES.split() if name in environ}
+    values = {name: _IDENTIFIER.sub(r"\1-…", value) for name, value in values.items()}
     return {
         name: re.sub(r"[^\s:]*/", "", value) if name in _WITH_PATHS else value
         for name, value in values.items()
     }
-
-
-def parse_torch_version(version_py: str) -> str:
-    """The release and build of PyTorch in the text of torch/version.py."""
-    match = re.search(r"^__version__\b[^=\n]*=\s*['\"](\S+)['\"]", version_py, re.MULTILINE)
-    if match is None:
-        raise NotKnown("torch/version.py does not say")
-    return match[1]
-
-
-def parse_torch_cuda(version_py: str) -> str:
-    """The CUDA release in the text of torch/version.py."""
-    match = re.search(r"^cuda\b[^=\n]*=\s*(\S+)", version_py, re.MULTILINE)
-    if match is None:
-        raise NotKnown("torch/version.py does not say")
-    if match[1] == "None":
-        raise NotKnown("this PyTorch is built without CUDA")
-    return match[1].strip("'\"")
 
 
 def parse_git_status(text: str) -> Facts:
@@ -155,15 +134,20 @@ def _libc() -> str:
     return version
 
 
+def _python_switches() -> dict[str, bool | int]:
+    """How this Python was built and started, where that costs speed."""
+    is_gil_on = getattr(sys, "_is_gil_enabled", lambda: True)  # Python 3.13 and later
+    return {
+        "debug_build": hasattr(sys, "gettotalrefcount"),
+        "gil": bool(is_gil_on()),
+        "optimize": sys.flags.optimize,
+        "dev_mode": sys.flags.dev_mode,
+        "traced": sys.gettrace() is not None,
+    }
+
+
 def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError as error:
         raise NotKnown("not installed") from error
-
-
-def _torch_version_py() -> str:
-    spec = importlib.util.find_spec("torch")  # finds it, does not import it
-    if spec is None or spec.origin is None:
-        raise NotKnown("not installed")
-    return (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")

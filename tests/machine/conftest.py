@@ -42,11 +42,30 @@ def server(make_root, recorded):
         f"{cpu}/cpufreq/policy0/scaling_governor": "performance\n",
         f"{cpu}/cpufreq/policy1/scaling_governor": "performance\n",
         f"{cpu}/cpufreq/policy2/scaling_governor": "powersave\n",
+        f"{cpu}/cpufreq/policy0/scaling_driver": "intel_pstate\n",
+        f"{cpu}/cpufreq/policy0/scaling_min_freq": "800000\n",
+        f"{cpu}/cpufreq/policy0/scaling_max_freq": "3000000\n",
+        f"{cpu}/cpufreq/policy1/scaling_max_freq": "3800000\n",
+        f"{cpu}/cpufreq/policy0/energy_performance_preference": "performance\n",
+        f"{cpu}/smt/active": "1\n",
+        f"{cpu}/isolated": "2-3\n",
+        f"{cpu}/vulnerabilities/meltdown": "Not affected\n",
+        f"{cpu}/vulnerabilities/spectre_v2": "Mitigation: Enhanced / Automatic IBRS\n",
+        "sys/firmware/acpi/platform_profile": "balanced\n",
+        "sys/devices/system/clocksource/clocksource0/current_clocksource": "kvm-clock\n",
+        "proc/cmdline": recorded("cmdline"),
+        "proc/self/personality": "00000000\n",
+        "proc/sys/kernel/numa_balancing": "1\n",
+        "proc/sys/kernel/randomize_va_space": "2\n",
+        "proc/sys/kernel/version": "#18~22.04.1-Ubuntu SMP Tue Jan 9 18:41:26 UTC 2024\n",
+        "proc/sys/vm/overcommit_memory": "0\n",
+        "proc/sys/vm/swappiness": "60\n",
         f"{cpu}/cpu0/cpufreq/cpuinfo_max_freq": "3800000\n",
         f"{cpu}/intel_pstate/no_turbo": "1\n",
         "sys/devices/system/node/node0/cpulist": "0-3\n",
         "sys/devices/system/node/node1/cpulist": "\n",
         "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+        "sys/kernel/mm/transparent_hugepage/defrag": "always defer [defer+madvise] never\n",
         "sys/class/dmi/id/sys_vendor": "Google\n",
         "sys/fs/cgroup/jobs/memory.max": "8589934592\n",
         "sys/fs/cgroup/jobs/one/memory.max": "max\n",
@@ -60,4 +79,8 @@ def server(make_root, recorded):
         folder = f"{cpu}/cpu0/cache/index{i}"
         files |= {f"{folder}/level": f"{level}\n", f"{folder}/type": f"{kind}\n"}
         files[f"{folder}/size"] = f"{size}\n"
-    return make_root(files)
+    root = make_root(files)
+    tables = root / "sys/firmware/dmi/tables"
+    tables.mkdir(parents=True)
+    (tables / "DMI").write_bytes(bytes.fromhex(recorded("smbios-four-modules.hex")))
+    return root

@@ -8,10 +8,9 @@ from harness.machine.software import (
     environment,
     git_facts,
     parse_git_status,
-    parse_torch_cuda,
-    parse_torch_version,
     software_facts,
 )
+from harness.machine.torch_version import parse_torch_cuda, parse_torch_version
 
 CLEAN = """# branch.oid 3fb1a9d2c0b54f8c8a0b7fd3f3a4f3e1d2c3b4a5
 # branch.head main
