@@ -67,12 +67,14 @@ LIGHT = {
     "harness.runtime.forecast_load",
     "harness.runtime.forecast_stored",
     "harness.runtime.forecast_work",
+    "harness.runtime.limits",
     "harness.runtime.output_file",
     "harness.runtime.pth",
     "harness.runtime.shape",
     "harness.runtime.stored",
     "harness.runtime.strategy",
     "harness.runtime.tensor_info",
+    "harness.runtime.traffic",
 }
 # Trains the shipped model: imports torch, but only when it is called.
 TRAINER = "harness.quickstart.train"

@@ -84,6 +84,10 @@ class RunDisplay:
         """Something that the user should know of this trial."""
         self._say(f"  {self._name}: {text}")
 
+    def aside(self, text: str) -> None:
+        """Something that is done between trials."""
+        self._say(text)
+
     def tick(self) -> None:
         """Redraw, or give a sign of life; called about once a second."""
         elapsed = time.monotonic() - self._trial_started

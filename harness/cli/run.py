@@ -196,7 +196,7 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
                 )
                 store.append(record)
                 display.end(trial, record)
-            bench.limits.at_end(on_note=display.aside, on_wait=display.tick)
+            bench.machine_limits.at_end(on_note=display.aside, on_wait=display.tick)
         except InterruptedTrial as stop:
             store.append(stop.record)
             return False

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from harness.engines.memory import SessionMemory
 from harness.runtime.effective import EffectiveSlot
+from harness.runtime.limits import LimitQuestion, MeasuredLimit
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
@@ -85,6 +86,14 @@ class Engine(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that compute, for the record."""
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """An engine that can measure what the machine does at best, as far as it uses it."""
+
+    def limit(self, question: LimitQuestion, *, threads: int) -> MeasuredLimit:
+        """Answer one question; raise `Unsupported` where there is no answer."""
 
 
 @runtime_checkable

@@ -14,8 +14,11 @@ from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.engines.memory import SessionMemory
 from harness.engines.torch_memory import restart_torch_memory, torch_memory
 from harness.runtime.convert import convert
+from harness.runtime.devices import DeviceMap
 from harness.runtime.effective import EffectiveSlot
+from harness.runtime.limits import LimitQuestion, MeasuredLimit
 from harness.runtime.model import Model, load_model
+from harness.runtime.roofline import Prober
 from harness.runtime.state import State
 
 _SCORE_CHUNK = 64  # tokens scored at a time: bounds the logits held at once
@@ -51,6 +54,11 @@ class TorchEngine:
             source_sha256=source_sha256,
             on_progress=on_progress,
         )
+
+    def limit(self, question: LimitQuestion, *, threads: int) -> MeasuredLimit:
+        """Measure what the machine does at best; raises `Unsupported`, or torch's own errors."""
+        torch.set_num_threads(threads)
+        return Prober(devices=DeviceMap()).measure(question)
 
     def clock(self) -> float:
         """Seconds of real time."""

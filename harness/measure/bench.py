@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ from harness.config.load import LoadedStudy
 from harness.machine import Machine
 from harness.measure.conversion import Conversions
 from harness.measure.identity import ModelIdentity, identify_model
+from harness.measure.roofline import run_limits
 from harness.measure.trial import Bench
 from harness.plan.cell import Cell
 from harness.plan.look import look
 from harness.plan.plan import Plan
+from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan, resolve
 from harness.sources import Locked
 from harness.sources.verify import known_revision
@@ -83,19 +85,24 @@ def prepare_bench(
     """The bench of a run in `folder`; without `conversions` trials read the original weights."""
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
+    shapes = look(loaded).shapes
+    plans = _resolve(planned, shapes)
     return Bench(
         loaded=loaded,
         machine_facts=machine.facts,
         models=models,
-        plans=_resolve(loaded, planned),
+        plans=plans,
+        shapes=shapes,
+        machine_limits=run_limits(loaded.study, planned, plans, machine.facts, folder),
         logs=logs,
         conversions=conversions or Conversions(None),
         forecasts={one.cell: one.forecasts for one in planned.cells},
     )
 
 
-def _resolve(loaded: LoadedStudy, planned: Plan) -> dict[Cell, tuple[LayerPlan, ...] | None]:
-    shapes = look(loaded).shapes
+def _resolve(
+    planned: Plan, shapes: Mapping[str, ModelShape]
+) -> dict[Cell, tuple[LayerPlan, ...] | None]:
     plans: dict[Cell, tuple[LayerPlan, ...] | None] = {}
     for one in planned.cells:
         shape = None if one.cell.engine == "fake" else shapes.get(one.cell.model)

@@ -27,8 +27,6 @@ from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.trial_facts import facts_of, thread_warning
 from harness.measure.watching import judged_quiet, uses_gpu, watch
-from harness.measure.roofline import Limits
-from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.latency import Prefill
@@ -65,7 +63,7 @@ class Bench:
     conversions: Conversions = field(default_factory=lambda: Conversions(None))
     forecasts: Mapping[Cell, Forecasts | None] = field(default_factory=dict)
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
-    limits: Limits = field(default_factory=Limits)  # of the machine
+    machine_limits: Limits = field(default_factory=Limits)
     probes: Probes = field(default_factory=Probes)  # of what disturbs a trial
     cooler: Cooler = field(default_factory=Cooler)
 
@@ -97,7 +95,7 @@ def measure(
         _touch(log)
         job = _job(trial.cell, bench.loaded)
         if trial.cell.workload == "speed":
-            bench.limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
+            bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
         reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
         cooling = bench.cooler.wait(on_cooling)
         watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
@@ -265,7 +263,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
             plan,
             bench.shapes.get(cell.model),
             Timed(batch=cell.batch, prefill=prefill, decode_s=decode_s),
-            bench.limits.of(cell.threads),
+            bench.machine_limits.of(cell.threads),
         ),
         facts={
             **facts,
