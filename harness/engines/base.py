@@ -87,6 +87,13 @@ class Engine(Protocol):
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that compute, for the record."""
 
+    def facts(self) -> dict[str, Any]:
+        """What else is in force now: build, switches, threads; asked once a model is open.
+
+        The names are declared in `harness/machine/declared.py`, group "Engine". What is not named,
+        or is `{"unavailable": why}`, the engine does not know.
+        """
+
 
 @runtime_checkable
 class Probing(Protocol):

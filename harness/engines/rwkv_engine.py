@@ -25,6 +25,9 @@ from harness.runtime.dtypes import NAMES
 from harness.runtime.effective import EffectiveSlot
 from harness.runtime.strategy import canonical
 
+# What the package reads, and sets itself: TorchScript, its CUDA extension, other generations.
+_SWITCHES = ("RWKV_JIT_ON", "RWKV_CUDA_ON", "RWKV_RESCALE_LAYER", "RWKV_V7_ON", "RWKV_DML_ON")
+
 
 class RwkvEngine:
     """Opens models with the `rwkv` package."""
@@ -62,7 +65,17 @@ class RwkvEngine:
         """The package's version and torch's."""
         from importlib.metadata import version
 
-        return {"rwkv": version("rwkv"), "torch": version("torch")}
+        import torch
+
+        # As torch says it itself, which names the build too.
+        return {"rwkv": version("rwkv"), "torch": str(torch.__version__)}
+
+    def facts(self) -> dict[str, Any]:
+        """torch's facts, whose switches the package sets, and the package's own switches."""
+        from harness.engines.torch_facts import torch_facts
+
+        switches = {name: os.environ[name] for name in _SWITCHES if name in os.environ}
+        return {**torch_facts(), "rwkv_switches": switches}
 
 
 class RwkvSession:

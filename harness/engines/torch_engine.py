@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 
 from harness.engines.base import Capabilities, Ids, Logits, ModelSource
 from harness.engines.memory import SessionMemory
+from harness.engines.torch_facts import torch_facts
 from harness.engines.torch_memory import restart_torch_memory, torch_memory
 from harness.runtime.convert import convert
 from harness.runtime.devices import DeviceMap
@@ -70,6 +72,10 @@ class TorchEngine:
         if torch.version.cuda is not None:
             versions["torch_cuda"] = torch.version.cuda
         return versions
+
+    def facts(self) -> dict[str, Any]:
+        """torch's build, switches and threads."""
+        return torch_facts()
 
 
 class TorchSession:
