@@ -50,6 +50,9 @@ _ALLOCATE = (
     f"m[::{_PAGE}] = b'x' * len(range(0, n, {_PAGE})); time.sleep(float(sys.argv[2]))"
 )
 _STAY = "import signal; signal.alarm(120); signal.pause()"
+_LEAVE_GROUP = (
+    "import os, sys; os.setpgid(0, 0); os.write(1, b'x'); exec(sys.argv[1], {'sys': sys})"
+)
 _ORPHAN = (
     "import subprocess, sys; subprocess.Popen([sys.executable, '-S', '-c', *sys.argv[1:]], "
     "start_new_session=True, env={})"
@@ -144,6 +147,9 @@ def start_child(event: dict[str, Any]) -> None:
     elif leaves == "session":
         subprocess.Popen([*run, *stay], start_new_session=True)
     elif leaves == "group":
-        os.setpgid(subprocess.Popen([*run, *stay]).pid, 0)
+        # It says when it has left.
+        child = subprocess.Popen([*run, _LEAVE_GROUP, *stay], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.read(1)
     else:
         subprocess.Popen([*run, *stay])
