@@ -38,6 +38,7 @@ def fake_study(tmp_path):
                 "speed": {"prompt_tokens": 10, "generate_tokens": 4, "passes": 2, "trials": 2}
             },
             "limits": {"trial_s": 60},
+            "noise": False,  # whoever else computes here must not change an outcome
             **changes,
         }
         path = tmp_path / "study.yaml"
