@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from harness.machine.facts import NotKnown, read
-from harness.machine.quiet.source import Figures, understood
+from harness.machine.quiet.source import Figures, long_enough, understood
 
 _CPU = "sys/devices/system/cpu"
 _MOST_CLOCKS = 16  # reading a clock may wake its core, so not all of a large machine's are read
@@ -64,7 +64,7 @@ class Throttling:
 
     def tell(self, readings: Sequence[int], seconds: float) -> Figures:
         """The growth."""
-        del seconds
+        long_enough(seconds)
         return {"throttle_events": readings[-1] - readings[0]}
 
     def _counts(self, name: str) -> list[int]:

@@ -83,7 +83,7 @@ class DarwinSwap:
 
     def tell(self, readings: Sequence[tuple[int, int]], seconds: float) -> Figures:
         """The growth."""
-        del seconds
+        long_enough(seconds)
         growth = [last - first for first, last in zip(readings[0], readings[-1], strict=True)]
         return dict(zip(self.figures, growth, strict=True))
 
@@ -104,7 +104,7 @@ class DarwinThrottling:
 
     def tell(self, readings: Sequence[int], seconds: float) -> Figures:
         """At how many of the readings, before and after, it was slowed down."""
-        del seconds
+        long_enough(seconds)
         return {"throttle_events": sum(percent < 100 for percent in readings)}
 
 

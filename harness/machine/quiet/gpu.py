@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.machine.facts import NotKnown
 from harness.machine.quiet.cpu_time import children
-from harness.machine.quiet.source import Figures
+from harness.machine.quiet.source import Figures, long_enough
 
 # NVML's bits of why a clock is not higher, and whether that disturbs a measurement: a power limit
 # and clocks that somebody set are how the card is meant to run, heat and faults are not.
@@ -64,7 +64,7 @@ class Gpus:
 
     def tell(self, readings: Sequence[list[GpuReading]], seconds: float) -> Figures:
         """Each GPU by itself, and the worst of them against the limits."""
-        del seconds
+        long_enough(seconds)
         by_gpu = list(zip(*readings, strict=True))
         slowed = [_share([r.reasons for r in one]) for one in by_gpu]
         strangers = [r.strangers for one in by_gpu for r in one if r.strangers is not None]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.machine.facts import NotKnown, read
 from harness.machine.linux import parse_cgroups
-from harness.machine.quiet.source import Figures, share, understood
+from harness.machine.quiet.source import Figures, long_enough, share, understood
 
 _VMSTAT = "proc/vmstat"
 
@@ -33,7 +33,7 @@ class Swap:
 
     def tell(self, readings: Sequence[tuple[int, int]], seconds: float) -> Figures:
         """The growth."""
-        del seconds
+        long_enough(seconds)
         pages = [last - first for first, last in zip(readings[0], readings[-1], strict=True)]
         return dict(zip(self.figures, (n * self._page_bytes for n in pages), strict=True))
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from harness.machine.facts import NotKnown
 
 Figures = Mapping[str, Any]
-LEAST_S = 0.5  # below it a share says nothing: the system counts CPU time in steps of 10 ms
+LEAST_S = 0.5  # below it nothing is told: the system counts CPU time in steps of 10 ms
 
 Parsed = TypeVar("Parsed")
 
@@ -45,7 +45,7 @@ def share(part: float, whole_s: float) -> float:
 
 
 def long_enough(seconds: float) -> None:
-    """Raise `NotKnown` for a stretch that is too short for shares."""
+    """Raise `NotKnown` for a stretch that is too short to judge by."""
     if seconds < LEAST_S:
         raise NotKnown(f"{seconds:.2f} s is too short to tell; at least {LEAST_S} s are")
 
