@@ -63,7 +63,7 @@ def parse_build(text: str) -> Facts:
     settings = dict(_BUILD.findall(text))
     flags = re.search(r"\bCXX_FLAGS=(.*?)(?:, [A-Z_]+=|$)", text, re.MULTILINE)
     return {
-        "torch_compiler": _found(r"^\s*- ((?:GCC|clang|MSVC|ICC) \S+)", text),
+        "torch_compiler": _compiler(text),
         "torch_blas": settings.pop("BLAS_INFO", None) or _unavailable("the build does not say"),
         "torch_mkl": _found(r"Math Kernel Library Version ([\d.]+)", text),
         "torch_onednn": _found(r"MKL-DNN v(\S+)", text),
@@ -134,6 +134,11 @@ def _cudnn() -> str | dict[str, str]:
 def _cuda_archs() -> list[str] | dict[str, str]:
     ask = getattr(torch._C, "_cuda_getArchFlags", None)  # noqa: SLF001 - the public way starts CUDA
     return _unavailable("built without CUDA") if ask is None else str(ask() or "").split()
+
+
+def _compiler(text: str) -> str | dict[str, str]:
+    clang = _found(r"^\s*- (clang \S+)", text)  # which passes itself off as an old GCC besides
+    return clang if isinstance(clang, str) else _found(r"^\s*- ((?:GCC|MSVC|ICC) \S+)", text)
 
 
 def _found(pattern: str, text: str) -> str | dict[str, str]:
