@@ -26,11 +26,13 @@ _HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
 
 
 class RunDisplay:
-    """Shows trials as they come. `n_trials` is how many will run."""
+    """Shows trials as they come. `n_trials` is how many will run, or `at_most` how many."""
 
-    def __init__(self, out: Console, n_trials: int) -> None:
+    def __init__(self, out: Console, n_trials: int, *, at_most: bool = False) -> None:
         self._out = out
         self._n_trials = n_trials
+        self._at_most = at_most
+        self._block: int | None = None
         self._n_done = 0
         self._spent: list[float] = []  # seconds of finished trials
         self._name = self._phase = ""
@@ -52,6 +54,7 @@ class RunDisplay:
             return
         self._trial_started = time.monotonic()
         self._name, self._phase = _name(trial), "starting"
+        self._block = None if trial.place is None else trial.place.block
         if not self._out.is_terminal:
             self._say(f"{self._count()} {self._name} …{self._left(', ')}")
         self.tick()
@@ -79,6 +82,14 @@ class RunDisplay:
             self.note(f"converting weights, once: {message.total_bytes / 2**20:.0f} MiB …")
         share = message.done_bytes / max(1, message.total_bytes)
         self._phase = f"converting weights {share:.0%}"
+
+    def cool(self, text: str) -> None:
+        """The machine is waited for; `text` says from where to where it cools down."""
+        begins = not self._phase.startswith("cooling")
+        self._phase = text
+        if begins and not self._out.is_terminal:
+            self.note(f"{text} …")
+        self.tick()
 
     def note(self, text: str) -> None:
         """Something that the user should know of this trial."""
@@ -119,14 +130,18 @@ class RunDisplay:
         return line
 
     def _count(self) -> str:
-        return f"[{min(self._n_done + 1, self._n_trials)}/{self._n_trials}]"
+        number = min(self._n_done + 1, self._n_trials)
+        if self._at_most and self._block is not None:
+            return f"[block {self._block + 1}, {number} of at most {self._n_trials}]"
+        return f"[{number}/{self._n_trials}]"
 
     def _left(self, before: str) -> str:
         """Time left, from the mean of the trials so far; nothing before the first is done."""
         if not self._spent:
             return ""
         left = sum(self._spent) / len(self._spent) * (self._n_trials - self._n_done)
-        return f"{before}{_duration(left)} left"
+        about = "at most " if self._at_most else ""
+        return f"{before}{about}{duration(left)} left"
 
     def _say(self, line: str) -> None:
         self._last_said = time.monotonic()
@@ -156,5 +171,8 @@ def _result(record: Record) -> str:
     return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} right"
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, in whole ones of what suits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import console
+from harness.cli.display import duration
 from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.missing import describe_missing
@@ -50,7 +51,7 @@ def _headline(planned: Plan) -> str:
     threads = dict.fromkeys(str(one.cell.threads) for one in planned.cells)
     return (
         f"{planned.study}: {n_running} of {n_cells} cells will run here, in "
-        f"{_trials(planned.n_trials)} (engine {', '.join(engines)}; threads {', '.join(threads)})."
+        f"{_how_many(planned)} (engine {', '.join(engines)}; threads {', '.join(threads)})."
     )
 
 
@@ -86,7 +87,8 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
 
 def _turns(planned: Plan) -> dict[Cell, list[int]]:
     turns: dict[Cell, list[int]] = {}
-    for turn, (cell, _) in enumerate(order(planned.cells, planned.seed), start=1):
+    turn_by_turn = order(planned.cells, planned.seed, planned.order)
+    for turn, (cell, _) in enumerate(turn_by_turn, start=1):
         turns.setdefault(cell, []).append(turn)
     return turns
 
@@ -121,9 +123,11 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
     if planned.running:
         _print(
             out,
-            f"Numbers under a workload are turns: which of the {_trials(planned.n_trials)}, in "
-            f"blocks shuffled by seed {planned.seed}, are the cell's.",
+            f"Numbers under a workload are turns: which of the {_trials(planned.n_trials)}, "
+            f"{_order(planned)}, are the cell's.",
         )
+        _print_until(out, planned)
+        _print_time(out, planned)
     for reason, letter in notes.items():
         _print(out, f"[{letter}] skipped: {as_typed(reason)}")
     if any(one.forecasts is not None for one in planned.cells):
@@ -143,6 +147,39 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
         _print(out, f"warning: {names[0]}{more}: {warning}")
 
 
+def _order(planned: Plan) -> str:
+    if planned.order == "sequential":
+        return "one cell after the other"
+    return f"in blocks shuffled by seed {planned.seed}"
+
+
+def _print_until(out: Console, planned: Plan) -> None:
+    """The rule that stops, where there is one; a warning where the order lets drift mislead."""
+    until = planned.until
+    if until is not None:
+        _print(
+            out,
+            f"It stops after a block, from block {until.min_trials} on, once decode and prefill "
+            f"speed of every cell are known within ± {until.relative_ci * 100:.3g} %: "
+            f"{_how_many(planned)}.",
+        )
+    if planned.order == "sequential":
+        _print(
+            out,
+            "warning: in the sequential order a machine that slows down favours the first cells",
+        )
+
+
+def _print_time(out: Console, planned: Plan) -> None:
+    """What the run cannot exceed; how long it will take is known after its first trials."""
+    if planned.longest_trial_s is not None:
+        _print(
+            out,
+            f"At worst each trial takes {duration(planned.longest_trial_s)} (deadline and "
+            f"cool-down), all of them {duration(planned.longest_trial_s * planned.n_trials)}.",
+        )
+
+
 def _letters(reasons: Iterable[str]) -> dict[str, str]:
     """A letter for each different reason."""
     different = list(dict.fromkeys(reasons))
@@ -159,6 +196,11 @@ def _next(planned: Plan, study: str) -> str:
     if planned.missing:
         return f"Next, with the files in place: {run}"
     return f"Next: {command_line('plan', BUILTIN)}"
+
+
+def _how_many(planned: Plan) -> str:
+    least, most = planned.n_trials_at_least, planned.n_trials
+    return _trials(most) if least == most else f"{least} to {_trials(most)}"
 
 
 def _trials(n: int) -> str:

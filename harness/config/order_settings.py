@@ -27,7 +27,7 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 0.02
     min_trials: Annotated[
         int,
-        Meta(ge=2, le=10_000, description="Trials of each cell before the first look; 2 or more."),
+        Meta(ge=2, le=10_000, description="Good trials of each cell at least; 2 or more."),
     ] = 3
     max_trials: Annotated[
         int, Meta(ge=2, le=10_000, description="Trials of each cell at most.")

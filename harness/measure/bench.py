@@ -8,7 +8,9 @@ from typing import Any
 
 from harness.config.load import LoadedStudy
 from harness.machine import Machine
+from harness.machine.heat import HeatProbe
 from harness.measure.conversion import Conversions
+from harness.measure.cooldown import Cooler
 from harness.measure.identity import ModelIdentity, identify_model
 from harness.measure.roofline import run_limits
 from harness.measure.trial import Bench
@@ -87,6 +89,7 @@ def prepare_bench(
     logs.mkdir(exist_ok=True)
     shapes = look(loaded).shapes
     plans = _resolve(planned, shapes)
+    heat = HeatProbe(gpus=any("cuda" in one.cell.strategy for one in planned.running))
     return Bench(
         loaded=loaded,
         machine_facts=machine.facts,
@@ -96,6 +99,7 @@ def prepare_bench(
         machine_limits=run_limits(loaded.study, planned, plans, machine.facts, folder),
         logs=logs,
         conversions=conversions or Conversions(None),
+        cooler=Cooler(settings=loaded.study.cooldown, read=heat.read),
         forecasts={one.cell: one.forecasts for one in planned.cells},
     )
 

@@ -1,31 +1,109 @@
-"""Which trial comes next: the plan's order, less what the store already has."""
+"""Which trial comes next: the plan's order, less what the store already has.
+
+Everything is decided from the plan and the store, so that a run that goes on does what it would
+have done without the interruption.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+from harness.measure.stopping import Latest, has_left, latest_attempts, stop_after
 from harness.measure.trial import Trial
-from harness.plan.order import order
+from harness.plan.order import Turn, blocks
 from harness.plan.plan import Plan
+from harness.records.order import Place
+from harness.records.stop import Stop
 from harness.records.store import RecordStore
 
 
-def schedule(planned: Plan, store: RecordStore) -> Iterator[Trial]:
+def schedule(planned: Plan, store: RecordStore, *, retries: int = 0) -> Iterator[Trial]:
     """Trials to run, each decided when its turn comes; a skipped cell is recorded once, first.
 
     A trial with a final outcome is done; one that was interrupted, noisy, or skipped for a reason
-    that is gone, is tried again as another attempt.
+    that is gone, is tried again as another attempt. One that ends `noisy` now is tried up to
+    `retries` times more, at the end of its block: what disturbed it may be over by then. After a
+    block in which that helped no trial, none is made again. With `until:` in the study, it is
+    decided after each whole block whether another comes.
     """
     for one in planned.cells:
         if one.skip_reason is not None and store.latest_outcome(one.cell.id, 0) is None:
             yield Trial(cell=one.cell, trial=0, attempt=0, skip_reason=one.skip_reason)
-    for cell, trial in order(planned.cells, planned.seed):
-        if not store.is_finished(cell.id, trial):
-            yield Trial(cell=cell, trial=trial, attempt=store.next_attempt(cell.id, trial))
+    for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
+        latest = latest_attempts(store)
+        if stop_after(planned, latest, number) is not None:
+            return
+        block = None if planned.order == "sequential" else number
+        visited = _visited(planned, turns, latest, number)
+        helped = yield from _block(planned, store, visited, block, retries)
+        if not helped:
+            retries = 0  # this machine is not quiet today: all later blocks would take as long
 
 
 def n_left(planned: Plan, store: RecordStore) -> int:
-    """How many trials would run now."""
-    return sum(
-        not store.is_finished(cell.id, trial) for cell, trial in order(planned.cells, planned.seed)
-    )
+    """How many trials would run now; with `until:` at most, 0 where it would make no more."""
+    latest = latest_attempts(store)
+    left = 0
+    for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
+        if left == 0 and stop_after(planned, latest, number) is not None:
+            break
+        left += sum(
+            not store.is_finished(cell.id, trial)
+            for cell, trial in _visited(planned, turns, latest, number)
+        )
+    return left
+
+
+def due(planned: Plan, store: RecordStore) -> list[Turn]:
+    """Every turn that the run needs to be complete: with `until:` those up to where it stops."""
+    latest = latest_attempts(store)
+    turns: list[Turn] = []
+    for number, block in enumerate(blocks(planned.cells, planned.seed, planned.order)):
+        if stop_after(planned, latest, number) is not None:
+            break
+        turns += _visited(planned, block, latest, number)
+    return turns
+
+
+def stop_of(planned: Plan, store: RecordStore) -> Stop | None:
+    """Why a run with `until:` has ended; None where it has not, or has no such rule."""
+    latest = latest_attempts(store)
+    n_blocks = len(blocks(planned.cells, planned.seed, planned.order))
+    stops = (stop_after(planned, latest, number) for number in range(n_blocks + 1))
+    return next((stop for stop in stops if stop is not None), None)
+
+
+def _visited(planned: Plan, turns: tuple[Turn, ...], latest: Latest, block: int) -> list[Turn]:
+    return [turn for turn in turns if not has_left(planned, turn[0], latest, block)]
+
+
+def _block(
+    planned: Plan, store: RecordStore, turns: list[Turn], block: int | None, retries: int
+) -> Generator[Trial, None, bool]:
+    """Each turn that is not finished once, then again those that were disturbed.
+
+    Returns False where trials were made again and stayed noisy, all of them.
+    """
+    again = [turn for turn in turns if not store.is_finished(turn[0].id, turn[1])]
+    noisy: list[Turn] | None = None  # after each turn was taken once
+    for _ in range(1 + retries):
+        for cell, trial in again:
+            yield Trial(
+                cell=cell,
+                trial=trial,
+                attempt=store.next_attempt(cell.id, trial),
+                place=Place(
+                    order=planned.order,
+                    seed=planned.seed,
+                    block=block,
+                    sequence=_n_begun(store),
+                ),
+            )
+        again = [turn for turn in again if store.latest_outcome(turn[0].id, turn[1]) == "noisy"]
+        noisy = again if noisy is None else noisy
+    return not (retries and noisy and again == noisy)
+
+
+def _n_begun(store: RecordStore) -> int:
+    """Trials of the run that were begun: all but those that were skipped."""
+    return sum(record.outcome.kind != "skipped" for record in store.records)

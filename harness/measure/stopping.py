@@ -53,9 +53,15 @@ def stop_after(planned: Plan, latest: Latest, n_blocks: int) -> Stop | None:
     others = [one.trials for one in planned.running if one.cell.workload != "speed"]
     if until is None or not speed or n_blocks < max([until.min_trials, *others]):
         return None
+    if not _are_whole(planned, latest, n_blocks):
+        return None
     staying = [cell for cell in speed if not has_left(planned, cell, latest, n_blocks)]
     values = {cell: _speeds(cell, latest, n_blocks) for cell in speed}
-    narrow = all(is_known(v, until.relative_ci) for cell in staying for v in values[cell].values())
+    narrow = all(
+        len(found) >= until.min_trials and is_known(found, until.relative_ci)
+        for cell in staying
+        for found in values[cell].values()
+    )
     kind: Literal["narrow", "max_trials", "no_speeds"]
     if not staying:
         kind = "no_speeds"
@@ -79,6 +85,17 @@ def stop_after(planned: Plan, latest: Latest, n_blocks: int) -> Stop | None:
             )
             for cell in speed
         },
+    )
+
+
+def _are_whole(planned: Plan, latest: Latest, n_blocks: int) -> bool:
+    """Whether every trial of the first blocks was made; one that was only disturbed was."""
+    return all(
+        record is not None and record.outcome.kind not in ("interrupted", "skipped")
+        for one in planned.running
+        for block in range(min(n_blocks, one.trials))
+        if not has_left(planned, one.cell, latest, block)
+        for record in [latest.get((one.cell.id, block))]
     )
 
 

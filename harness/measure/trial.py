@@ -16,6 +16,7 @@ from harness.config.load import LoadedStudy
 from harness.machine.quiet import Probes
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.cooldown import Cooler
+from harness.measure.energy import Baseline, energy_of
 from harness.measure.identity import ModelIdentity, record_key
 from harness.measure.job import Answered, Job, Message, Opened, Passed
 from harness.measure.judge import judge, limits_held, remarks
@@ -64,6 +65,7 @@ class Bench:
     forecasts: Mapping[Cell, Forecasts | None] = field(default_factory=dict)
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
     machine_limits: Limits = field(default_factory=Limits)
+    idle: Baseline = field(default_factory=Baseline)  # of energy
     probes: Probes = field(default_factory=Probes)  # of what disturbs a trial
     cooler: Cooler = field(default_factory=Cooler)
 
@@ -96,6 +98,8 @@ def measure(
         job = _job(trial.cell, bench.loaded)
         if trial.cell.workload == "speed":
             bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
+            if bench.plans[trial.cell] is not None:
+                bench.idle.watch(on_note)
         reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
         cooling = bench.cooler.wait(on_cooling)
         watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
@@ -265,6 +269,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
             Timed(batch=cell.batch, prefill=prefill, decode_s=decode_s),
             bench.machine_limits.of(cell.threads),
         ),
+        energy=energy_of(messages, cell.batch, bench.idle),
         facts={
             **facts,
             "threads": cell.threads,

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from harness.records.energy import Energy
 from harness.records.latency import AnswerLatency, Latency, Prefill
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
@@ -168,3 +169,4 @@ class Record(Struct, frozen=True, kw_only=True):
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     roofline: Roofline | None = None  # of the speed workload
+    energy: Energy | None = None  # of the speed workload

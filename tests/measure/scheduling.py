@@ -1,0 +1,72 @@
+"""Plans and stores for tests of what comes next, and a stand-in for measuring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.measure.schedule import schedule
+from harness.plan.cell import Cell, PlannedCell
+from harness.plan.plan import Plan
+from harness.records.record import CellRef, Key, Outcome, Record
+from harness.records.store import RECORDS_NAME, RecordStore
+
+
+def make_plan(names, trials=3, *, answers=(), **settings):
+    """A plan with a speed cell per name, and an answers cell for each of `answers`."""
+    cells = [(name, "speed", trials) for name in names] + [(name, "answers", 1) for name in answers]
+    return Plan(
+        study="made",
+        seed=settings.pop("seed", 0),
+        cells=tuple(
+            PlannedCell(
+                cell=Cell(
+                    model=name, engine="fake", strategy="cpu fp32", workload=workload, threads=1
+                ),
+                trials=n,
+            )
+            for name, workload, n in cells
+        ),
+        **settings,
+    )
+
+
+def make_store(folder: Path) -> RecordStore:
+    """A store on an empty file, or on what the file has."""
+    folder.mkdir(exist_ok=True)
+    (folder / RECORDS_NAME).touch()
+    return RecordStore(folder)
+
+
+def record_of(trial, kind="ok", decode=None, prefill=None):
+    """What a trial left behind."""
+    cell = trial.cell
+    return Record(
+        key=Key(computation="c"),
+        cell=CellRef(
+            id=cell.id,
+            model=cell.model,
+            engine=cell.engine,
+            strategy=cell.strategy,
+            workload=cell.workload,
+            threads=cell.threads,
+        ),
+        trial=trial.trial,
+        attempt=trial.attempt,
+        place=trial.place,
+        outcome=Outcome(kind="skipped" if trial.skip_reason else kind),
+        started_at="2024-05-01T10:00:00+00:00",
+        decode_tok_per_s=decode,
+        prefill_tok_per_s=prefill,
+    )
+
+
+def carry_out(planned, store, measure, *, at_most=None, retries=0):
+    """Run the schedule with `measure(trial) -> Record`; stop after `at_most` trials, as a kill."""
+    done = []
+    with store.appending():
+        for trial in schedule(planned, store, retries=retries):
+            if at_most is not None and len(done) == at_most:
+                break
+            store.append(measure(trial))
+            done.append((trial.cell.model, trial.trial, trial.attempt))
+    return done
