@@ -26,7 +26,7 @@ from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
 from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
-from harness.measure.trial_facts import facts_of, thread_warning
+from harness.measure.trial_facts import facts_of, hashes, thread_warning
 from harness.measure.watching import judged_quiet, uses_gpu, watch
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
@@ -273,10 +273,12 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         facts={
             **facts,
             "threads": cell.threads,
-            "weights_sha256": identity.weights_sha256,
-            "tokenizer_sha256": identity.tokenizer_sha256,
-            "questions_sha256": bench.loaded.questions_sha256,
-            "study_sha256": bench.loaded.sha256,
+            **hashes(
+                weights_sha256=identity.weights_sha256,
+                tokenizer_sha256=identity.tokenizer_sha256,
+                questions_sha256=bench.loaded.questions_sha256,
+                study_sha256=bench.loaded.sha256,
+            ),
         },
         warnings=[
             without_folders(one, here)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
+from harness.machine.facts import unavailable
 from harness.machine.probe import engine_facts
 from harness.measure.job import Imported, Message, Opened
 
 _NOT_SO_FAR = "the trial did not come this far"
+_NOT_THERE = {
+    "weights_sha256": "the weights were not hashed",
+    "tokenizer_sha256": "the model has no tokenizer",
+    "questions_sha256": "the study asks no questions",
+    "study_sha256": "the study was not read from a file",
+}
 # What the engine read back, and for what.
 _THREADS = {
     "threads_in_force": "for one operation",
@@ -38,6 +45,14 @@ def facts_of(
     }
 
 
+def hashes(**known: str | None) -> dict[str, Any]:
+    """Hashes of what the study names, by their facts' names; one of what is not there has why."""
+    return {
+        name: unavailable(_NOT_THERE[name]) if sha256 is None else sha256
+        for name, sha256 in known.items()
+    }
+
+
 def thread_warning(asked: int, facts: Mapping[str, Any]) -> str | None:
     """A sentence where another number of threads than `asked` was in force; else None.
 
@@ -53,5 +68,5 @@ def thread_warning(asked: int, facts: Mapping[str, Any]) -> str | None:
     return f"The study asks for {asked} threads; in force were {', '.join(other)}{why}."
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -67,7 +67,7 @@ def test_what_the_worker_says_goes_before_what_the_machine_said():
 def test_of_a_trial_that_loaded_nothing_the_reason_is_that(messages):
     facts = facts_of({}, messages, "torch")
     silent = {"unavailable": "the trial did not come this far"}
-    assert facts == {name: silent for name in ENGINE_FACTS}
+    assert facts == dict.fromkeys(ENGINE_FACTS, silent)
 
 
 def test_every_declared_fact_is_in_the_record(record_of):
@@ -75,6 +75,8 @@ def test_every_declared_fact_is_in_the_record(record_of):
     assert record.outcome.kind == "ok"
     assert set(FACTS) == set(record.facts)
     assert record.facts["threads_in_force"] == 2
+    assert record.facts["tokenizer_sha256"] == {"unavailable": "the model has no tokenizer"}
+    assert None not in record.facts.values()
     assert record.facts["torch_blas"] == {"unavailable": "the fake engine does not say"}
     assert record.warnings == []
 
