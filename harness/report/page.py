@@ -14,6 +14,7 @@ from harness.report import evidence, fact_tables
 from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
+from harness.report.latency_tables import answer_table, latency_table
 from harness.report.plots import Plot, draw_plots
 from harness.report.quiet_tables import gpu_table, quiet_table
 from harness.report.results import category_table, result_table
@@ -42,6 +43,7 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     loading: Table | None
     planned: Table | None
     quiet: tuple[Table, ...]  # what disturbed its trials
+    latency: tuple[Table, ...]  # what a user waits for, and the parts of an answer
 
 
 class Page(Struct, frozen=True, kw_only=True):
@@ -114,6 +116,7 @@ def _model_page(model: ModelSummary, slug: str) -> ModelPage:
         loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
         quiet=tuple(filter(None, (quiet_table(model), gpu_table(model)))),
+        latency=tuple(filter(None, (latency_table(model), answer_table(model)))),
     )
 
 

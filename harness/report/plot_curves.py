@@ -50,11 +50,11 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
         look: dict[str, Any] = (
             {"fmt": "o", "color": INK} if row.is_reference else {"fmt": "s", "color": BLUE}
         )
-        axes.errorbar([total], [speed.value], yerr=_sides(speed), markersize=6, **look)
+        axes.errorbar([total], [speed.value], yerr=error_sides(speed), markersize=6, **look)
     unit = _memory_axis(axes, [total for total, _, _ in points])
     speeds = [speed.value for _, speed, _ in points]
     tops = [speed.value if speed.high is None else speed.high for _, speed, _ in points]
-    _value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
+    value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
     axes.set_xlabel(f"peak memory{where}, {unit}")
     how = trials_text([row for _, _, row in points])
@@ -80,13 +80,13 @@ def latency(model: ModelSummary) -> Drawing | None:
     figure, axes = new_axes(3.9)
     curves = [[s * 1e3 for s in row.curve_s] for row in rows]
     ends = []
-    for look, row, curve in zip(_looks(rows), rows, curves, strict=True):
+    for look, row, curve in zip(looks_of(rows), rows, curves, strict=True):
         every = max(1, len(curve) // MARKED)
         positions = range(1, len(curve) + 1)
         axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
         ends.append((len(curve), curve[-1], row_name(row), look["color"]))
     axes.set_xlim(1, max(len(curve) for curve in curves))
-    _value_axis(axes, min(map(min, curves)), max(map(max, curves)), "milliseconds")
+    value_axis(axes, min(map(min, curves)), max(map(max, curves)), "milliseconds")
     axes.set_xlabel("position of the generated token")
     how = f"median over passes, {trials_text(rows)}"
     title = put_title(figure, "Time per token", model.name, how)
@@ -113,7 +113,7 @@ def _memory_axis(axes: Axes, sizes: Sequence[int]) -> str:
     return size_axis(axes.xaxis, high)
 
 
-def _value_axis(axes: Axes, low: float, high: float, label: str) -> None:
+def value_axis(axes: Axes, low: float, high: float, label: str) -> None:
     """From zero, or logarithmic where values that differ this much would lie on the axis."""
     if high > LOG_FROM * low > 0:
         axes.set_yscale("log")
@@ -126,7 +126,7 @@ def _value_axis(axes: Axes, low: float, high: float, label: str) -> None:
     counting_axis(axes.yaxis)
 
 
-def _looks(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def looks_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Colour, marker and dashes of each row's line: no two are alike in all three."""
     looks: list[dict[str, Any]] = []
     others = 0
@@ -145,7 +145,8 @@ def _looks(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return looks
 
 
-def _sides(value: Estimate) -> list[list[float]] | None:
+def error_sides(value: Estimate) -> list[list[float]] | None:
+    """The two lengths of an error bar; None without an interval."""
     if value.low is None or value.high is None:
         return None
     return [[value.value - value.low], [value.high - value.value]]

@@ -1,7 +1,7 @@
 """The plots of a report: which there are, in which order, and the numbers behind each.
 
-Bars are drawn in `plot_bars.py`, points and lines in `plot_curves.py`; what they look like, and how
-they become files, is in `style.py`.
+Bars are drawn in `plot_bars.py`, lines and points in `plot_curves.py` and `plot_latency.py`; what
+they look like, and how they become files, is in `style.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,15 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from harness.report import numbers, plot_bars, plot_curves
+from harness.report import (
+    latency_tables,
+    numbers,
+    phase_tables,
+    plot_bars,
+    plot_curves,
+    plot_latency,
+    plot_phases,
+)
 from harness.report.style import Drawing, house_style, settle, to_png, to_svg
 from harness.report.table import Table
 from harness.report.values import ModelSummary
@@ -21,9 +29,13 @@ Tables = tuple[Callable[[ModelSummary], Table], ...]
 _PLOTS: dict[str, tuple[Draw, Tables]] = {
     "decode": (plot_bars.decode, (numbers.decode,)),
     "prefill": (plot_bars.prefill, (numbers.prefill,)),
+    "lengths": (plot_latency.lengths, (numbers.prefill,)),
     "memory": (plot_bars.memory, (numbers.memory,)),
+    "phases": (plot_phases.phases, (phase_tables.phases,)),
     "tradeoff": (plot_curves.tradeoff, (numbers.tradeoff,)),
     "latency": (plot_curves.latency, (numbers.token_times, numbers.latency)),
+    "depth": (plot_latency.depth, (latency_tables.depth_table,)),
+    "batch": (plot_latency.batch, (latency_tables.batch_table,)),
 }
 
 

@@ -27,8 +27,9 @@ from harness.stats import Estimate, Ratio
 NAME_COLUMNS = 34  # letters of a strategy beside a bar or a line
 _REMARKS = (
     (
-        "Speeds are medians over trials; below them, where there is more than one trial, the 95 % "
-        "interval of the trials’ centre (Student’s t of the logarithms), and of ratios Welch’s."
+        "Speeds are medians over trials, of all rows of a batch together; below them, where there "
+        "is more than one trial, the 95 % interval of the trials’ centre (Student’s t of the "
+        "logarithms), and of ratios Welch’s."
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
@@ -42,6 +43,7 @@ def result_table(model: ModelSummary) -> Table:
     devices = device_names(model.rows)
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
         ("Decode, tok/s", decode),
+        *per_row_columns(model),
         ("× reference", against_reference),
         ("Prefill, tok/s", _prefill),
         ("Load", _load),
@@ -63,6 +65,18 @@ def result_table(model: ModelSummary) -> Table:
         ),
         remarks=_REMARKS,
     )
+
+
+def per_row_columns(model: ModelSummary) -> list[tuple[str, Callable[[Row], Cell]]]:
+    """Decode speed of each row of a batch; none where no strategy ran more than one."""
+    return [("Per row, tok/s", per_row)] if any(row.batch > 1 for row in model.rows) else []
+
+
+def per_row(row: Row) -> Cell:
+    """Decode speed of one row of the batch; `decode` is of all rows together."""
+    value = row.decode_tok_per_s
+    text = None if value is None else number(value.value / row.batch)
+    return figure(text, row.missing.get("decode_tok_per_s"))
 
 
 def quality_columns(model: ModelSummary) -> list[tuple[str, Callable[[Row], Cell]]]:

@@ -9,6 +9,7 @@ from typing import get_args
 
 import msgspec
 
+from harness.config.depth_settings import Depth
 from harness.config.study import Answers, Model, Speed, Study, Workloads
 from harness.plan.cell import Cell
 from harness.records.record import (
@@ -56,6 +57,8 @@ class Fabricated:
     threads: list[int] = field(default_factory=lambda: [1])
     engines: list[str] = field(default_factory=lambda: ["torch"])
     reference: str | None = None
+    batches: list[int] = field(default_factory=lambda: [1])
+    depth: Depth | None = None
     trials: int = 3
     seed: int = 0
     plan: list[dict] = field(default_factory=list)
@@ -70,24 +73,29 @@ class Fabricated:
             strategies=self.strategies,
             engines=self.engines,
             threads=self.threads,
-            workloads=Workloads(speed=Speed(), answers=Answers(questions="questions.yaml")),
+            workloads=Workloads(
+                speed=Speed(batch=self.batches),
+                depth=self.depth,
+                answers=Answers(questions="questions.yaml"),
+            ),
             reference=self.reference,
         )
 
-    def cell(self, strategy, workload="speed", *, model=None, threads=None, engine=None):
+    def cell(self, strategy, workload="speed", *, model=None, threads=None, engine=None, batch=1):
         return Cell(
             model=model or next(iter(self.models)),
             engine=engine or self.engines[0],
             strategy=strategy,
             workload=workload,
             threads=threads or self.threads[0],
+            batch=batch,
         )
 
     def planned(self, cell, *, skip_reason=None, warnings=(), trials=None):
         self.plan.append(
             {
                 "cell": {"id": cell.id, **{n: getattr(cell, n) for n in cell.__slots__}},
-                "trials": trials or (self.trials if cell.workload == "speed" else 1),
+                "trials": trials or (1 if cell.workload == "answers" else self.trials),
                 "skip_reason": skip_reason,
                 "weight_bytes": {} if skip_reason else {"cpu": 9 * MIB},
                 "warnings": list(warnings),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from harness.report import plot_bars, plot_curves
+from harness.report import plot_bars, plot_curves, plot_latency
 from harness.report.labels import _apart
 from harness.report.plots import draw_plots
 from harness.report.style import house_style, to_inline, to_png, to_svg
@@ -22,6 +22,9 @@ DRAWINGS = (
     plot_bars.memory,
     plot_curves.tradeoff,
     plot_curves.latency,
+    plot_latency.lengths,
+    plot_latency.depth,
+    plot_latency.batch,
 )
 
 
@@ -41,9 +44,10 @@ def model_of(summary_of):
     return lambda run: summary_of(run).models[0]
 
 
-def test_a_model_has_five_plots_each_with_its_numbers_and_its_words(model_of):
+def test_a_model_has_its_plots_each_with_its_numbers_and_its_words(model_of):
     plots = draw_plots(model_of(fabricate.plausible()))
-    assert [plot.kind for plot in plots] == ["decode", "prefill", "memory", "tradeoff", "latency"]
+    kinds = ["decode", "prefill", "lengths", "memory", "tradeoff", "latency"]
+    assert [plot.kind for plot in plots] == kinds
     for plot in plots:
         assert plot.png.startswith(b"\x89PNG")
         assert all(table.rows for table in plot.tables)
@@ -161,7 +165,8 @@ def long_names():
     return run
 
 
-@pytest.mark.parametrize("draw", DRAWINGS)
+# Depth and batch are drawn as the lengths of prompts are.
+@pytest.mark.parametrize("draw", DRAWINGS[: DRAWINGS.index(plot_latency.depth)])
 def test_nothing_is_cut_at_the_edge_however_long_the_names_are(draw, model_of):
     drawing, axes = axes_of(draw, model_of(long_names()))
     with house_style():

@@ -1,0 +1,209 @@
+"""The latency of a strategy: its tables, the depth sweep with its verdict, rows of a batch."""
+
+from __future__ import annotations
+
+import pytest
+from fabricate import Fabricated
+
+from harness.config.depth_settings import Depth
+from harness.records.latency import AnswerLatency, AtDepth, FirstPass, Latency, Prefill
+from harness.records.record import Answer
+from harness.report.latency_tables import answer_table, batch_table, depth_table, latency_table
+from harness.report.plots import draw_plots
+from harness.report.results import result_table
+
+DEPTHS = (0, 1000, 4000)
+
+
+def texts(table, at=0):
+    """What stands in one row of a table, by the column's title."""
+    titles = (column.title for column in table.columns)
+    return dict(zip(titles, (cell.text for cell in table.rows[at]), strict=True))
+
+
+def whys(table, at=0):
+    titles = (column.title for column in table.columns)
+    return {title: cell.why for title, cell in zip(titles, table.rows[at], strict=True) if cell.why}
+
+
+def measured(run, seconds, *, steps=10, first=4.0, **fields):
+    """A speed cell: a trial for each of `seconds`, all steps of which take as long."""
+    cell = run.planned(run.cell("cpu fp32"), trials=len(seconds))
+    for trial, s in enumerate(seconds):
+        latency = Latency(
+            first_pass=FirstPass(
+                prefill=[Prefill(tokens=10, s=first)], decode_s=[first], end_to_end_s=2 * first
+            ),
+            end_to_end_s=[20 * s, 30 * s, 25 * s],
+        )
+        run.add(
+            cell,
+            trial=trial,
+            load_s=s,
+            prefill=[Prefill(tokens=n, s=n * s) for n in (10, 40)],
+            decode_s=[[s] * steps] * 2,
+            latency=latency,
+            **fields,
+        )
+    return run
+
+
+def answer(name, *, first, tokens=3):
+    return Answer(
+        id=name,
+        text="a",
+        token_ids=[1] * tokens,
+        prefill_s=0.5,
+        decode_s=[0.25] * (tokens - 1),
+        latency=AnswerLatency(
+            tokenize_s=0.125,
+            sample_s=[0.0625] * tokens,
+            text_s=0.03125,
+            first_token_s=first,
+            end_to_end_s=2.0,
+        ),
+    )
+
+
+@pytest.fixture
+def model_of(summary_of):
+    return lambda run: summary_of(run).models[0]
+
+
+def test_every_part_of_the_latency_stands_in_one_row(model_of):
+    run = measured(Fabricated(["cpu fp32"]), [0.01, 0.02, 0.03], steps=50)
+    cell = run.planned(run.cell("cpu fp32", "answers"))
+    run.add(cell, answers=[answer("a", first=0.7), answer("b", first=0.9), answer("c", first=0.8)])
+    assert texts(latency_table(model_of(run))) == {
+        "Strategy": "cpu fp32",
+        "Load": "20.0 ms",
+        "First pass": "8.00 s",
+        "First token": "800 ms",
+        "Prefill of 10, tok/s": "50.0",
+        "Prefill of 40, tok/s": "50.0",
+        "Decode p50": "20.0 ms",
+        "Decode p90": "20.0 ms",
+        "Decode p99": "20.0 ms",
+        "End to end": "500 ms",  # the median pass of the median trial
+    }
+    assert texts(answer_table(model_of(run))) == {
+        "Strategy": "cpu fp32",
+        "Answers": "3",
+        "Tokenise": "125 ms",
+        "Prefill": "500 ms",
+        "Draw": "62.5 ms",
+        "First token": "800 ms",
+        "Step": "250 ms",
+        "Text": "31.2 ms",
+        "End to end": "2.00 s",
+    }
+
+
+def test_what_was_not_measured_is_missing_for_its_own_reason(model_of):
+    run = measured(Fabricated(["cpu fp32"]), [0.01], steps=4)
+    table = latency_table(model_of(run))
+    assert whys(table) == {
+        "First token": "the workload 'answers' has not been run in this run's folder",
+        "Decode p90": "p90 needs 20 steps in a trial, and there are 8",
+        "Decode p99": "p99 needs 100 steps in a trial, and there are 8",
+    }
+    assert answer_table(model_of(run)) is None
+
+
+def test_old_records_have_no_latency_and_say_so(model_of):
+    run = Fabricated(["cpu fp32"])
+    run.speed("cpu fp32", 100)
+    found = whys(latency_table(model_of(run)))
+    assert (found["First pass"], found["End to end"]) == ("not recorded", "not recorded")
+
+
+def test_an_answer_that_ends_at_once_has_no_first_token(model_of):
+    run = Fabricated(["cpu fp32"])
+    run.add(run.planned(run.cell("cpu fp32", "answers")), answers=[answer("a", first=None)])
+    assert "before its first token" in whys(latency_table(model_of(run)))["First token"]
+
+
+def swept(per_thousand, depths=DEPTHS):
+    """A depth cell: one trial per slope, each a share per 1,000 tokens."""
+    run = Fabricated(["cpu fp32"], depth=Depth(), trials=len(per_thousand))
+    cell = run.planned(run.cell("cpu fp32", "depth"))
+    for trial, share in enumerate(per_thousand):
+        visits = [
+            AtDepth(tokens=n, decode_s=[0.1 * (1 + share * n / 1000)] * 3)
+            for _ in range(2)
+            for n in reversed(depths)
+        ]
+        run.add(cell, trial=trial, latency=Latency(depth=visits))
+    return run
+
+
+@pytest.mark.parametrize(
+    "slopes, verdict",
+    [
+        ([0.001, -0.001, 0.0], "flat"),
+        ([0.1, 0.101, 0.102], "not flat"),
+        ([0.0, 0.1, -0.1], "cannot tell"),
+        ([0.0], "cannot tell"),  # one trial has no interval
+        ([0.0, 0.0, 0.0], "cannot tell"),  # that no spread was seen is no interval either
+    ],
+)
+def test_flat_is_said_only_where_the_interval_says_it(slopes, verdict, model_of):
+    model = model_of(swept(slopes))
+    found = texts(depth_table(model))
+    assert found["Verdict"] == verdict
+    assert found["After 0, tok/s"] == "10.0"
+    mean = sum(slopes) / len(slopes) * 100
+    assert found["Slope, % per 1,000"] == f"{mean:+.2f}".replace("-", "−")
+    (plot,) = [plot for plot in draw_plots(model) if plot.kind == "depth"]
+    assert verdict in plot.says
+
+
+def test_one_depth_has_no_slope_and_no_plot(model_of):
+    model = model_of(swept([0.1, 0.2], depths=(0,)))
+    assert "one depth" in whys(depth_table(model))["Verdict"]
+    assert [plot.kind for plot in draw_plots(model)] == []
+
+
+def with_batches():
+    run = Fabricated(["cpu fp32", "cpu bf16"], batches=[1, 4])
+    for strategy, speed in (("cpu fp32", 100), ("cpu bf16", 50)):
+        for batch in run.batches:
+            cell = run.planned(run.cell(strategy, batch=batch), trials=1)
+            run.add(cell, decode_tok_per_s=float(speed * batch), batch=batch)
+        run.answers(strategy)
+    return run
+
+
+def test_rows_of_a_batch_are_rows_of_their_own_in_all_and_apiece(model_of):
+    model = model_of(with_batches())
+    labels = [row.label for row in model.rows]
+    assert labels == [f"cpu {dtype}, batch {n}" for dtype in ("fp32", "bf16") for n in (1, 4)]
+    table = batch_table(model)
+    assert [texts(table, at)["In all, tok/s"] for at in range(4)] == ["100", "400", "50.0", "200"]
+    assert [texts(table, at)["Per row, tok/s"] for at in range(4)] == ["100", "100", "50.0", "50.0"]
+    results = result_table(model)
+    assert [texts(results, at)["Per row, tok/s"] for at in (1, 3)] == ["100", "50.0"]
+    assert "batch" in [plot.kind for plot in draw_plots(model)]
+
+
+def test_answers_and_the_choice_belong_to_the_least_batch(model_of):
+    model = model_of(with_batches())
+    rows = {row.label: row for row in model.rows}
+    assert rows["cpu fp32, batch 1"].score is not None
+    assert rows["cpu fp32, batch 4"].score is None
+    assert "does not run the workload" in rows["cpu fp32, batch 4"].missing["score"]
+    assert {choice.label for choice in model.choices} == {"cpu fp32, batch 1"}
+
+
+def test_a_batch_is_compared_with_the_reference_of_the_same_batch(model_of):
+    rows = {row.label: row for row in model_of(with_batches()).rows}
+    assert rows["cpu bf16, batch 4"].reference == "cpu fp32, batch 4"
+    assert rows["cpu bf16, batch 4"].decode_ratio.value == pytest.approx(0.5)
+
+
+def test_one_batch_size_names_no_batch(model_of):
+    run = Fabricated(["cpu fp32"], batches=[4])
+    run.add(run.planned(run.cell("cpu fp32", batch=4), trials=1), decode_tok_per_s=8.0, batch=4)
+    (row,) = model_of(run).rows
+    assert (row.label, row.batch) == ("cpu fp32", 4)
+    assert texts(batch_table(model_of(run)))["Per row, tok/s"] == "2.00"
