@@ -15,6 +15,7 @@ from harness.config.depth_settings import Depth
 from harness.config.questions import Question
 from harness.config.study import Answers, Speed
 from harness.machine.memory import MemoryReading
+from harness.records.energy import PassEnergy
 from harness.records.latency import AtDepth, FirstPass, Prefill
 from harness.records.phases import PhaseMemory
 from harness.records.record import Answer, SlotRecord
@@ -83,6 +84,7 @@ class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
     prefill: list[Prefill]
     decode_s: list[float]
     end_to_end_s: float | None = None  # as in `Latency`
+    energy: PassEnergy | None = None
 
 
 class VisitedDepth(Struct, frozen=True, kw_only=True, tag="visited_depth"):

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from msgspec import structs
 
-from harness.records.record import Prefill, SlotRecord
+from harness.records.latency import Prefill
+from harness.records.record import SlotRecord
 from harness.records.roofline import LimitSet, Roofline
 from harness.runtime.shape import ModelShape
 from harness.runtime.traffic import decode_traffic, prefill_flop

@@ -18,6 +18,7 @@ import numpy as np
 from harness.config.study import Speed
 from harness.engines.base import Ids, Logits, Session, State
 from harness.errors import NotANumber, Unsupported
+from harness.measure.energy import Windows
 from harness.measure.job import FirstPassed, Passed
 from harness.records.latency import FirstPass, Prefill
 
@@ -36,7 +37,7 @@ class Span(NamedTuple):
         return self.end - self.begin
 
 
-def measure_speed(
+def measure_speed(  # noqa: PLR0913 - what is measured, by what clock, and who hears of it
     session: Session,
     speed: Speed,
     seed: int,
@@ -44,6 +45,7 @@ def measure_speed(
     send: Callable[[FirstPassed | Passed], None],
     *,
     batch: int = 1,
+    energy: Windows | None = None,
 ) -> None:
     """Run and send the first pass, warm up, then send each measured pass.
 
@@ -58,7 +60,7 @@ def measure_speed(
     decoded = draw_ids(random, session, (speed.generate_tokens, batch))
     for number in range(speed.warmup_passes + speed.passes):
         measured = number >= speed.warmup_passes
-        passed = _pass(session, prompts, decoded, clock)
+        passed = _pass(session, prompts, decoded, clock, energy)
         if number == 0:
             send(FirstPassed(first_pass=_first(passed, measured=measured)))
         if measured:
@@ -88,18 +90,29 @@ def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> li
     return spans
 
 
-def _pass(session: Session, prompts: list[Ids], decoded: Ids, clock: Clock) -> Passed:
+def _pass(
+    session: Session, prompts: list[Ids], decoded: Ids, clock: Clock, energy: Windows | None
+) -> Passed:
+    mark = _no_mark if energy is None else energy.mark
     with no_garbage_collection():
         prefill = []
+        mark()
         for prompt in prompts:
             last, state = time_prefill(session, prompt, clock)
             prefill.append(Prefill(tokens=prompt.shape[1], s=last.seconds))
+        mark()
         steps = time_decode(session, decoded, state, clock)
+        mark()
     return Passed(
         prefill=prefill,
         decode_s=[step.seconds for step in steps],
         end_to_end_s=steps[-1].end - last.begin,
+        energy=None if energy is None else energy.taken(),
     )
+
+
+def _no_mark() -> None:
+    pass
 
 
 def _first(passed: Passed, *, measured: bool) -> FirstPass:

@@ -27,6 +27,7 @@ from harness.machine.switch import probes_are_off
 from harness.measure.address_space import limit_address_space
 from harness.measure.answers import measure_answers
 from harness.measure.depth import measure_depth
+from harness.measure.energy import energy_windows
 from harness.measure.job import (
     Conversion,
     Converted,
@@ -125,7 +126,15 @@ def _work(job: Job, channel: Channel) -> None:
     session = _open(engine, job, channel, watch)
     try:
         if job.speed is not None:
-            measure_speed(session, job.speed, job.seed, engine.clock, channel.send, batch=job.batch)
+            measure_speed(
+                session,
+                job.speed,
+                job.seed,
+                engine.clock,
+                channel.send,
+                batch=job.batch,
+                energy=energy_windows(session),
+            )
             phases.append(watch.end("passes", session))
             longest = max(job.speed.prompt_lengths)
             phases += prefill_and_decode_apart(

@@ -13,8 +13,9 @@ from harness.measure.probing import probe_limits
 from harness.measure.process import Ended, Interrupted, run_job
 from harness.measure.roofline import HOST_BYTES, MOST_HOST_BYTES, Limits, questions_for
 from harness.measure.roofline_share import Timed, roofline_of, trial_roofline
+from harness.records.latency import Prefill
 from harness.records.limits_file import LIMITS_NAME, append_limits, read_limits
-from harness.records.record import Prefill, SlotRecord
+from harness.records.record import SlotRecord
 from harness.records.roofline import Limit, LimitSet
 from harness.runtime.limits import LimitQuestion, MeasuredLimit
 from harness.runtime.shape import ModelShape

@@ -1,0 +1,238 @@
+"""Counters of energy: RAPL for processors and memory (Linux), NVML for GPUs.
+
+A counter only grows, until it begins again at 0. Each stands behind a small class with a root, or
+bindings, that a test can replace. macOS tells power to root alone, so it has none here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.machine.facts import NotKnown, read
+from harness.machine.nvidia import cuda_devices, load_nvml, probe_nvidia
+from harness.machine.switch import VARIABLE, probes_are_off
+
+_RAPL = "sys/class/powercap"
+_ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # AMD's go by the same name; -mmio ones are doubles
+_MOST_W = 2000.0  # no single counter counts for more: so a second wrap can be ruled out
+CPU, GPU = "processor", "GPU"
+
+
+class Counter(Protocol):
+    """One counter of energy."""
+
+    @property
+    def name(self) -> str:
+        """Package-0, dram-0, cuda:0."""
+
+    @property
+    def method(self) -> str:
+        """What it is read from."""
+
+    @property
+    def wraps_at_j(self) -> float | None:
+        """Where it begins again at 0; None: never."""
+
+    def joules(self) -> float:
+        """Its value now. Raises `NotKnown` where it cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RaplCounter:
+    """A zone of the kernel's power capping framework."""
+
+    name: str
+    root: Path
+    zone: str
+    wraps_at_j: float | None
+    method: str = "RAPL"
+
+    def joules(self) -> float:
+        """The kernel counts microjoules."""
+        return int(_read(self.root, f"{_RAPL}/{self.zone}/energy_uj")) / 1e6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NvmlCounter:
+    """A GPU's total since its driver was loaded (Volta and later)."""
+
+    name: str
+    nvml: Any
+    handle: Any
+    wraps_at_j: float | None = None
+    method: str = "NVML total energy"
+
+    def joules(self) -> float:
+        """NVML counts millijoules."""
+        try:
+            return int(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
+        except self.nvml.NVMLError as error:
+            raise NotKnown(f"NVML: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnergyReading:
+    """All counters of a meter at one time."""
+
+    at_s: float
+    joules: Mapping[str, float]
+    missing: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """Some counters, and why what has none has none."""
+
+    counters: Sequence[Counter] = ()
+    missing: Mapping[str, str]  # CPU, or a device -> why
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """Counter -> what it is read from."""
+        return {counter.name: counter.method for counter in self.counters}
+
+    def read(self) -> EnergyReading:
+        """Look at every counter; well under a millisecond. Never raises."""
+        joules: dict[str, float] = {}
+        missing: dict[str, str] = {}
+        for counter in self.counters:
+            value = _ask(counter)
+            if isinstance(value, str):
+                missing[counter.name] = value
+            else:
+                joules[counter.name] = value
+        return EnergyReading(at_s=self.clock(), joules=joules, missing=missing)
+
+    def between(
+        self, before: EnergyReading, after: EnergyReading
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        """Joules of each counter from one reading to the next, and why a counter has none."""
+        joules: dict[str, float] = {}
+        missing = {**before.missing, **after.missing}
+        took_s = after.at_s - before.at_s
+        for counter in self.counters:
+            name = counter.name
+            if name in missing:
+                continue
+            wraps = counter.wraps_at_j
+            if wraps is not None and took_s * _MOST_W > wraps:
+                missing[name] = f"it begins again after {wraps:.0f} J, perhaps more than once here"
+                continue
+            moved = moved_j(before.joules[name], after.joules[name], wraps)
+            if moved is None:
+                missing[name] = "the counter went back"
+            elif moved == 0:
+                missing[name] = f"the counter did not move in {took_s:.3f} s"
+            else:
+                joules[name] = moved
+        return joules, missing
+
+
+def _ask(counter: Counter) -> float | str:
+    """The counter's value, or why it cannot be read."""
+    try:
+        return counter.joules()
+    except (NotKnown, ValueError) as error:
+        return str(error)
+
+
+def moved_j(before: float, after: float, wraps_at_j: float | None) -> float | None:
+    """What a counter moved by, one wrap-around included; None where it went back."""
+    if after >= before:
+        return after - before
+    return None if wraps_at_j is None else after + wraps_at_j - before
+
+
+def open_meter(
+    devices: Collection[str] | None = None,
+    root: Path = Path("/"),
+    *,
+    platform: str = sys.platform,
+    environ: Mapping[str, str] = os.environ,
+    load: Callable[[], Any] = load_nvml,
+) -> Meter:
+    """The counters of the processor, and of the CUDA devices among `devices` (None: all)."""
+    if probes_are_off():
+        return Meter(missing={CPU: f"probes are switched off by {VARIABLE}"})
+    counters: list[Counter] = []
+    missing: dict[str, str] = {}
+    try:
+        counters += rapl_counters(root, platform)
+    except NotKnown as error:
+        missing[CPU] = str(error)
+    wanted = None if devices is None else {name for name in devices if name != "cpu"}
+    if wanted is None or wanted:
+        found = _gpu_counters(root, environ, load)
+        if isinstance(found, str):
+            missing.update(dict.fromkeys(sorted(wanted or ()), found))
+        else:
+            chosen = [one for one in found if wanted is None or one.name in wanted]
+            counters += chosen
+            for name in sorted((wanted or set()) - {one.name for one in chosen}):
+                missing[name] = "it has no counter that can be read here"
+    return Meter(counters=tuple(counters), missing=missing)
+
+
+def rapl_counters(root: Path, platform: str = sys.platform) -> list[RaplCounter]:
+    """Packages and their memory. Raises `NotKnown` where there is none, or only root may read."""
+    if platform != "linux":
+        raise NotKnown(f"{platform} tells what a processor takes to root alone (powermetrics)")
+    zones = sorted(path.name for path in (root / _RAPL).glob("intel-rapl:*"))
+    found = []
+    for zone in zones:
+        match = _ZONE.fullmatch(zone)
+        kind = read(root, f"{_RAPL}/{zone}/name") if match else ""
+        if match is None or kind.split("-")[0] not in ("package", "dram"):
+            continue  # psys is the platform, core and uncore are parts of a package
+        _read(root, f"{_RAPL}/{zone}/energy_uj")  # may we?
+        wraps = int(read(root, f"{_RAPL}/{zone}/max_energy_range_uj")) / 1e6
+        name = kind if "-" in kind else f"{kind}-{match[1]}"
+        found.append(RaplCounter(name=name, root=root, zone=zone, wraps_at_j=wraps))
+    if not found:
+        raise NotKnown(f"/{_RAPL}: the kernel shows no energy counter (RAPL) here")
+    return found
+
+
+def _gpu_counters(
+    root: Path, environ: Mapping[str, str], load: Callable[[], Any]
+) -> list[NvmlCounter] | str:
+    """Those that CUDA shows to this process, by CUDA's names; or why there are none."""
+    seen = probe_nvidia(root, load)
+    if not seen.gpus:
+        return str(seen.facts["gpus"].get("unavailable", "no NVIDIA GPU is here"))
+    try:
+        nvml = load()
+        nvml.nvmlInit()
+    except ImportError:
+        return "NVML's bindings are not installed (extra: cuda)"
+    except Exception as error:  # noqa: BLE001 - NVML's own errors, of bindings known only here
+        return f"NVML: {error}"
+    # By their identity, for CUDA's numbers are not NVML's.
+    named = cuda_devices(
+        [replace(gpu, name=gpu.uuid) for gpu in seen.gpus], environ.get("CUDA_VISIBLE_DEVICES")
+    )
+    found = []
+    for one in named:
+        try:
+            handle = nvml.nvmlDeviceGetHandleByUUID(one.name)
+            counter = NvmlCounter(name=one.device, nvml=nvml, handle=handle)
+            counter.joules()
+        except (NotKnown, nvml.NVMLError):
+            continue
+        found.append(counter)
+    return found
+
+
+def _read(root: Path, path: str) -> str:
+    """As `read`, with what helps where only root may."""
+    if not os.access(root / path, os.R_OK) and (root / path).exists():
+        raise NotKnown(f"/{path}: only root may read it; to allow it: sudo chmod a+r /{path}")
+    return read(root, path)
