@@ -17,7 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.invocation import as_typed
-from harness.measure.job import Answered, Converted, Imported, Message, Opened, Passed, Written
+from harness.measure.job import (
+    Answered,
+    Converted,
+    FirstPassed,
+    Imported,
+    Message,
+    Opened,
+    Passed,
+    VisitedDepth,
+    Written,
+)
 from harness.measure.trial import Trial
 from harness.records.record import Record
 
@@ -65,8 +75,10 @@ class RunDisplay:
             self._phase = "loading"
         elif isinstance(message, Opened):
             self._phase = "measuring"
-        elif isinstance(message, Passed):
+        elif isinstance(message, FirstPassed | Passed):
             self._phase = "measuring on"
+        elif isinstance(message, VisitedDepth):
+            self._phase = f"measured after {message.visit.tokens:,} tokens"
         elif isinstance(message, Answered):
             self._phase = f"answered {message.answer.id}"
         elif isinstance(message, Written):
@@ -152,8 +164,10 @@ class RunDisplay:
 def _name(trial: Trial) -> str:
     cell = trial.cell
     engine = "" if cell.engine == "torch" else f" {cell.engine}"
-    number = f" #{trial.trial + 1}" if cell.workload == "speed" and not trial.skip_reason else ""
-    return f"{cell.model}{engine} | {cell.strategy} | {cell.threads}t | {cell.workload}{number}"
+    number = f" #{trial.trial + 1}" if cell.workload != "answers" and not trial.skip_reason else ""
+    rows = f" | batch {cell.batch}" if cell.batch > 1 else ""
+    place = f"{cell.model}{engine} | {cell.strategy} | {cell.threads}t{rows}"
+    return f"{place} | {cell.workload}{number}"
 
 
 def _result(record: Record) -> str:
@@ -165,6 +179,9 @@ def _result(record: Record) -> str:
             f"decode {record.decode_tok_per_s:.1f} tok/s, "
             f"prefill {record.prefill_tok_per_s:.1f} tok/s"
         )
+    if record.latency is not None and record.latency.depth:
+        depths = {visit.tokens for visit in record.latency.depth}
+        return f"decoded after {min(depths):,} to {max(depths):,} tokens of context"
     judged = [answer.right for answer in record.answers if answer.right is not None]
     if not judged:
         return f"{len(record.answers)} answers"

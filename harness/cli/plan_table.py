@@ -24,17 +24,13 @@ from harness.quickstart.files import BUILTIN
 from harness.sizes import size
 
 _TURNS_SHOWN = 4
-Row = tuple[str, str, int, str]  # model, engine, threads, strategy
+Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
 
 
 def show_plan(planned: Plan, study: str) -> None:
     """Print `planned`; `study` is how the user named it."""
     out = console()
-    rows: dict[Row, dict[str, PlannedCell]] = {}
-    for one in planned.cells:
-        cell = one.cell
-        row = rows.setdefault((cell.model, cell.engine, cell.threads, cell.strategy), {})
-        row[cell.workload] = one
+    rows = _rows(planned)
     notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
     _print(out, _headline(planned))
     out.print(_table(planned, rows, notes))
@@ -43,6 +39,21 @@ def show_plan(planned: Plan, study: str) -> None:
         # Not wrapped: the commands are to be copied.
         click.echo(f"\n{describe_missing(planned.missing)}")
     click.echo(f"\n{_next(planned, study)}")
+
+
+def _rows(planned: Plan) -> dict[Row, dict[str, PlannedCell]]:
+    """The workloads of each row; those that have no batch stand with the least one."""
+    least: dict[tuple[str, str, int, str], int] = {}
+    for cell in (one.cell for one in planned.cells if one.cell.workload == "speed"):
+        place = (cell.model, cell.engine, cell.threads, cell.strategy)
+        least[place] = min(cell.batch, least.get(place, cell.batch))
+    rows: dict[Row, dict[str, PlannedCell]] = {}
+    for one in planned.cells:
+        cell = one.cell
+        place = (cell.model, cell.engine, cell.threads, cell.strategy)
+        batch = cell.batch if cell.workload == "speed" else least.get(place, 1)
+        rows.setdefault((*place, batch), {})[cell.workload] = one
+    return rows
 
 
 def _headline(planned: Plan) -> str:
@@ -60,22 +71,26 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
     workloads = list(dict.fromkeys(one.cell.workload for one in planned.cells))
     several_engines = len({row[1] for row in rows}) > 1
     several_threads = len({row[2] for row in rows}) > 1
+    several_batches = len({row[4] for row in rows}) > 1
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     table.add_column("model", overflow="fold")
     if several_engines:
         table.add_column("engine")
     if several_threads:
         table.add_column("threads", justify="right")
+    if several_batches:
+        table.add_column("batch", justify="right")
     table.add_column("strategy", overflow="fold")
     for workload in workloads:
         table.add_column(workload)
     table.add_column("peak memory", no_wrap=True)
     previous = ""
-    for (model, engine, threads, strategy), cells in rows.items():
+    for (model, engine, threads, strategy, batch), cells in rows.items():
         values = [
             model if model != previous else "",
             *([engine] if several_engines else []),
             *([str(threads)] if several_threads else []),
+            *([str(batch)] if several_batches else []),
             strategy,
             *(_when(cells.get(workload), turns, notes) for workload in workloads),
             _memory(cells.values()),

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--fresh", is_flag=True, help="Start a new run, also if one is unfinished.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, even a finished one.")
-@click.option("--only", type=click.Choice(["speed", "answers"]), help="Run one workload only.")
+@click.option(
+    "--only", type=click.Choice(["speed", "depth", "answers"]), help="Run one workload only."
+)
 @click.option("--trials", type=click.IntRange(1, 10_000), help="Speed trials per cell.")
 @click.option(
     "--machine",
