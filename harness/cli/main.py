@@ -32,6 +32,7 @@ COMMANDS = {
     "pull": "pull",
     "cache": "cache",
     "facts": "facts",
+    "doctor": "doctor",
     "schema": "schema",
     "train-quickstart": "train_quickstart",
 }

@@ -1,0 +1,157 @@
+"""What the doctor says of settings and of what goes on, from facts and figures that are made up."""
+
+import pytest
+
+from harness.machine.doctor import Examined, examine
+from harness.machine.doctor.finding import SEVERITIES
+from harness.machine.doctor.moment import Busy, Moment, busiest
+from harness.machine.quiet import Seen
+
+MISSING = {"unavailable": "nothing there"}
+QUIET_FACTS = {
+    "cpu_governor": "performance",
+    "cpu_driver": "acpi-cpufreq",
+    "cpu_turbo": False,
+    "cpu_smt": False,
+    "cpu_allowed": 8,
+    "cpu_threads": 8,
+    "power_profile": "performance",
+    "cpu_energy_preference": MISSING,
+    "swap_bytes": 0,
+    "huge_pages": "madvise",
+    "numa_nodes": 1,
+    "numa_balancing": False,
+    "cgroup_cpus": MISSING,
+    "env": {},
+    "nice": 0,
+    "clock_source": "tsc",
+    "virtualisation": "none",
+    "gpus": MISSING,
+}
+QUIET_FIGURES = {
+    "other_cpu_cores": 0.02,
+    "steal_share": 0.0,
+    "swap_in_bytes": 0,
+    "memory_stall_share": 0.0,
+    "io_stall_share": 0.0,
+    "throttle_events": 0,
+    "battery_share": 0.0,
+}
+GPU = {"name": "H100", "persistence": True, "max_sm_mhz": 1980}
+
+
+def look(facts=None, figures=None, busy=(), platform="linux", missing=None) -> Examined:
+    """Examine a machine that is quiet but for what is given."""
+    seen = Seen(
+        seconds=2.0,
+        samples=2,
+        figures={**QUIET_FIGURES, **(figures or {})},
+        missing=missing or {},
+    )
+    return examine(
+        {**QUIET_FACTS, **(facts or {})},
+        Moment(seen=seen, busy=busy, cpus=8, platform=platform),
+    )
+
+
+def test_a_quiet_machine_has_no_findings():
+    found = look()
+    assert found.findings == ()
+    assert {"governor", "other processes", "battery"} <= set(found.fine)
+    assert set(found.not_told.values()) == {"nothing there"}  # there is no GPU
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "severity", "mend"),
+    [
+        ({"cpu_governor": "schedutil"}, "governor", "medium", "cpupower frequency-set -g perf"),
+        ({"cpu_governor": "powersave"}, "governor", "high", "cpupower"),
+        (
+            {"cpu_governor": "powersave", "cpu_driver": "intel_pstate"},
+            *("governor", "medium", "cpupower"),
+        ),
+        ({"cpu_turbo": True}, "turbo", "low", "echo 0 | sudo tee /sys/devices/system/cpu/cpufreq"),
+        ({"cpu_turbo": True, "cpu_driver": "intel_pstate"}, "turbo", "low", "intel_pstate/no_tur"),
+        ({"cpu_smt": True}, "SMT", "low", "smt/control"),
+        ({"power_profile": "low-power"}, "power profile", "medium", "powerprofilesctl"),
+        ({"cpu_energy_preference": "balance_power"}, "power profile", "medium", "performance"),
+        ({"swap_bytes": 2**31}, "swap space", "low", "swapoff"),
+        ({"huge_pages": "always"}, "huge pages", "low", "echo madvise"),
+        ({"numa_nodes": 2}, "NUMA", "medium", "numactl --cpunodebind=0"),
+        ({"cgroup_cpus": 2.5}, "CPU limit", "medium", "threads: 2"),
+        ({"cpu_allowed": 4}, "threads", "low", "taskset"),
+        ({"env": {"OMP_PROC_BIND": "close"}}, "threads", "low", "unset OMP_PROC_BIND"),
+        ({"nice": 10}, "priority", "medium", "renice"),
+        ({"clock_source": "hpet"}, "clock source", "low", "available_clocksource"),
+        ({"virtualisation": "virtual machine (KVM)"}, "virtual machine", "medium", "more trials"),
+        ({"gpus": [{**GPU, "persistence": False}]}, "GPU persistence", "low", "nvidia-smi -pm 1"),
+    ],
+)
+def test_each_setting_that_disturbs_has_a_finding(facts, name, severity, mend):
+    findings = {one.name: one for one in look(facts).findings}
+    found = findings.pop(name)
+    assert found.severity == severity
+    assert mend in found.mend
+    assert found.effect
+    assert set(findings) <= {"GPU clocks"}  # and nothing else is found
+
+
+@pytest.mark.parametrize(
+    ("figures", "name", "severity"),
+    [
+        ({"other_cpu_cores": 0.2}, "other processes", "low"),
+        ({"other_cpu_cores": 0.5}, "other processes", "medium"),
+        ({"other_cpu_cores": 4.5}, "other processes", "high"),
+        ({"steal_share": 0.02}, "stolen time", "medium"),
+        ({"steal_share": 0.2}, "stolen time", "high"),
+        ({"swap_in_bytes": 2**20}, "swapping", "high"),
+        ({"memory_stall_share": 0.02}, "memory pressure", "medium"),
+        ({"io_stall_share": 0.2}, "disk pressure", "medium"),
+        ({"throttle_events": 1}, "throttling", "high"),
+        ({"battery_share": 1.0}, "battery", "high"),
+        ({"gpu_throttle_share": 0.5}, "GPU throttling", "high"),
+        ({"foreign_gpu_processes": 2}, "other processes on the GPU", "high"),
+    ],
+)
+def test_each_thing_that_goes_on_has_a_finding(figures, name, severity):
+    (found,) = look(figures=figures).findings
+    assert (found.name, found.severity) == (name, severity)
+
+
+def test_the_worst_comes_first():
+    found = look({"cpu_turbo": True, "nice": 5}, {"swap_in_bytes": 1}).findings
+    ranks = [SEVERITIES.index(one.severity) for one in found]
+    assert ranks == [0, 1, 2]
+
+
+def test_whoever_is_busy_is_named():
+    (found,) = look(
+        figures={"other_cpu_cores": 1.0}, busy=[Busy(name="cc1", pid=7, cpus=0.93)]
+    ).findings
+    assert found.what == "others keep 1.00 of 8 CPUs busy: cc1 (7) 0.93"
+
+
+def test_the_commands_are_the_systems_own():
+    (found,) = look(figures={"other_cpu_cores": 1.0}, platform="darwin").findings
+    assert found.mend == "top -o cpu"
+
+
+def test_a_locked_clock_cannot_be_told_so_the_command_says_how():
+    found = {one.name: one for one in look({"gpus": [GPU]}).findings}
+    assert "nvidia-smi -lgc 1485" in found["GPU clocks"].mend
+
+
+def test_what_cannot_be_told_is_neither_fine_nor_found():
+    seen = Seen(seconds=1.0, samples=2, missing=dict.fromkeys(QUIET_FIGURES, "probes are off"))
+    found = examine(dict.fromkeys(QUIET_FACTS, MISSING), Moment(seen=seen))
+    assert found.findings == ()
+    assert found.not_told["other processes"] == "probes are off"
+    assert found.not_told["governor"] == "nothing there"
+    assert found.fine == ()
+
+
+def test_the_busiest_processes_between_two_looks():
+    before = {(1, "init"): 5.0, (7, "cc1"): 10.0, (8, "idle"): 3.0, (9, "gone"): 1.0}
+    after = {(1, "init"): 6.0, (7, "cc1"): 12.0, (8, "idle"): 3.0, (10, "new"): 50.0}
+    found = busiest(before, after, 2.0)
+    assert found == (Busy(name="cc1", pid=7, cpus=1.0), Busy(name="init", pid=1, cpus=0.5))
