@@ -48,7 +48,7 @@ def reading_of(
     conversions: Conversions, weights: Path, engine: str, strategy: str, threads: int
 ) -> Reading:
     """What one model under one strategy should be read from, converted first where that pays."""
-    from harness.config.study import Limits
+    from harness.config.limit_settings import Limits
     from harness.measure.conversion import Reading, Watch, Weights
     from harness.measure.job import Job
     from harness.sources import file_sha256

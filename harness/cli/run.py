@@ -98,19 +98,21 @@ def command(
         return EXIT_NOTHING_MEASURED
 
     from harness.cli.pull import record_lock
-    from harness.measure.bench import locked_sources
+    from harness.measure.bench import locked_sources, run_identity
     from harness.measure.schedule import n_left, stop_of
+    from harness.records.runs import note_identity
     from harness.records.stop import stop_sentence, write_stop
     from harness.records.store import RecordStore
 
     models = _identify(loaded)
     record_lock(loaded, locked_sources(loaded, models))
+    identity = run_identity(loaded, models, machine.facts)
     folder = _choose_run(
-        results / (label or machine.label), loaded, planned, models, fresh=fresh, resume=resume
+        results / (label or machine.label), planned, identity, fresh=fresh, resume=resume
     )
     word = "Going on with" if folder.exists() else "Run"
     if not folder.exists():
-        _create_folder(folder, loaded, machine, models)
+        _create_folder(folder, loaded, machine, identity)
     store = RecordStore(folder)
     for note in store.notes:
         click.echo(f"Note: {note}; that trial is measured again.", err=True)
@@ -120,6 +122,7 @@ def command(
     with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
+        note_identity(folder, identity)
         bench = _set_up_bench(folder, loaded, whole, machine, models, conversions)
         finished = _measure_all(planned, store, bench, left)
         stop = stop_of(planned, store)
@@ -209,22 +212,19 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
 
 def _choose_run(
     machine_folder: Path,
-    loaded: LoadedStudy,
     planned: Plan,
-    models: dict[str, ModelIdentity],
+    identity: dict[str, Any],
     *,
     fresh: bool,
     resume: bool,
 ) -> Path:
     """The folder to work in: of an unfinished run of the same study, or one still to be made."""
     from harness.errors import RecordsError
-    from harness.measure.bench import run_identity
     from harness.measure.schedule import n_left
-    from harness.records.runs import new_run_path, runs_of_study
+    from harness.records.runs import new_run_path, runs_of_study, software_changes
     from harness.records.store import RecordStore, read_run
 
-    same = () if fresh else runs_of_study(machine_folder, run_identity(loaded, models))
-    for folder in same:
+    for folder in () if fresh else runs_of_study(machine_folder, identity):
         try:
             read_run(folder)
         except RecordsError as error:
@@ -232,7 +232,9 @@ def _choose_run(
             continue
         if resume or n_left(planned, RecordStore(folder)):
             return folder
-    return new_run_path(machine_folder, loaded.study.name)
+    for change in () if fresh else software_changes(machine_folder, identity):
+        click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
+    return new_run_path(machine_folder, planned.study)
 
 
 def _set_up_bench(
@@ -244,12 +246,10 @@ def _set_up_bench(
     conversions: Conversions,
 ) -> Bench:
     """Bring the folder up to date with what is known now, and make what all trials share."""
-    from harness.measure.bench import prepare_bench, run_identity
+    from harness.measure.bench import prepare_bench
     from harness.plan.document import plan_document
-    from harness.records.runs import note_identity
     from harness.records.store import write_plan
 
-    note_identity(folder, run_identity(loaded, models))
     write_plan(folder, _without_folders(plan_document(whole)["cells"], loaded))
     return prepare_bench(loaded, whole, machine, models, folder, conversions)
 
@@ -267,10 +267,9 @@ def _without_folders(cells: list[dict[str, Any]], loaded: LoadedStudy) -> list[d
 
 
 def _create_folder(
-    folder: Path, loaded: LoadedStudy, machine: Machine, models: dict[str, ModelIdentity]
+    folder: Path, loaded: LoadedStudy, machine: Machine, identity: dict[str, Any]
 ) -> None:
     from harness.errors import BadInput, RecordsError
-    from harness.measure.bench import run_identity
     from harness.records.store import create_run_folder
 
     try:
@@ -278,7 +277,7 @@ def _create_folder(
             folder,
             study_text=loaded.text,
             study=loaded.study,
-            facts={**machine.facts, "identity": run_identity(loaded, models)},
+            facts={**machine.facts, "identity": identity},
             plan=[],
         )
     except RecordsError as error:

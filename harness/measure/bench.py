@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.config.engines import ENGINES, RWKV
 from harness.config.load import LoadedStudy
 from harness.machine import Machine
+from harness.machine.facts import Facts, text
 from harness.machine.heat import HeatProbe
 from harness.measure.conversion import Conversions
 from harness.measure.cooldown import Cooler
@@ -62,9 +64,15 @@ def locked_sources(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dic
     return files
 
 
-def run_identity(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[str, Any]:
-    """What two runs of the same study have in common: content, never paths."""
+def run_identity(
+    loaded: LoadedStudy, models: dict[str, ModelIdentity], facts: Facts
+) -> dict[str, Any]:
+    """What two runs of the same study have in common: content, never paths.
+
+    And the versions of what computes: a trial that was measured with another PyTorch is another.
+    """
     return {
+        "software": _software(loaded, facts),
         "study_sha256": loaded.sha256,
         "models": {
             name: {
@@ -73,6 +81,21 @@ def run_identity(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dict[
             }
             for name, model in models.items()
         },
+    }
+
+
+def _software(loaded: LoadedStudy, facts: Facts) -> dict[str, str | None]:
+    """Versions of the packages that the study's engines compute with; None where not known."""
+    needs = [ENGINES[engine] for engine in loaded.study.engines]
+    packages = {one.package for one in needs if one is not None}
+    if RWKV in packages:
+        packages.add("torch")  # under the official package, too
+    installed = facts.get("distributions")
+    versions = installed if isinstance(installed, dict) else {}
+    # PyTorch says its build besides (`+cu118`).
+    return {
+        name: text(facts, name) or (versions.get(name) if "unavailable" not in versions else None)
+        for name in sorted(packages)
     }
 
 

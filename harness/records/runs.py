@@ -27,7 +27,8 @@ def new_run_path(machine_folder: Path, study: str, now: datetime | None = None) 
 def runs_of_study(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
     """Folders of runs of the same study, newest first.
 
-    `identity` is what must be equal in the run's facts: hashes of content.
+    `identity` is what must be equal in the run's facts: hashes of content, versions of what
+    computes.
     """
     for facts_file in sorted(
         machine_folder.glob(f"*/{FACTS_NAME}"), key=lambda file: file.parent.name, reverse=True
@@ -37,6 +38,20 @@ def runs_of_study(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator
         recorded = _identity(facts_file)
         if recorded is not None and _same(recorded, identity):
             yield facts_file.parent
+
+
+def software_changes(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[str]:
+    """What the newest run of the same study was computed with, where that has changed since."""
+    for folder in runs_of_study(machine_folder, {**identity, "software": None}):
+        before = (_identity(folder / FACTS_NAME) or {}).get("software") or {}
+        changed = [
+            f"{name} {before.get(name)}, now {now}"
+            for name, now in identity["software"].items()
+            if not _same(before.get(name), now)
+        ]
+        if changed:
+            yield f"{folder.name} was measured with {'; '.join(changed)}"
+        return
 
 
 def note_identity(folder: Path, identity: Mapping[str, Any]) -> None:

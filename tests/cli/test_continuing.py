@@ -1,10 +1,14 @@
 """Runs that go on: with other parts of the study, other files, and cells that are skipped."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import yaml
 
+from harness import machine
 from harness.cli.main import main
+from harness.measure import trial
 from harness.records.store import read_run
 from tests.cli.conftest import BOTH
 
@@ -145,3 +149,37 @@ def test_a_failure_is_final_and_the_rest_goes_on(run, there):
         ("there", "speed", 0, 0, "not_a_number"),
         ("there", "speed", 1, 0, "not_a_number"),
     ]
+
+
+@pytest.mark.usefixtures("without_report")
+def test_another_version_of_what_computes_makes_other_trials(tmp_path, monkeypatch, capsys):
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        yaml.safe_dump(
+            {
+                "name": "computed",
+                "models": {"m": {"weights": "random:169m"}},
+                "strategies": ["cpu fp32"],
+                "workloads": {"speed": {"trials": 2}},
+            }
+        ),
+        encoding="utf-8",
+    )
+    versions = iter(["2.0.1+cpu", "2.0.1+cpu", "2.13.0+cpu"])
+    probe = machine.probe_machine
+
+    def probe_with_another_torch():
+        found = probe()
+        return replace(found, facts={**found.facts, "torch": next(versions)})
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "probe_machine", probe_with_another_torch)
+    monkeypatch.setattr(trial, "measure", stop)
+    for n_runs, changed in ((1, False), (1, False), (2, True)):
+        with pytest.raises(SystemExit):
+            main(["run", str(study), "--results", str(tmp_path / "r"), "--machine", "here"])
+        assert len(list((tmp_path / "r" / "here").iterdir())) == n_runs
+        said = "was measured with torch 2.0.1+cpu, now 2.13.0+cpu, so"
+        assert (said in capsys.readouterr().err) == changed
