@@ -1,6 +1,9 @@
+import json
+
 import pytest
 from fake_nvml import NVMLError, no_bindings, nvml
 
+from harness.machine.declared import FACTS
 from harness.machine.facts import NotKnown
 from harness.machine.nvidia import (
     Gpu,
@@ -22,6 +25,25 @@ def test_nvml_tells_everything(server):
     assert gpu["compute_capability"] == "9.0"
     assert (gpu["max_sm_mhz"], gpu["max_memory_mhz"]) == (1980, 2619)
     assert gpu["mig"] == {"unavailable": "Not Supported"}
+    assert (gpu["vbios"], gpu["compute_mode"]) == ("96.00.74.00.01", "one at once")
+    assert (gpu["default_sm_mhz"], gpu["application_sm_mhz"]) == (1590, 1980)
+    assert (gpu["pcie_generation"], gpu["pcie_width"], gpu["pcie_width_now"]) == (5, 16, 8)
+    assert (gpu["persistence"], gpu["ecc"]) == (True, True)
+    assert set(gpu) | {"details"} == set(FACTS["gpus"].members)
+
+
+def test_what_would_tell_one_host_from_all_others_is_left_out(server):
+    facts = probe_nvidia(server, nvml).facts
+    assert "GPU-6b1c" not in json.dumps(facts)
+    assert "GPU-6b1c" not in json.dumps(probe_nvidia(server, no_bindings).facts)
+
+
+def test_bindings_that_are_too_old_for_a_question_leave_a_reason(server):
+    old = nvml()
+    del old.nvmlDeviceGetMaxPcieLinkWidth
+    (gpu,) = probe_nvidia(server, lambda: old).facts["gpus"]
+    assert gpu["pcie_width"] == {"unavailable": "these NVML bindings cannot ask for it"}
+    assert gpu["pcie_generation"] == 5
 
 
 def test_the_driver_tells_the_name_without_the_bindings(server):
@@ -29,6 +51,7 @@ def test_the_driver_tells_the_name_without_the_bindings(server):
     (gpu,) = found.gpus
     assert (gpu.name, gpu.memory_bytes) == ("NVIDIA H100 80GB HBM3", None)
     assert found.facts["gpu_driver"] == "535.104.05"
+    assert found.facts["gpus"][0]["vbios"] == "96.00.74.00.01"
     assert "extra: cuda" in found.facts["gpu_cuda"]["unavailable"]
 
 

@@ -18,6 +18,8 @@ def test_a_server_as_a_whole(server):
     assert machine.cores == 2
     assert machine.ram_bytes == 8 * 2**30  # the container's limit, below the RAM
     assert list(machine.facts) == list(MACHINE_FACTS)
+    assert machine.facts["devices"] == ["cpu", "cuda:0"]
+    assert machine.facts["apple_gpu_cores"] == {"unavailable": "Linux does not have it"}
 
 
 def test_the_label_does_not_hang_on_what_a_process_may_use(server):

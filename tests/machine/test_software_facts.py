@@ -10,7 +10,13 @@ from harness.machine.software import (
     parse_git_status,
     software_facts,
 )
-from harness.machine.torch_version import parse_torch_cuda, parse_torch_version
+from harness.machine.torch_version import (
+    parse_torch_cuda,
+    parse_torch_debug,
+    parse_torch_git,
+    parse_torch_hip,
+    parse_torch_version,
+)
 
 CLEAN = """# branch.oid 3fb1a9d2c0b54f8c8a0b7fd3f3a4f3e1d2c3b4a5
 # branch.head main
@@ -89,12 +95,26 @@ def test_torch_without_cuda():
         parse_torch_cuda("cuda: Optional[str] = None\ngit_version = 'e9eb'\n")
 
 
+def test_what_else_torch_writes_down():
+    source = (
+        "__version__ = '2.0.1'\ndebug = False\ncuda = None\ngit_version = 'e9eb'\nhip = '5.4'\n"
+    )
+    assert parse_torch_git(source) == "e9eb"
+    assert parse_torch_debug(source) is False
+    assert parse_torch_debug("debug: bool = True\n") is True
+    assert parse_torch_hip(source) == "5.4"
+    with pytest.raises(NotKnown, match="does not say"):
+        parse_torch_git("")
+
+
 def test_only_variables_that_matter_and_no_folders():
     found = environment(
         {
             "OMP_NUM_THREADS": "4",
             "KMP_AFFINITY": "granularity=fine,compact,1,0",
             "LD_PRELOAD": "/home/alice/lib/libjemalloc.so.2:/opt/x/libiomp5.so",
+            "OMP_THREAD_LIMIT": "2",
+            "CUDA_VISIBLE_DEVICES": "GPU-6b1c5a0e-3f0f,MIG-8a7c/1/0,0",
             "HOME": "/home/alice",
             "USER": "alice",
             "HOSTNAME": "secret-host",
@@ -104,4 +124,15 @@ def test_only_variables_that_matter_and_no_folders():
         "OMP_NUM_THREADS": "4",
         "KMP_AFFINITY": "granularity=fine,compact,1,0",
         "LD_PRELOAD": "libjemalloc.so.2:libiomp5.so",
+        "OMP_THREAD_LIMIT": "2",
+        "CUDA_VISIBLE_DEVICES": "GPU-…,MIG-…,0",
     }
+
+
+def test_how_python_runs(monkeypatch):
+    facts = software_facts({})
+    assert facts["page_bytes"] % 4096 == 0
+    assert facts["python_switches"]["gil"] is True
+    assert facts["python_compiler"].split()
+    monkeypatch.setattr(software.os, "getpriority", lambda *_: 7)
+    assert software_facts({})["nice"] == 7
