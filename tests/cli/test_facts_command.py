@@ -1,6 +1,7 @@
 """`facts`: everything in groups within 80 columns, or as JSON."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.machine import Machine
-from harness.machine.declared import FACTS, MACHINE_FACTS, MACHINE_GROUPS
+from harness.machine.declared import ENGINE_FACTS, FACTS, MACHINE_FACTS, MACHINE_GROUPS
 from harness.machine.facts import unavailable
 
 STORE = f"/nix/store/{'a1' * 16}-python3-3.10.13-env"
@@ -22,10 +23,20 @@ SHOWN = {
     "cpu_flags": ["avx2", "fma"],
     "cpu_caches_bytes": {"L1d": 48 * 2**10, "L2": 2**20},
     "cpu_max_mhz": 3800.0,
+    "cpu_limits_mhz": {"lowest": 800.0, "highest": 3800.0},
+    "cpu_mitigations": {"spectre_v2": "Mitigation: IBRS"},
+    "nice": 0,
     "ram_bytes": 24 * 2**30,
     "swap_bytes": 0,
     "gpus": [
-        {"name": "H100", "memory_bytes": 80 * 2**30, "max_sm_mhz": 1980, "ecc": True},
+        {
+            "name": "H100",
+            "memory_bytes": 80 * 2**30,
+            "max_sm_mhz": 1980,
+            "ecc": True,
+            "power_limit_w": 700.0,
+            "of_a_later_version": 1,
+        },
         {"name": "A10", "memory_bytes": 24 * 2**30, "ecc": unavailable("Not Supported")},
     ],
     "provenance": "venv",
@@ -87,6 +98,9 @@ def test_every_fact_stands_in_its_group_within_80_columns(shown):
         ("cpu_flags", "avx2, fma"),
         ("cpu_caches_bytes", "L1d 48.0 KiB, L2 1.00 MiB"),
         ("cpu_max_mhz", "3,800 MHz"),
+        ("cpu_limits_mhz", "lowest 800 MHz, highest 3,800 MHz"),
+        ("cpu_mitigations", "spectre_v2=Mitigation: IBRS"),
+        ("nice", "0"),
         ("ram_bytes", "24.0 GiB"),
         ("swap_bytes", "0 B"),
         ("constraints_sha256", "0123456789abcdef…"),
@@ -105,9 +119,14 @@ def test_a_long_value_is_shown_whole(shown):
 
 
 def test_each_gpu_has_a_line(shown):
-    first, second = shown(SHOWN).split("\ngpus")[1].splitlines()[:2]
-    assert first.strip() == "name H100, memory 80.0 GiB, max_sm 1,980 MHz, ecc yes"
-    assert second.strip().startswith("name A10, memory 24.0 GiB, ecc – [")
+    (text,) = re.findall(r"\ngpus(.*?)\ngpu_driver", shown(SHOWN), re.DOTALL)
+    first, second = re.findall(r"name .*?(?= name|$)", " ".join(text.split()))
+    assert first == (
+        "name H100, memory 80.0 GiB, max_sm 1,980 MHz, ecc yes, power_limit 700 W, "
+        "of_a_later_version 1"
+    )
+    assert second.startswith("name A10, memory 24.0 GiB, ecc – [")
+    assert "\n                       name A10" in text
 
 
 def test_what_is_missing_has_one_footnote_per_reason(shown):
@@ -138,6 +157,25 @@ def test_json_has_the_facts_as_records_have_them(shown):
     facts = json.loads(shown(SHOWN, "--json"))
     assert list(facts) == list(MACHINE_FACTS)
     assert {name: facts[name] for name in SHOWN} == SHOWN
+
+
+def test_an_engine_is_asked_where_it_is_named(shown):
+    assert "\nEngine\n" not in shown(SHOWN)
+    text = shown(SHOWN, "--engine", "fake")
+    mark = row(text, "threads_in_force")
+    assert f"\n{mark.removeprefix('– ')} the fake engine does not say\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+    facts = json.loads(shown(SHOWN, "--engine", "torch", "--json"))
+    assert list(facts)[: len(MACHINE_FACTS)] == list(MACHINE_FACTS)
+    assert set(ENGINE_FACTS) <= set(facts)
+    assert facts["threads_in_force"] >= 1
+
+
+def test_an_unknown_engine_is_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["facts", "--engine", "abacus"])
+    assert stop.value.code == 2
+    assert "unknown engine 'abacus'" in capsys.readouterr().err
 
 
 def test_it_needs_no_torch():

@@ -48,6 +48,62 @@ def texts(tables):
     return {row[0].text: row[1].text for table in tables for row in table.rows}
 
 
+def test_facts_are_printed_as_they_are_declared(summary_of):
+    facts = {
+        "cpu_max_mhz": 3800.0,
+        "cpu_smt": True,
+        "ram_speed_mt_per_s": 3200,
+        "gpus": [{"name": "H100", "memory_bytes": 80 * 2**30, "power_limit_w": 700.0, "ecc": True}],
+        "torch_switches": {"cudnn_tf32": True, "matmul_precision": "highest"},
+        "of_another_engine_bytes": 7,
+    }
+    tables = {table.caption: table for table in fact_tables(summary_of(run_with(facts)).facts)}
+    assert texts([tables["GPU"]]) == {
+        "gpus": "–",  # the run's own facts are older
+        "gpus.0.name": "H100",
+        "gpus.0.memory_bytes": "80.0 GiB",
+        "gpus.0.power_limit_w": "700 W",
+        "gpus.0.ecc": "yes",
+    }
+    processor = texts([tables["Processor"]])
+    assert (processor["cpu_max_mhz"], processor["cpu_smt"]) == ("3,800 MHz", "yes")
+    assert processor["cpu_caches_bytes.L2"] == "1.00 MiB"
+    memory = texts([tables["Memory"]])
+    assert (memory["ram_bytes"], memory["ram_speed_mt_per_s"]) == ("24.0 GiB", "3,200 MT/s")
+    assert texts([tables["Engine"]])["torch_switches.cudnn_tf32"] == "yes"
+    assert texts([tables["Study and engine"]]) == {"of_another_engine_bytes": "7"}
+    (tag,) = [row[0].tag for row in tables["GPU"].rows if row[0].text == "gpus.0.ecc"]
+    assert tag == "whether its memory corrects errors"
+
+
+def test_differences_are_printed_too_unless_rounding_hides_them(summary_of):
+    once = {"cpu_max_mhz": 3800.0, "ram_bytes": 24 * 2**30, "weights_sha256": "a"}
+    then = {"cpu_max_mhz": 3500.0, "ram_bytes": 24 * 2**30 - 4096, "weights_sha256": "a"}
+    found = {one.name: one for one in summary_of(run_with(once, then)).differences}
+    assert found.keys() == {"cpu_max_mhz", "ram_bytes"}
+    assert found["cpu_max_mhz"].values == {"3,800 MHz": 1, "3,500 MHz": 1}
+    assert found["ram_bytes"].values == {str(24 * 2**30): 1, str(24 * 2**30 - 4096): 1}
+
+
+@pytest.mark.parametrize(
+    "name, one, other, matters",
+    [
+        ("cpu_governor", "powersave", "performance", "speed"),
+        ("torch_switches", {"cudnn_tf32": True}, {"cudnn_tf32": False}, "speed and answers"),
+        ("questions_sha256", "a", "b", "answers"),
+        ("nix_package", "a", "b", "nothing by itself"),
+        ("of_another_engine", 1, 2, "–"),
+    ],
+)
+def test_what_a_difference_matters_for(name, one, other, matters, summary_of):
+    table = difference_table(summary_of(run_with({name: one}, {name: other})))
+    assert [column.title for column in table.columns] == [
+        *("Fact", "Values", "Matters for", "Explained by")
+    ]
+    (row,) = table.rows
+    assert row[2].text == matters
+
+
 def test_all_distributions_are_one_fact():
     facts = {fact.name: fact for fact in flatten(PROVENANCE)}
     assert facts["distributions"].value == "82 distributions, sha256 0123456789ab…"
