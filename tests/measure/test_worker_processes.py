@@ -1,8 +1,4 @@
-"""Workers as processes: small stand-ins that say what they like and end as they like.
-
-A stand-in is told the same two descriptors as the real worker. Each ends itself with an alarm, so
-that a parent that fails to end it fails its test instead of hanging.
-"""
+"""Workers as processes: small stand-ins that say what they like and end as they like."""
 
 import os
 import signal
@@ -26,39 +22,6 @@ from harness.plan.plan import plan
 from harness.runtime.strategy import resolve
 
 LONG_S = 600  # never reached: a stand-in's alarm comes before it
-STAND_IN = """
-import json, os, signal, sys
-signal.alarm(60)
-told, pipe = int(sys.argv[1]), int(sys.argv[2])
-MEMORY = {"bytes": 1, "missing": None}
-
-def say(tag, **fields):
-    os.write(pipe, json.dumps({"type": tag, "peak_rss": MEMORY, **fields}).encode() + b"\\n")
-
-def imported(**versions):
-    say("imported", versions={name: str(value) for name, value in versions.items()})
-
-def opened(plan=()):
-    say("opened", load_s=1, n_vocab=5, plan=list(plan), warnings=[])
-
-def passed():
-    say("passed", prefill=[{"tokens": 2, "s": 0.5}], decode_s=[0.25])
-
-def finished():
-    say("finished", device_peak_bytes={})
-
-def hang():
-    while True:
-        signal.pause()
-
-def descendant():
-    "A child that inherits the pipe and everything else, and stays."
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        hang()
-    return pid
-"""
 JOB = Job(
     engine="fake",
     strategy="cpu fp32",
@@ -68,16 +31,6 @@ JOB = Job(
     seed=0,
     speed=Speed(),
 )
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    """Let `code` be what a worker runs."""
-
-    def use(code):
-        monkeypatch.setattr(process, "_START", STAND_IN + code)
-
-    return use
 
 
 class Clock:
@@ -324,7 +277,7 @@ def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
         record = measure(Trial(cell=cell, trial=0, attempt=attempt), prepared)
         assert record.outcome.kind == "crashed"
         assert record.outcome.detail == f"attempt {attempt}\n"
-    logs = sorted(prepared.logs.iterdir())
+    logs = sorted(prepared.logs.glob("m_*"))
     assert [log.read_text(encoding="utf-8") for log in logs] == ["attempt 0\n", "attempt 1\n"]
 
 
