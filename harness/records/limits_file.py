@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from harness.errors import RecordsError
 from harness.records.roofline import LimitFile, LimitSet
-from harness.records.store import unwritable
 
 LIMITS_NAME = "roofline.json"
 SCHEMA = 1
@@ -41,4 +41,7 @@ def append_limits(folder: Path, measured: LimitSet) -> None:
         draft.write_bytes(text + b"\n")
         draft.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise RecordsError(
+            f"{path}: cannot be written ({error.strerror or error}). What was recorded is kept; "
+            "make room, and run again to go on."
+        ) from error

@@ -25,7 +25,9 @@ import msgspec
 
 from harness.config.study import Study
 from harness.errors import RecordsError
+from harness.records.limits_file import read_limits
 from harness.records.record import RETRIED, SCHEMA, CellRef, Record
+from harness.records.roofline import LimitSet
 
 STUDY_NAME = "study.yaml"  # the study's own text, for people
 RESOLVED_NAME = "study.json"  # the study as it was understood: extended, with every default
@@ -44,6 +46,7 @@ class Run:
     facts: dict[str, Any]
     plan: list[dict[str, Any]]
     notes: tuple[str, ...] = ()
+    limits: tuple[LimitSet, ...] = ()  # of the machine, each time they were measured
 
 
 class RecordStore:
@@ -189,13 +192,15 @@ def read_run(path: str | Path) -> Run:
             "results/<machine>/<run>, as 'run' prints it at the end."
         )
     records, notes, _ = _read_records(path / RECORDS_NAME)
+    limits, note = read_limits(path)
     return Run(
         path=path,
         records=records,
         study=_read_file(path / RESOLVED_NAME, Study),
         facts=_read_file(path / FACTS_NAME, dict[str, Any]),
         plan=msgspec.to_builtins(_read_file(path / PLAN_NAME, list[PlanEntry])),
-        notes=notes,
+        notes=notes if note is None else (*notes, note),
+        limits=limits,
     )
 
 

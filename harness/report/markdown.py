@@ -95,7 +95,7 @@ def _lines(page: Page) -> Iterator[str]:
 def _model_lines(model: ModelPage) -> Iterator[str]:
     yield f"## {escape(model.name)}"
     yield ""
-    yield from _tables(model.results, *model.latency)
+    yield from _tables(model.results, model.roofline, *model.latency)
     for plot in model.plots:
         yield f"![{escape(plot.says)}](plots/{model.slug}-{plot.kind}.svg)"
         yield ""

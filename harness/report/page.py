@@ -18,6 +18,7 @@ from harness.report.latency_tables import answer_table, latency_table
 from harness.report.plots import Plot, draw_plots
 from harness.report.quiet_tables import gpu_table, quiet_table
 from harness.report.results import category_table, result_table
+from harness.report.roofline_tables import limits_table, roofline_table
 from harness.report.table import Table
 from harness.report.values import Fact, ModelSummary, Summary
 
@@ -33,6 +34,7 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     sentence: str  # the answer first
     choices: Table | None
     results: Table
+    roofline: Table | None  # how near to the machine's limits
     categories: Table | None
     plots: tuple[Plot, ...]
     differing: tuple[Table, ...]  # answers where some strategy leaves the reference
@@ -71,12 +73,15 @@ def make_page(summary: Summary) -> Page:
         about=tuple(_about(summary)),
         warnings=summary.warnings,
         models=tuple(
-            _model_page(model, slug) for model, slug in zip(summary.models, slugs, strict=True)
+            _model_page(model, slug, summary.facts)
+            for model, slug in zip(summary.models, slugs, strict=True)
         ),
         problems=evidence.problem_table(summary),
         details=evidence.problem_details(summary),
         differences=fact_tables.difference_table(summary),
-        facts=fact_tables.fact_tables(summary.facts),
+        facts=tuple(
+            filter(None, (limits_table(summary), *fact_tables.fact_tables(summary.facts)))
+        ),
         distributions=fact_tables.distribution_list(summary.facts),
         notes=summary.notes,
     )
@@ -96,7 +101,7 @@ def unique_slugs(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(slugs)
 
 
-def _model_page(model: ModelSummary, slug: str) -> ModelPage:
+def _model_page(model: ModelSummary, slug: str, facts: Sequence[Fact]) -> ModelPage:
     differing = [question for question in model.questions if question.differs]
     agreeing = [question for question in model.questions if not question.differs]
     return ModelPage(
@@ -106,6 +111,7 @@ def _model_page(model: ModelSummary, slug: str) -> ModelPage:
         sentence=choice_sentence(model),
         choices=choice_table(model),
         results=result_table(model),
+        roofline=roofline_table(model, facts),
         categories=category_table(model),
         plots=draw_plots(model),
         differing=evidence.answer_tables(model, differing) if differing else (),

@@ -20,6 +20,7 @@ from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.quiet import quiet_of
+from harness.report.roofline import energy_of, roofline_of
 from harness.report.trials import CellTrials, judge
 from harness.report.values import Placement, PrefillSpeed, Row
 from harness.stats import Estimate, Ratio, estimate, median, ratio
@@ -64,6 +65,8 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
             depth.counted if depth is not None else (),
             answers.counted if answers is not None else (),
         ),
+        roofline=roofline_of(ok),
+        energy=energy_of(ok),
         curve_s=_curve(ok),
         score=score_of(given),
         categories=score_by_category(given),

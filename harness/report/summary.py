@@ -55,6 +55,7 @@ def summarise(run: Run) -> Summary:
         differences=differences(counted),
         warnings=(),
         notes=run.notes,
+        limits=run.limits,
     )
     return msgspec.structs.replace(summary, warnings=tuple(cautions(summary, cells)))
 

@@ -16,6 +16,7 @@ from harness.invocation import as_typed
 from harness.report.format import number, size
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
+from harness.report.roofline_tables import short_table
 from harness.report.table import Cell, Table, columns, figure, words
 from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
@@ -42,17 +43,26 @@ def result_table(summary: Summary) -> Group:
     """
     parts: list[RenderableType] = []
     for model in summary.models:
-        table = _short_table(model)
-        parts.append(Text(table.caption, style="bold"))
-        parts.append(_AtLeast(_rich(table), LEAST_WIDTH))
-        parts.extend(
-            Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
-            for at, why in enumerate(table.footnotes, start=1)
-        )
-        parts.append(Text(""))
+        parts.extend(_shown(_short_table(model)))
+        shares = short_table(model)
+        if shares is not None:
+            parts.extend(_shown(shares))
     if not parts:
         parts.append(Text("Nothing was planned, and nothing was measured."))
     return Group(*parts)
+
+
+def _shown(table: Table) -> list[RenderableType]:
+    """A table with its caption, its footnotes, and an empty line."""
+    return [
+        Text(table.caption, style="bold"),
+        _AtLeast(_rich(table), LEAST_WIDTH),
+        *(
+            Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
+            for at, why in enumerate(table.footnotes, start=1)
+        ),
+        Text(""),
+    ]
 
 
 def _short_table(model: ModelSummary) -> Table:

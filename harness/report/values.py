@@ -10,8 +10,10 @@ from typing import Literal
 from msgspec import Struct, field
 
 from harness.records.record import OutcomeKind
+from harness.records.roofline import LimitSet
 from harness.report.latency_values import RowLatency, TokenTimes
 from harness.report.quiet import Quiet
+from harness.report.roofline import RowEnergy, RowRoofline
 from harness.stats import Estimate, Ratio
 
 # "disturbed": it has figures, but every trial that gave some was noisy.
@@ -117,6 +119,8 @@ class Row(Struct, frozen=True, kw_only=True):
     memory: MemoryUse = field(default_factory=MemoryUse)
     token_times: TokenTimes | None = None
     latency: RowLatency = field(default_factory=RowLatency)
+    roofline: RowRoofline = field(default_factory=RowRoofline)
+    energy: RowEnergy = field(default_factory=RowEnergy)
     curve_s: tuple[float, ...] = ()  # time of the token at each position, median over passes
     score: Score | None = None
     categories: dict[str, Score] = field(default_factory=dict)
@@ -220,6 +224,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     differences: tuple[FactDifference, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    limits: tuple[LimitSet, ...] = ()  # of the machine, each time they were measured
 
     @property
     def is_finished(self) -> bool:
