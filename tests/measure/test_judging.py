@@ -5,12 +5,13 @@ import signal
 import pytest
 
 from harness.machine.memory import MemoryReading, parse_oom_kills
-from harness.measure.job import Failed, Finished, Imported, Opened
-from harness.measure.judge import exit_warning, judge, plan_mismatch
+from harness.measure.job import Answered, Failed, Finished, Imported, Job, Opened
+from harness.measure.judge import exit_warning, judge, plan_mismatch, remarks
+from harness.measure.memory_limit import MemoryRoom
 from harness.measure.process import Ended
 from harness.measure.trial import decode_speed, prefill_speed
 from harness.measure.worker import describe
-from harness.records.record import Prefill, SlotRecord
+from harness.records.record import Answer, Prefill, SlotRecord
 from harness.runtime.strategy import resolve
 
 PEAK = MemoryReading(bytes=1)
@@ -36,8 +37,9 @@ def opened(strategy):
     return Opened(load_s=1, peak_rss=PEAK, n_vocab=5, plan=loaded_as(strategy), warnings=[])
 
 
-def ended(*messages, returncode=0, timed_out_s=None, oom_kills=0):
+def ended(*messages, returncode=0, timed_out_s=None, oom_kills=0, **more):
     return Ended(
+        **more,
         messages=messages,
         returncode=returncode,
         timed_out_s=timed_out_s,
@@ -119,7 +121,8 @@ def test_what_the_worker_said_itself_comes_first(then):
     spoke = ended(IMPORTED, opened("cpu bf16"), FAILED, returncode=-signal.SIGKILL, **then)
     outcome = judge(spoke, resolve("cpu fp32", 2))
     assert (outcome.kind, outcome.reason) == ("not_a_number", "3 of 5 logits")
-    assert outcome.detail == "traceback"
+    assert outcome.detail == "traceback\n\nIts output ended:\nthe log"
+    assert outcome.signal == "SIGKILL"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +145,7 @@ def test_a_deadline_is_not_want_of_memory_and_says_how_far_it_came():
     late = ended(IMPORTED, returncode=-signal.SIGKILL, timed_out_s=5.0, oom_kills=1)
     assert judge(late, None).kind == "timeout"
     assert judge(late, None).reason == "gave no result within 5 s, while loading the model"
+    assert judge(late, None).limit == "limits.trial_s: 5 s"
 
 
 def test_all_results_count_also_where_the_worker_was_killed_after_them():
@@ -172,3 +176,56 @@ def test_without_a_resolved_plan_nothing_is_compared():
     done = ended(IMPORTED, opened("cpu bf16"), FINISHED)
     assert judge(done, None).kind == "ok"
     assert judge(done, resolve("cpu fp32", 2)).kind == "wrong_strategy"
+
+
+ROOM = MemoryRoom(bytes=300 * 2**20, source="study")
+
+
+def test_a_worker_that_passed_its_limit_of_memory_ran_out_of_it():
+    over = {"room": ROOM, "passed_bytes": 400 * 2**20, "returncode": -signal.SIGKILL}
+    outcome = judge(ended(IMPORTED, opened("cpu fp32"), **over), None)
+    assert outcome.kind == "out_of_memory_host"
+    assert outcome.reason == "held 400 MiB, more than the limit, after loading the model"
+    assert (outcome.limit, outcome.signal) == ("limits.memory: 300 MiB", "SIGKILL")
+    assert judge(ended(IMPORTED, FINISHED, **over), None).kind == "ok"
+    assert judge(ended(IMPORTED, FAILED, **over), None).kind == "not_a_number"
+
+
+def test_a_limit_that_the_study_did_not_say_is_named_with_its_origin():
+    room = MemoryRoom(bytes=2**30, source="available")
+    outcome = judge(ended(room=room, passed_bytes=2**31, returncode=-signal.SIGKILL), None)
+    assert outcome.limit == (
+        "limits.memory: auto, 1.00 GiB: what was available when the trial began, less a reserve"
+    )
+
+
+@pytest.mark.parametrize(
+    ("returncode", "exit_code", "name"),
+    [(7, 7, None), (-signal.SIGSEGV, None, "SIGSEGV"), (0,) * 3],
+)
+def test_how_the_worker_ended_is_kept(returncode, exit_code, name):
+    outcome = judge(ended(IMPORTED, returncode=returncode), None)
+    assert outcome.kind == "crashed"
+    assert (outcome.exit_code or 0, outcome.signal or 0) == (exit_code or 0, name or 0)
+
+
+def test_only_want_of_memory_names_the_limit_of_the_address_space():
+    for kind, limit in (
+        ("out_of_memory_host", "limits.address_space: 2.00 GiB"),
+        ("crashed", None),
+    ):
+        failed = Failed(kind=kind, reason="", detail="", peak_rss=PEAK)
+        assert judge(ended(failed, address_space_bytes=2**31), None).limit == limit
+
+
+def test_what_was_cut_and_what_had_to_be_ended_are_remarks():
+    answers = [
+        Answered(answer=Answer(id=str(i), text="", token_ids=[], stop=stop))
+        for i, stop in enumerate(("cut", "stop_token", "cut"))
+    ]
+    job = Job(engine="fake", strategy="", weights="", weights_seed=0, threads=1, question_s=5.0)
+    assert remarks(ended(*answers, FINISHED, strays=2), job) == [
+        "2 of 3 answers cut at limits.question_s: 5 s",
+        "processes that left the worker's group were ended: 2",
+    ]
+    assert remarks(ended(answers[1], FINISHED), job) == []

@@ -1,8 +1,12 @@
 """Run folders: appended, synced, read again, and continued."""
 
+import errno
 import json
 import os
+import resource
+import signal
 from datetime import datetime, timezone
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -121,6 +125,49 @@ def test_a_full_disk_is_said_in_words_and_keeps_what_is_there(folder, monkeypatc
         append(folder, record(trial=1))
     monkeypatch.undo()
     assert read_run(folder).records[0] == record()
+
+
+@pytest.fixture
+def small_disk():
+    """Let no file of this process grow beyond a number of bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails, then, with EFBIG
+
+    def hold(n_bytes):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+
+    yield hold
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_disk_that_takes_a_part_of_a_record_keeps_all_of_those_before(folder, small_disk):
+    append(folder, record())
+    one = (folder / "records.jsonl").read_bytes()
+    store = RecordStore(folder)
+    with store.appending():
+        small_disk(len(one) * 2 - 5)
+        with pytest.raises(RecordsError, match=r"cannot be written .* is kept\. Make room"):
+            store.append(record(trial=1))
+        assert (folder / "records.jsonl").read_bytes() == one  # no torn line, no hole
+        small_disk(len(one) * 3)
+        store.append(record(trial=1))  # there is room again
+    assert [r.trial for r in read_run(folder).records] == [0, 1]
+    assert read_run(folder).notes == ()
+
+
+def test_a_folder_that_may_not_be_written_is_said_in_words(folder, monkeypatch):
+    append(folder, record())
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    store = RecordStore(folder)
+    monkeypatch.setattr(Path, "open", refuse)  # root may write what it likes
+    with pytest.raises(RecordsError, match="Read-only file system"), store.appending():
+        pass
+    monkeypatch.undo()
+    assert read_run(folder).records == (record(),)
 
 
 def test_each_record_is_on_the_disk_before_the_next_trial(folder, monkeypatch):
