@@ -8,7 +8,7 @@ from __future__ import annotations
 from harness.report.format import interval, number, seconds
 from harness.report.latency_values import AnswerTimes, DepthSweep, TokenTimes
 from harness.report.numbers import PERCENTILES, too_few
-from harness.report.table import Cell, Table, code, columns, figure
+from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate, Slope
 
@@ -66,6 +66,30 @@ def latency_table(model: ModelSummary) -> Table | None:
             for row in rows
         ),
         remarks=_DEFINITIONS,
+    )
+
+
+def terminal_table(model: ModelSummary) -> Table | None:
+    """The same for a terminal: a few columns, no intervals."""
+    rows = [row for row in model.rows if _has_latency(row)]
+    if not rows:
+        return None
+    steps = tuple(f"Decode\np{q * 100:.0f}" for q, _ in _QUANTILES)
+    titles = ("Load", "First\npass", "First\ntoken", *steps, "End to\nend")
+    return Table(
+        caption=f"{model.name}, latency: medians over trials (what each is: report.html)",
+        columns=columns("Strategy", *titles, numeric=titles),
+        rows=tuple(
+            (
+                words(row.label),
+                time_cell(row.load_s, row.missing.get("load_s")),
+                time_cell(row.latency.first_pass_s, row.missing.get("first_pass_s")),
+                first_token(row),
+                *decode_steps(row),
+                time_cell(row.latency.end_to_end_s, row.missing.get("end_to_end_s")),
+            )
+            for row in rows
+        ),
     )
 
 

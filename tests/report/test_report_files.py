@@ -84,7 +84,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one_whole(small_run_dir,
 def test_the_markdown_links_plots_that_are_there(written):
     text = written.markdown.read_text(encoding="utf-8")
     links = [part.split(")")[0] for part in text.split("](plots/")[1:]]
-    assert len(links) == 5
+    assert len(links) == 6
     assert all((written.markdown.parent / "plots" / link).is_file() for link in links)
 
 
