@@ -11,9 +11,8 @@ import msgspec
 
 from harness.records.record import Memory, MemoryForecast, Record
 from harness.report.format import size
+from harness.report.phases import MOST_BYTES
 from harness.report.values import MemoryUse
-
-MOST_BYTES = 2**60  # 1 EiB: more than any process can have had
 
 
 def memory_of(records: Sequence[Record]) -> MemoryUse:

@@ -19,6 +19,7 @@ from harness.report.format import size
 from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
+from harness.report.phases import phases_of
 from harness.report.quiet import quiet_of
 from harness.report.roofline import energy_of, roofline_of
 from harness.report.trials import CellTrials, judge
@@ -59,6 +60,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         load_s=_estimate([r.load_s for r in measured]),
         weights_read=_unique(read for r in measured for read in _weights_read(r)),
         memory=memory_of(measured),
+        phases=phases_of(r for one in (speed, depth, answers) if one for r in one.counted),
         token_times=token_times(ok),
         latency=latency_of(
             ok,

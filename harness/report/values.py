@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from harness.records.record import OutcomeKind
 from harness.records.roofline import LimitSet
 from harness.report.latency_values import RowLatency, TokenTimes
+from harness.report.phases import PhaseUse
 from harness.report.quiet import Quiet
 from harness.report.roofline import RowEnergy, RowRoofline
 from harness.stats import Estimate, Ratio
@@ -117,6 +118,7 @@ class Row(Struct, frozen=True, kw_only=True):
     load_s: Estimate | None = None
     weights_read: tuple[str, ...] = ()  # which file was loaded, or why the original was
     memory: MemoryUse = field(default_factory=MemoryUse)
+    phases: tuple[PhaseUse, ...] = ()  # of memory; none in older records
     token_times: TokenTimes | None = None
     latency: RowLatency = field(default_factory=RowLatency)
     roofline: RowRoofline = field(default_factory=RowRoofline)
@@ -154,6 +156,7 @@ class Given(Struct, frozen=True, kw_only=True):
     first_difference: int | None = None
     compared: bool = False
     same_characters: int = 0  # length of the beginning that both texts share
+    is_cut: bool = False  # at the deadline of a question
 
 
 class Question(Struct, frozen=True, kw_only=True):
