@@ -65,7 +65,8 @@ def thread_warning(asked: int, facts: Mapping[str, Any]) -> str | None:
         return None
     limit = facts.get("omp_thread_limit")
     why = f" (OMP_THREAD_LIMIT is {limit})" if _is_count(limit) and limit < asked else ""
-    return f"The study asks for {asked} threads; in force were {', '.join(other)}{why}."
+    threads = "1 thread" if asked == 1 else f"{asked} threads"
+    return f"The study asks for {threads}; in force: {', '.join(other)}{why}."
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

@@ -85,7 +85,7 @@ def test_threads_that_were_taken_away_are_a_warning_in_the_record(record_of):
     record = record_of({"facts": {"threads_in_force": 1, "omp_thread_limit": 1}})
     assert record.outcome.kind == "ok"
     assert record.warnings == [
-        "The study asks for 2 threads; in force were 1 for one operation (OMP_THREAD_LIMIT is 1)."
+        "The study asks for 2 threads; in force: 1 for one operation (OMP_THREAD_LIMIT is 1)."
     ]
 
 
@@ -125,4 +125,10 @@ def test_what_is_said_of_threads(facts, said):
     if said is None:
         assert warning is None
     else:
-        assert warning == f"The study asks for 4 threads; in force were {said}"
+        assert warning == f"The study asks for 4 threads; in force: {said}"
+
+
+def test_one_thread_is_said_as_one():
+    assert thread_warning(1, {"threads_in_force": 2}) == (
+        "The study asks for 1 thread; in force: 2 for one operation."
+    )
