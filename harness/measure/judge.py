@@ -40,7 +40,8 @@ def _judge(ended: Ended, requested: Sequence[LayerPlan] | None) -> Outcome:
     if not is_complete and ended.passed_bytes is not None:
         return Outcome(
             kind="out_of_memory_host",
-            reason=f"held {size(ended.passed_bytes)}, more than the limit, {_reached(ended)}",
+            reason=f"held {size(ended.passed_bytes)}, more than {ended.room.short}, "
+            f"{_reached(ended)}",
             detail=ended.log_tail,
             limit=ended.room.words,
         )

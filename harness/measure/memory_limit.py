@@ -26,16 +26,19 @@ class MemoryRoom:
     missing: str | None = None
 
     @property
+    def short(self) -> str:
+        """The limit in the midst of a sentence."""
+        auto = "auto, " if self.source == "available" else ""
+        return f"limits.memory: {auto}{size(self.bytes or 0)}"
+
+    @property
     def words(self) -> str:
         """The limit, as outcomes name it."""
         if self.bytes is None:
             return "no limit of memory"
         if self.source == "study":
-            return f"limits.memory: {size(self.bytes)}"
-        return (
-            f"limits.memory: auto, {size(self.bytes)}: what was available when the trial began, "
-            "less a reserve"
-        )
+            return self.short
+        return f"{self.short}: what was available when the trial began, less a reserve"
 
 
 def memory_room(limits: Limits, available: MemoryReading | None = None) -> MemoryRoom:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 
+from msgspec import structs
+
 from harness.records.record import Answer
 from harness.report.trials import CellTrials
 from harness.report.values import Agreement, Given, Question, Row, Score
@@ -102,13 +104,13 @@ def unsteady_questions(cell: CellTrials) -> tuple[str, ...]:
 
 
 def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
-    shown = Given(label=row.label, text=answer.text, right=answer.right)
+    shown = Given(
+        label=row.label, text=answer.text, right=answer.right, is_cut=answer.stop == "cut"
+    )
     if reference is None or row.is_reference:
         return shown
-    return Given(
-        label=row.label,
-        text=answer.text,
-        right=answer.right,
+    return structs.replace(
+        shown,
         compared=True,
         first_difference=first_difference(answer.token_ids, reference.token_ids),
         same_characters=_shared_beginning(answer.text, reference.text),

@@ -171,6 +171,8 @@ def _answer(question: Question, label: str) -> Cell:
     if given is None:
         return figure(None, "this strategy did not answer")
     remarks = [] if given.right is None else ["right" if given.right else "wrong"]
+    if given.is_cut:
+        remarks.append("cut at its deadline (limits.question_s)")
     mark_from = None
     if given.first_difference is not None:
         remarks.append(_difference(given))

@@ -101,7 +101,7 @@ def test_each_cell_ends_in_its_own_way_and_disturbs_no_other(fake_study, tmp_pat
 
     outcome = by_strategy["cpu bf16"].outcome
     assert outcome.limit == "limits.memory: 400 MiB"
-    assert "more than the limit" in outcome.reason
+    assert "more than limits.memory: 400 MiB" in outcome.reason
     outcome = by_strategy["cpu fp32i8"].outcome
     assert (outcome.signal, outcome.exit_code) == (signal.SIGKILL.name, None)
     outcome = by_strategy[HANGS].outcome

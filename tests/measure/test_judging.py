@@ -185,7 +185,9 @@ def test_a_worker_that_passed_its_limit_of_memory_ran_out_of_it():
     over = {"room": ROOM, "passed_bytes": 400 * 2**20, "returncode": -signal.SIGKILL}
     outcome = judge(ended(IMPORTED, opened("cpu fp32"), **over), None)
     assert outcome.kind == "out_of_memory_host"
-    assert outcome.reason == "held 400 MiB, more than the limit, after loading the model"
+    assert outcome.reason == (
+        "held 400 MiB, more than limits.memory: 300 MiB, after loading the model"
+    )
     assert (outcome.limit, outcome.signal) == ("limits.memory: 300 MiB", "SIGKILL")
     assert judge(ended(IMPORTED, FINISHED, **over), None).kind == "ok"
     assert judge(ended(IMPORTED, FAILED, **over), None).kind == "not_a_number"
