@@ -17,8 +17,9 @@ def plan_document(planned: Plan) -> dict[str, Any]:
     With `until`, `trials` and `order` are the most that there may be.
 
     Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, and so is
-    `forecast_bytes`, the predicted peak per device, also for engines that are not ours; `bytes` of
-    a missing file are null where no lock knows them.
+    `forecast_bytes`, the predicted peak per device, and `forecast_phases_bytes`, the same for each
+    phase, also for engines that are not ours; `bytes` of a missing file are null where no lock
+    knows them.
     """
     return {
         "study": planned.study,
@@ -43,6 +44,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                 "skip_reason": one.skip_reason,
                 "weight_bytes": dict(one.weight_bytes),
                 "forecast_bytes": _peaks(one),
+                "forecast_phases_bytes": _phases(one),
                 "warnings": list(one.warnings),
             }
             for one in planned.cells
@@ -67,3 +69,17 @@ def plan_document(planned: Plan) -> dict[str, Any]:
 
 def _peaks(one: PlannedCell) -> dict[str, int]:
     return {} if one.forecasts is None else one.forecasts.as_given.peak_bytes()
+
+
+def _phases(one: PlannedCell) -> dict[str, dict[str, int]]:
+    """Device -> phase -> predicted bytes."""
+    if one.forecasts is None:
+        return {}
+    return {
+        each.device: {
+            "load": each.load_bytes,
+            "prefill": each.prefill_bytes,
+            "decode": each.decode_bytes,
+        }
+        for each in one.forecasts.as_given.devices
+    }

@@ -16,7 +16,7 @@ PHASES: dict[str, str] = {
     "load": "from after the imports until the model is loaded",
     "passes": "all passes of the speed workload, the first one and the warm-up included",
     "prefill": "one more prompt of the longest length, fed after all that is timed",
-    "decode": "a few more tokens behind it, one by one",
+    "decode": "a few more tokens behind it; what allocators kept of the prompt is still there",
     "depth": "the whole depth workload",
     "answering": "the whole question set",
 }
