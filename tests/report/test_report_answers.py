@@ -144,3 +144,13 @@ def test_that_all_agree_is_said_only_of_what_was_compared(strategies, said, summ
     (model,) = make_page(summary_of(run)).models
     assert said in model.about_answers
     assert ("otherwise" in model.agreeing_title) == (len(strategies) > 1 and "No strategy" in said)
+
+
+def test_an_answer_that_was_cut_at_its_deadline_is_marked(summary_of):
+    run = Fabricated()
+    cell = run.planned(run.cell("cpu fp32", "answers"))
+    cut = Answer(id="q", text="a", token_ids=[1], stop="cut")
+    run.add(cell, answers=[cut, Answer(id="p", text="b", token_ids=[2], stop="max_tokens")])
+    (model,) = make_page(summary_of(run)).models
+    tags = {row[1].text: row[1].tag for table in model.agreeing for row in table.rows}
+    assert tags == {"a": "cut at its deadline (limits.question_s)", "b": None}
