@@ -68,7 +68,7 @@ def reading_of(
         return conversions.reading(
             Weights(path=weights, seed=0, sha256=sha256),
             job,
-            deadline_s=Limits().trial_s,
+            limits=Limits(),
             log=Path(folder) / "log",
             watch=Watch(
                 message=_Progress(shown, f"Converting {weights.name} to '{strategy}'"),

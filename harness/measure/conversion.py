@@ -14,10 +14,12 @@ from pathlib import Path
 from msgspec import structs
 
 from harness.config.engines import TORCH
+from harness.config.limit_settings import Limits
 from harness.errors import CheckpointError, StrategyError
 from harness.measure.conversion_cache import CacheUnusable, ConvertedCache, Wanted
 from harness.measure.job import Conversion, Converted, Finished, Job, Message, Written
 from harness.measure.judge import judge
+from harness.measure.memory_limit import memory_room
 from harness.measure.process import Ended, run_job
 from harness.records.record import ConvertedFile
 from harness.runtime.checkpoint import read_header
@@ -101,19 +103,20 @@ class Conversions:
         self._failed: dict[str, str] = {}  # by file; not tried again in this run
 
     def reading(
-        self, weights: Weights, job: Job, *, deadline_s: float, log: Path, watch: Watch
+        self, weights: Weights, job: Job, *, limits: Limits, log: Path, watch: Watch
     ) -> Reading:
         """What a trial under the engine, strategy and threads of `job` should read.
 
-        Converts the weights where that pays and nobody did. What the converting process prints goes
-        to `log`. Raises only `KeyboardInterrupt`, with nothing half made left behind.
+        Converts the weights where that pays and nobody did, within the limits of a trial. What the
+        converting process prints goes to `log`. Raises only `KeyboardInterrupt`, with nothing half
+        made left behind.
         """
         wanted = self.wanted(weights, job)
         if self._cache is None or isinstance(wanted, str):
             why = wanted if isinstance(wanted, str) else self._why_off
             return Reading(weights=weights.path, missing=f"read from the original: {why}")
         if wanted.name not in self._failed:
-            making = _Making(self._cache, wanted, job, deadline_s, log, watch)
+            making = _Making(self._cache, wanted, job, limits, log, watch)
             try:
                 path, converted = making.file()
             except CacheUnusable as problem:
@@ -162,7 +165,7 @@ class _Making:
     cache: ConvertedCache
     wanted: Wanted
     job: Job
-    deadline_s: float
+    limits: Limits
     log: Path
     watch: Watch
 
@@ -171,7 +174,7 @@ class _Making:
         path = self.cache.use(self.wanted)
         if path is not None:
             return path, self._as_recorded(path)
-        with self.cache.making(self.wanted, self._wait(), self.deadline_s) as out:
+        with self.cache.making(self.wanted, self._wait(), self.limits.trial_s) as out:
             path = self.cache.use(self.wanted)
             if path is not None:  # another process made it while this one waited
                 return path, self._as_recorded(path)
@@ -207,7 +210,8 @@ class _Making:
         try:
             ended = run_job(
                 job,
-                deadline_s=self.deadline_s,
+                deadline_s=self.limits.trial_s,
+                room=memory_room(self.limits),
                 log=self.log,
                 on_message=self._hear,
                 on_wait=self.watch.wait,

@@ -178,7 +178,7 @@ def _reading(trial: Trial, bench: Bench, job: Job, watch: Watch) -> Reading:
             sha256=lambda: bench.models[model].weights_sha256,
         ),
         job,
-        deadline_s=bench.loaded.study.limits.trial_s,
+        limits=bench.loaded.study.limits,
         log=bench.logs / f"converting-for-{_log_name(trial)}",
         watch=watch,
     )

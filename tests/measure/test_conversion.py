@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from harness.config.engines import FAKE, RWKV
+from harness.config.limit_settings import Limits
 from harness.engines.base import ModelSource
 from harness.engines.torch_engine import TorchEngine
 from harness.machine.memory import MemoryReading
@@ -20,7 +21,8 @@ from harness.quickstart import files
 from harness.runtime.model import load_model
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.stored import stored_plan
-from tests.measure.test_worker_processes import STAND_IN, wait_until_gone
+from tests.measure.conftest import STAND_IN
+from tests.measure.test_worker_processes import wait_until_gone
 
 SHA256 = "ab" * 32
 LONG_S = 60
@@ -83,8 +85,8 @@ class Worker:
     def __init__(self):
         self.jobs = []
 
-    def __call__(self, job, *, deadline_s, log, on_message, on_wait):
-        del deadline_s, log, on_wait
+    def __call__(self, job, *, deadline_s, log, on_message, on_wait, room):
+        del deadline_s, log, on_wait, room
         self.jobs.append(job)
         on_message(Imported(versions={}, peak_rss=MemoryReading(bytes=1)))
         TorchEngine().convert(
@@ -155,7 +157,7 @@ def read(conversions, strategy="cpu fp32i8", weights=files.WEIGHTS, watch=None, 
     return conversions.reading(
         Weights(path=weights, seed=0, sha256=lambda: SHA256),
         Job(**{**settings, "weights_seed": 0, **changes}),
-        deadline_s=LONG_S,
+        limits=Limits(trial_s=LONG_S),
         log=Path(os.devnull),
         watch=watch or Watch(),
     )
