@@ -190,8 +190,8 @@ def _print_time(out: Console, planned: Plan) -> None:
     if planned.longest_trial_s is not None:
         _print(
             out,
-            f"At worst each trial takes {duration(planned.longest_trial_s)} (deadline and "
-            f"cool-down), all of them {duration(planned.longest_trial_s * planned.n_trials)}.",
+            f"With deadline and cool-down a trial takes {duration(planned.longest_trial_s)} at "
+            f"worst, all of them {duration(planned.longest_trial_s * planned.n_trials)}.",
         )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from harness.report.answers import unsteady_questions
 from harness.report.format import count, listing
+from harness.report.order import order_cautions
 from harness.report.trials import CellTrials
 from harness.report.values import FactDifference, Summary
 
@@ -23,6 +24,7 @@ WIDE = 0.25  # half an interval, as a share of the value, from which comparing i
 def cautions(summary: Summary, cells: Sequence[CellTrials]) -> Iterator[str]:
     """One sentence or two per caution, the most important first."""
     yield from _of_run(summary)
+    yield from order_cautions(summary.order)
     yield from _of_models(summary)
     yield from _of_facts(summary)
     yield from _of_single_trials(summary)
@@ -102,9 +104,9 @@ def _of_noise(summary: Summary) -> Iterator[str]:
         if noisy:
             yield (
                 f"{model.name}: the machine was not quiet in any trial of "
-                f"{listing([f'“{label}”' for label in noisy])}. The figures are shown, but they "
-                "are disturbed; what by stands under “Was the machine quiet?”. Run the study "
-                "again when the machine is quiet, and see the command doctor."
+                f"{listing([f'“{label}”' for label in noisy])}, so disturbed figures are shown: "
+                "the report says by what under “Was the machine quiet?”. Run the study again "
+                "when it is; the command doctor names what disturbs."
             )
 
 

@@ -15,6 +15,7 @@ from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
 from harness.report.latency_tables import answer_table, latency_table
+from harness.report.order import order_lines
 from harness.report.plots import Plot, draw_plots
 from harness.report.quiet_tables import gpu_table, quiet_table
 from harness.report.results import category_table, result_table
@@ -173,6 +174,7 @@ def _about(summary: Summary) -> Iterable[tuple[str, str]]:
         yield "CPU threads", listing([str(n) for n in threads])
         engines = sorted({row.engine for model in summary.models for row in model.rows})
         yield ("Engine" if len(engines) == 1 else "Engines"), listing(engines)
+    yield from order_lines(summary.order)
     yield from _machine(summary.facts)
 
 

@@ -17,6 +17,7 @@ from harness.report import (
     plot_bars,
     plot_curves,
     plot_latency,
+    plot_order,
     plot_phases,
 )
 from harness.report.style import Drawing, house_style, settle, to_png, to_svg
@@ -35,6 +36,7 @@ _PLOTS: dict[str, tuple[Draw, Tables]] = {
     "tradeoff": (plot_curves.tradeoff, (numbers.tradeoff,)),
     "latency": (plot_curves.latency, (numbers.token_times, numbers.latency)),
     "depth": (plot_latency.depth, (latency_tables.depth_table,)),
+    "sequence": (plot_order.sequence, (plot_order.sequence_table,)),
     "batch": (plot_latency.batch, (latency_tables.batch_table,)),
 }
 

@@ -19,6 +19,7 @@ from harness.report.format import size
 from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
+from harness.report.order import places_of
 from harness.report.phases import phases_of
 from harness.report.quiet import quiet_of
 from harness.report.roofline import energy_of, roofline_of
@@ -55,6 +56,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         outcomes=tuple(judge(cell) for cell in cells),
         decode_tok_per_s=_estimate(headline),
         decode_trials=headline,
+        places=places_of(ok),
         prefill_tok_per_s=_estimate([r.prefill_tok_per_s for r in ok]),
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
@@ -75,9 +77,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         placement=_placement(measured[0].plan) if measured else (),
         planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),
         planned_peak_bytes=next((c.forecast_bytes for c in cells if c.forecast_bytes), {}),
-        quiet=quiet_of(
-            speed.counted if speed is not None else measured, sum(c.left_out for c in cells)
-        ),
+        quiet=quiet_of(*_watched(speed or cells[0])),
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
     return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))
@@ -173,6 +173,11 @@ def _without_ratios(row: Row, why: str, *, reference: str) -> Row:
     return msgspec.structs.replace(
         row, reference=reference, missing={**row.missing, "decode_ratio": why}
     )
+
+
+def _watched(cell: CellTrials) -> tuple[tuple[Record, ...], int]:
+    """The trials of a cell that count, and how many noisy attempts do not."""
+    return cell.counted, cell.left_out
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

@@ -24,6 +24,7 @@ from harness.report.cautions import QUICKSTART, RANDOM, cautions
 from harness.report.choice import choose
 from harness.report.facts import all_facts, differences
 from harness.report.format import count
+from harness.report.order import order_of, until_stop
 from harness.report.rows import build_row, compare_with
 from harness.report.trials import CellTrials, group_trials
 from harness.report.values import ModelSummary, Row, Summary
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 def summarise(run: Run) -> Summary:
     """What the run says; also of a run without records, with skips only, or with failures only."""
-    cells = group_trials(run.plan, run.records)
+    cells = until_stop(group_trials(run.plan, run.records), run.path)
     counted = [record for cell in cells for record in cell.records]
     times = sorted(r.started_at for r in counted if r.outcome.kind != "skipped")
     to_run = [cell for cell in cells if cell.skip_reason is None]
@@ -56,6 +57,7 @@ def summarise(run: Run) -> Summary:
         warnings=(),
         notes=run.notes,
         limits=run.limits,
+        order=order_of(run.path, cells),
     )
     return msgspec.structs.replace(summary, warnings=tuple(cautions(summary, cells)))
 

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from harness.records.record import OutcomeKind
 from harness.records.roofline import LimitSet
 from harness.report.latency_values import RowLatency, TokenTimes
+from harness.report.order_values import RunOrder, TrialPlace
 from harness.report.phases import PhaseUse
 from harness.report.quiet import Quiet
 from harness.report.roofline import RowEnergy, RowRoofline
@@ -112,6 +113,7 @@ class Row(Struct, frozen=True, kw_only=True):
     outcomes: tuple[CellOutcome, ...]  # one per workload
     decode_tok_per_s: Estimate | None = None
     decode_trials: tuple[float, ...] = ()  # the values behind it, one per trial
+    places: tuple[TrialPlace, ...] = ()  # the same with when each ran; none in older records
     decode_ratio: Ratio | None = None
     prefill_tok_per_s: Estimate | None = None
     prefill_lengths: tuple[PrefillSpeed, ...] = ()
@@ -228,6 +230,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     limits: tuple[LimitSet, ...] = ()  # of the machine, each time they were measured
+    order: RunOrder | None = None  # of its trials; None in older records
 
     @property
     def is_finished(self) -> bool:
