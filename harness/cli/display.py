@@ -44,6 +44,7 @@ class RunDisplay:
         self._at_most = at_most
         self._block: int | None = None
         self._n_done = 0
+        self._begun: set[tuple[str, int]] = set()
         self._spent: list[float] = []  # seconds of finished trials
         self._name = self._phase = ""
         self._trial_started = self._last_said = time.monotonic()
@@ -63,6 +64,9 @@ class RunDisplay:
         if trial.skip_reason is not None:
             return
         self._trial_started = time.monotonic()
+        key = (trial.cell.id, trial.trial)
+        self._n_trials += key in self._begun  # a noisy one, which is made again
+        self._begun.add(key)
         self._name, self._phase = _name(trial), "starting"
         self._block = None if trial.place is None else trial.place.block
         if not self._out.is_terminal:
@@ -151,7 +155,7 @@ class RunDisplay:
         """Time left, from the mean of the trials so far; nothing before the first is done."""
         if not self._spent:
             return ""
-        left = sum(self._spent) / len(self._spent) * (self._n_trials - self._n_done)
+        left = sum(self._spent) / len(self._spent) * max(0, self._n_trials - self._n_done)
         about = "at most " if self._at_most else ""
         return f"{before}{about}{duration(left)} left"
 

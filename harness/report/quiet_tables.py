@@ -37,7 +37,7 @@ def quiet_table(model: ModelSummary) -> Table | None:
                 code(row.label),
                 _disturbed(quiet),
                 *(_figure(quiet, name) for name in names),
-                words("\n".join(quiet.says) or "nothing"),
+                words("; ".join(quiet.says) or "nothing"),
             )
             for row, quiet in watched
         ),
