@@ -94,12 +94,18 @@ class Limits:
         on_note: Callable[[str], None] = lambda _: None,
         on_wait: Callable[[], None] | None = None,
     ) -> None:
-        """Measure again what shares are of, so that a drift is seen; nothing if nothing was."""
+        """Measure again what shares are of, so that a drift is seen; nothing if nothing was.
+
+        All trials are done by now, so Ctrl-C leaves this out, and nothing else.
+        """
         if self._known:
             on_note("Measuring once more what this machine can do at best …")
-        for threads in self._known:
-            again = tuple(one for one in self.questions[threads] if one.kind != "product")
-            self._measure(threads, again, "end", on_wait)
+        try:
+            for threads in self._known:
+                again = tuple(one for one in self.questions[threads] if one.kind != "product")
+                self._measure(threads, again, "end", on_wait)
+        except KeyboardInterrupt:
+            on_note("Left out: the drift of the machine is not known.")
 
     def of(self, threads: int) -> LimitSet | str:
         """What was measured for `threads`, or why nothing was."""
@@ -166,7 +172,7 @@ def run_limits(
 ) -> Limits:
     """The limits that the speed trials of a run need, kept in its folder."""
     if not study.roofline:
-        return Limits(off="the study says `roofline: off`")
+        return Limits(off="the study says `roofline: false`")
     if probes_are_off():
         return Limits(off="probes are switched off")
     needed: dict[int, list[tuple[LayerPlan, ...]]] = {}

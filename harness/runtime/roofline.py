@@ -28,6 +28,7 @@ from harness.runtime.tensor_info import ITEM_BYTES
 REPEATS = 7
 FEWEST_REPEATS = 3
 ENOUGH_S = 0.15  # of one figure: a slow operation is not repeated more often than that takes
+SLOW_S = 0.6  # an operation that takes longer is not repeated at all
 SAMPLE_S = 0.005  # of one sample: shorter operations are repeated within it, and waited for once
 COLUMNS = 1024  # inputs of the large matrix; its rows follow from the bytes
 HOST_SIDE, DEVICE_SIDE = 1024, 8192  # of the square matrices
@@ -113,6 +114,8 @@ class Prober:
         """Seconds of `run`, sample by sample, the device waited for on both sides."""
         run()  # pages are touched, kernels are loaded
         once = self._sample(run, device, 1)
+        if once > SLOW_S:
+            return (once,)
         n = max(1, math.ceil(SAMPLE_S / once)) if once > 0 else 1
         samples: list[float] = []
         while len(samples) < REPEATS:

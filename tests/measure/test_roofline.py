@@ -5,14 +5,23 @@ from datetime import datetime, timezone
 import pytest
 from msgspec import structs
 
+from harness.config.study import Model, Study, Workloads
 from harness.engines.fake import FakeEngine
 from harness.errors import Unsupported
 from harness.machine.memory import MemoryReading
 from harness.measure.job import Failed, Finished, Job, LimitFound
 from harness.measure.probing import probe_limits
 from harness.measure.process import Ended, Interrupted, run_job
-from harness.measure.roofline import HOST_BYTES, MOST_HOST_BYTES, Limits, questions_for
+from harness.measure.roofline import (
+    HOST_BYTES,
+    MOST_HOST_BYTES,
+    Limits,
+    questions_for,
+    run_limits,
+)
 from harness.measure.roofline_share import Timed, roofline_of, trial_roofline
+from harness.plan.cell import Cell, PlannedCell
+from harness.plan.plan import Plan
 from harness.records.latency import Prefill
 from harness.records.limits_file import LIMITS_NAME, append_limits, read_limits
 from harness.records.record import SlotRecord
@@ -124,11 +133,11 @@ def test_where_nothing_was_found_out_a_run_that_goes_on_tries_again(tmp_path):
 
 def test_switched_off_nothing_is_asked(tmp_path):
     worker = Worker()
-    limits = limits_of(tmp_path, worker, off="the study says `roofline: off`")
+    limits = limits_of(tmp_path, worker, off="the study says `roofline: false`")
     limits.before(1)
     limits.at_end()
     assert worker.jobs == []
-    assert limits.of(1) == "the study says `roofline: off`"
+    assert limits.of(1) == "the study says `roofline: false`"
     assert not (tmp_path / LIMITS_NAME).exists()
 
 
@@ -158,6 +167,21 @@ def test_an_interrupted_measurement_keeps_nothing(tmp_path):
     with pytest.raises(Interrupted):
         limits_of(tmp_path, interrupted).before(1)
     assert read_limits(tmp_path) == ((), None)
+
+
+def test_ctrl_c_at_the_end_leaves_out_the_end_alone(tmp_path):
+    worker, said = Worker(), []
+    limits = limits_of(tmp_path, worker)
+    limits.before(1)
+
+    def interrupted(job, **_):
+        raise KeyboardInterrupt
+
+    going_on = limits_of(tmp_path, interrupted)
+    going_on.before(1)
+    going_on.at_end(on_note=said.append)
+    assert "Left out" in said[-1]
+    assert [one.when for one in read_limits(tmp_path)[0]] == ["begin"]
 
 
 def test_questions_follow_from_the_slots_each_once():
@@ -341,3 +365,41 @@ def test_measurements_are_appended(tmp_path):
     kept, _ = read_limits(tmp_path)
     assert kept == (LIMITS, structs.replace(LIMITS, when="end"))
     assert read_limits(tmp_path / "elsewhere") == ((), None)
+
+
+def test_a_run_asks_for_its_speed_trials_and_threads_alone(tmp_path):
+    speed, answers, fake, skipped = (
+        Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=2),
+        Cell(model="m", engine="torch", strategy="cpu bf16", workload="answers", threads=2),
+        Cell(model="m", engine="fake", strategy="cpu fp32", workload="speed", threads=4),
+        Cell(model="m", engine="torch", strategy="cuda fp16", workload="speed", threads=2),
+    )
+    planned = Plan(
+        study="s",
+        seed=0,
+        cells=(
+            *(PlannedCell(cell=cell, trials=1) for cell in (speed, answers, fake)),
+            PlannedCell(cell=skipped, trials=1, skip_reasons=("no device",)),
+        ),
+    )
+    plans = {cell: resolve(cell.strategy, 2) for cell in (speed, answers, skipped)}
+    plans[fake] = None
+    study = Study(
+        name="s", models={"m": Model(weights="w")}, strategies=["cpu fp32"], workloads=Workloads()
+    )
+    limits = run_limits(study, planned, plans, {}, tmp_path)
+    assert limits.off is None
+    assert {n: [(q.kind, q.dtype) for q in some] for n, some in limits.questions.items()} == {
+        2: [("read", None), ("multiply", "fp32"), ("product", "fp32")]
+    }
+    off = structs.replace(study, roofline=False)
+    assert "roofline: false" in run_limits(off, planned, plans, {}, tmp_path).off
+
+
+def test_with_probes_off_nothing_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    study = Study(
+        name="s", models={"m": Model(weights="w")}, strategies=["cpu fp32"], workloads=Workloads()
+    )
+    planned = Plan(study="s", seed=0, cells=())
+    assert "switched off" in run_limits(study, planned, {}, {}, tmp_path).off

@@ -55,8 +55,9 @@ def test_what_is_short_is_repeated_within_a_sample():
     assert found.samples_s == pytest.approx((0.001 / 5,) * REPEATS)
 
 
-def test_what_is_slow_is_repeated_three_times():
-    assert len(prober(1.0).measure(ask("read")).samples_s) == 3
+@pytest.mark.parametrize(("step", "samples"), [(0.01, 7), (0.1, 3), (1.0, 1)])
+def test_what_is_slow_is_repeated_less_often(step, samples):
+    assert len(prober(step).measure(ask("read")).samples_s) == samples
 
 
 def test_a_clock_that_stands_still_gives_no_figure():
