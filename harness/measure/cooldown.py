@@ -124,4 +124,4 @@ def _words(now: Heat, target: Heat) -> str:
     if hot and now.celsius[hot] > target.celsius[hot]:
         return f"cooling down, {hot} {now.celsius[hot]:.0f} °C → {target.celsius[hot]:.0f} °C"
     got, wanted = now.cpu_clock_limit_percent, target.cpu_clock_limit_percent
-    return f"cooling down, clock of the CPU limited to {got:.0f} % → {wanted:.0f} %"
+    return f"cooling down, clock of the CPU limited to {got:.3g} % → {wanted:.3g} %"
