@@ -32,10 +32,14 @@ def choice_table(model: ModelSummary) -> Table | None:
         (listing([_WANT[choice.wish] for choice in choices]), by_label[label], _ties(choices))
         for label, choices in wishes.items()
     ]
+    least = min(row.batch for row in model.rows)  # the choice is between rows of this batch
     shown.extend(
         ("the reference", row, None)
         for row in model.rows
-        if row.is_reference and row.label not in wishes and row.decode_tok_per_s is not None
+        if row.is_reference
+        and row.batch == least
+        and row.label not in wishes
+        and row.decode_tok_per_s is not None
     )
     figures: list[tuple[str, Callable[[Row], Cell]]] = [
         ("Decode, tok/s", decode),

@@ -13,6 +13,7 @@ from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate, Slope
 
 FLAT_WITHIN = 0.02  # per 1,000 tokens of context
+SLOPE = "Slope, % per 1,000"  # tokens of context
 NO_FIRST_TOKEN = "every answer ended before its first token"
 NO_STEP = "no token was fed after the prompt"
 _QUANTILES = ((0.5, "p50_s"), (0.9, "p90_s"), (0.99, "p99_s"))
@@ -123,9 +124,7 @@ def depth_table(model: ModelSummary) -> Table:
     titles = tuple(f"After {tokens:,}, tok/s" for tokens in depths)
     return Table(
         caption=f"Decode speed of {model.name} behind so many tokens of context",
-        columns=columns(
-            "Strategy", *titles, "Slope, % per 1,000", "Verdict", numeric=(*titles, "Slope")
-        ),
+        columns=columns("Strategy", *titles, SLOPE, "Verdict", numeric=(*titles, SLOPE)),
         rows=tuple(
             (code(row.label), *_depth_cells(sweep, depths)) for row, sweep in sweeps if sweep
         ),

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.report.format import count, number
+from matplotlib.ticker import MaxNLocator
+
+from harness.report.format import count, elided, number
 from harness.report.labels import label_ends
 from harness.report.latency_tables import slope_text, verdict_text
 from harness.report.plot_curves import error_sides, looks_of, value_axis
-from harness.report.results import row_name
+from harness.report.results import NAME_COLUMNS, row_name
 from harness.report.style import Drawing, counting_axis, new_axes, put_title
 from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate
@@ -43,7 +45,9 @@ def depth(model: ModelSummary) -> Drawing | None:
         sweep = row.latency.depth
         if sweep is not None:
             points = tuple((one.tokens, one.tok_per_s) for one in sweep.speeds)
-            lines.append(Line(row, row_name(row), points))
+            # In the place of "(reference)", which is as long: that one is black and round.
+            name = f"{elided(row.label, NAME_COLUMNS)}: {verdict_text(sweep.slope)}"
+            lines.append(Line(row, name, points))
     what = "Decode speed by depth of context"
     drawing = _curves(model, what, "context, tokens", "decode, tokens per second", lines)
     if drawing is None:
@@ -96,8 +100,10 @@ def _curves(
     values = [value for line in lines for _, value in line.points]
     tops = [value.value if value.high is None else value.high for value in values]
     value_axis(axes, min(value.value for value in values), max(tops), y_label)
-    axes.set_xlim(0, max(x for line in lines for x, _ in line.points) * 1.02)
+    furthest = max(x for line in lines for x, _ in line.points)
+    axes.set_xlim(-0.015 * furthest, 1.02 * furthest)  # so that no marker is cut
     counting_axis(axes.xaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(x_label)
     title = put_title(figure, what, model.name, _trials(values))
     label_ends(axes, ends)

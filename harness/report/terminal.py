@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness.invocation import as_typed
 from harness.report.format import number, size
+from harness.report.latency_tables import terminal_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
 from harness.report.roofline_tables import short_table
@@ -44,6 +45,9 @@ def result_table(summary: Summary) -> Group:
     parts: list[RenderableType] = []
     for model in summary.models:
         parts.extend(_shown(_short_table(model)))
+        waits = terminal_table(model)
+        if waits is not None:
+            parts.extend(_shown(waits))
         shares = short_table(model)
         if shares is not None:
             parts.extend(_shown(shares))

@@ -8,6 +8,7 @@ from fabricate import Fabricated
 from harness.config.depth_settings import Depth
 from harness.records.latency import AnswerLatency, AtDepth, FirstPass, Latency, Prefill
 from harness.records.record import Answer
+from harness.report.advice import choice_table
 from harness.report.latency_tables import answer_table, batch_table, depth_table, latency_table
 from harness.report.plots import draw_plots
 from harness.report.results import result_table
@@ -193,6 +194,8 @@ def test_answers_and_the_choice_belong_to_the_least_batch(model_of):
     assert rows["cpu fp32, batch 4"].score is None
     assert "does not run the workload" in rows["cpu fp32, batch 4"].missing["score"]
     assert {choice.label for choice in model.choices} == {"cpu fp32, batch 1"}
+    assert [texts(choice_table(model), at)["Run"] for at in range(1)] == ["cpu fp32, batch 1"]
+    assert len(choice_table(model).rows) == 1
 
 
 def test_a_batch_is_compared_with_the_reference_of_the_same_batch(model_of):
