@@ -9,7 +9,7 @@ import yaml
 from harness import machine
 from harness.cli.main import main
 from harness.measure import trial
-from harness.records.store import read_run
+from harness.records.store import RecordStore, read_run
 from tests.cli.conftest import BOTH
 
 ANSWERS = {"vocab": 5, "tokens": [[3], [1, 2]]}
@@ -183,3 +183,28 @@ def test_another_version_of_what_computes_makes_other_trials(tmp_path, monkeypat
         assert len(list((tmp_path / "r" / "here").iterdir())) == n_runs
         said = "was measured with torch 2.0.1+cpu, now 2.13.0+cpu, so"
         assert (said in capsys.readouterr().err) == changed
+
+
+def test_a_line_that_was_torn_is_said_dropped_and_its_trial_measured_again(run, there, capsys):
+    there(ANSWERS)
+    _, (folder,) = run()
+    file = folder / "records.jsonl"
+    whole = file.read_bytes()
+    *_, last = whole.splitlines(keepends=True)
+    file.write_bytes(whole[: -len(last) // 2])
+    assert run() == (0, [folder])
+    said = capsys.readouterr().err
+    assert "the last line of records.jsonl was cut off in writing" in said
+    assert len(done(folder)) == len(set(done(folder))) == 4
+    assert read_run(folder).notes == ()
+
+
+def test_a_second_run_into_the_same_folder_is_refused(run, there, capsys):
+    there(ANSWERS)
+    _, (folder,) = run("--trials", "1")
+    before = (folder / "records.jsonl").read_bytes()
+    with RecordStore(folder).appending():
+        code, folders = run()
+    assert (code, folders) == (4, [folder])
+    assert "another process is measuring into this run" in capsys.readouterr().err
+    assert (folder / "records.jsonl").read_bytes() == before

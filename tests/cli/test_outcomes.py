@@ -7,7 +7,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.measure import process, trial
-from harness.measure.job import Opened
+from harness.measure.job import Answered, Opened
 from harness.records.store import read_run
 
 MIB = 2**20
@@ -40,9 +40,10 @@ SPEED = {"prompt_tokens": 10, "generate_tokens": 6, "passes": 2, "trials": 1}
 
 
 class Clock:
-    """The parent's time, which stands still until a model that will hang is open."""
+    """The parent's time, which stands still until a message makes it pass every deadline."""
 
-    def __init__(self):
+    def __init__(self, until):
+        self._until = until
         self._now = 0.0
 
     def monotonic(self):
@@ -52,7 +53,7 @@ class Clock:
         return 0.0
 
     def hear(self, message):
-        if isinstance(message, Opened):
+        if isinstance(message, self._until):
             self._now = 10_000.0
 
 
@@ -64,7 +65,7 @@ def _hangs_pass_quickly(monkeypatch):
     def run(job, *, on_message, **rest):
         if job.strategy != HANGS:
             return run_job(job, on_message=on_message, **rest)
-        clock = Clock()
+        clock = Clock(Opened)
 
         def hear(message):
             on_message(message)
@@ -124,6 +125,32 @@ def test_each_cell_ends_in_its_own_way_and_disturbs_no_other(fake_study, tmp_pat
 
 def _has_mark(one):
     return any(MARK in word for word in one.info["cmdline"] or ())
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_question_that_never_ends_leaves_the_answers_before_it(fake_study, tmp_path, monkeypatch):
+    run_job, clock = trial.run_job, Clock(Answered)
+
+    def run_to_the_first_answer(job, *, on_message, **rest):
+        def hear(message):
+            on_message(message)
+            clock.hear(message)
+
+        return run_job(job, on_message=hear, **rest)
+
+    monkeypatch.setattr(trial, "run_job", run_to_the_first_answer)
+    monkeypatch.setattr(process, "time", clock)
+    script = {
+        "vocab": 5,
+        "tokens": [[3], [1, 2]],
+        "fail": {"at": "prefill", "after": 1, "how": "hang"},
+    }
+    asked = {"answers": {"questions": "questions.yaml", "max_tokens": 5}}
+    code, (record,) = run(fake_study(script, workloads=asked), tmp_path / "results")
+    assert code == 4
+    assert (record.outcome.kind, record.outcome.limit) == ("timeout", "limits.trial_s: 60 s")
+    assert [(answer.id, answer.text) for answer in record.answers] == [("capital", "Paris")]
+    assert record.limits.question_s == 600
 
 
 @pytest.mark.usefixtures("without_report")
