@@ -15,11 +15,12 @@ from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
 from harness.report.latency_tables import answer_table, latency_table
+from harness.report.limit_tables import limits_table
 from harness.report.order import order_lines
 from harness.report.plots import Plot, draw_plots
 from harness.report.quiet_tables import gpu_table, quiet_table
 from harness.report.results import category_table, result_table
-from harness.report.roofline_tables import limits_table, roofline_table
+from harness.report.roofline_tables import roofline_table
 from harness.report.table import Table
 from harness.report.values import Fact, ModelSummary, Summary
 

@@ -14,9 +14,9 @@ from harness.records.limits_file import append_limits
 from harness.records.roofline import Limit, LimitSet, Roofline
 from harness.records.store import read_run
 from harness.report.format import MISSING
+from harness.report.limit_tables import limits_table
 from harness.report.page import make_page
 from harness.report.roofline_tables import (
-    limits_table,
     remarks,
     roofline_table,
     short_table,
@@ -189,6 +189,19 @@ def test_a_run_that_was_stopped_has_no_end(summary_of):
     table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(limits(),)))
     assert column(table, "At the end")[0].why == "not measured again at the end"
     assert limits_table(summary_of(run_with())) is None
+
+
+def test_what_no_percentage_is_of_is_measured_once(summary_of):
+    once = LimitSet(
+        measured_at="",
+        when="begin",
+        threads=1,
+        facts_sha256="",
+        limits=[Limit(kind="product", device="cpu", dtype="fp32", bytes_per_s=7e9)],
+    )
+    table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(once,)))
+    assert column(table, "At the begin")[0].text == "7.00 GB/s"
+    assert "no percentage is of it" in column(table, "At the end")[0].why
 
 
 def test_the_terminal_has_a_small_table_of_shares(summary_of):
