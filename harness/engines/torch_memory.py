@@ -45,7 +45,6 @@ def _of(device: str) -> dict[str, Held]:
         }
     if not device.startswith("cuda"):
         return {}
-    free, total = torch.cuda.mem_get_info(device)
     return {
         "allocated_peak_bytes": Held(
             bytes=int(torch.cuda.max_memory_allocated(device)),
@@ -55,8 +54,16 @@ def _of(device: str) -> dict[str, Held]:
             bytes=int(torch.cuda.max_memory_reserved(device)),
             method=f"{_CUDA}.max_memory_reserved, begun anew with the phase",
         ),
-        "device_used_bytes": Held(bytes=total - free, method=f"{_CUDA}.mem_get_info, {_NOW}"),
+        "device_used_bytes": _in_use(device),
     }
+
+
+def _in_use(device: str) -> Held:
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:  # where the driver does not say
+        return Held(missing=f"{_CUDA}.mem_get_info: {error}")
+    return Held(bytes=total - free, method=f"{_CUDA}.mem_get_info, {_NOW}")
 
 
 def _pinned(devices: list[str], locked_bytes: int | None) -> Held:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -43,6 +44,7 @@ from harness.measure.phase_memory import MemoryWatch, prefill_and_decode_apart
 from harness.measure.probing import probe_limits
 from harness.measure.speed import measure_speed
 from harness.measure.strays import die_with_parent
+from harness.records.phases import PhaseMemory
 from harness.records.record import SlotRecord
 
 # What allocators say when they fail, in lower case.
@@ -122,33 +124,9 @@ def _work(job: Job, channel: Channel) -> None:
         channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
         return
     watch = MemoryWatch()
-    phases = []
     session = _open(engine, job, channel, watch)
     try:
-        if job.speed is not None:
-            measure_speed(
-                session,
-                job.speed,
-                job.seed,
-                engine.clock,
-                channel.send,
-                batch=job.batch,
-                energy=energy_windows(session),
-            )
-            phases.append(watch.end("passes", session))
-            longest = max(job.speed.prompt_lengths)
-            phases += prefill_and_decode_apart(
-                session, longest, job.speed.generate_tokens, job.batch, watch
-            )
-        if job.depth is not None:
-            measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
-            phases.append(watch.end("depth", session))
-        if job.answers is not None:
-            if job.tokenizer is None:
-                raise HarnessError("this model has no tokenizer, so it cannot answer questions")
-            tokenizer = load_tokenizer(job.tokenizer)
-            measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
-            phases.append(watch.end("answering", session))
+        phases = list(_measure(engine, job, session, channel, watch))
         channel.send(
             Finished(
                 peak_rss=peak_rss_bytes(),
@@ -158,6 +136,36 @@ def _work(job: Job, channel: Channel) -> None:
         )
     finally:
         session.close()
+
+
+def _measure(
+    engine: Engine, job: Job, session: Session, channel: Channel, watch: MemoryWatch
+) -> Iterator[PhaseMemory]:
+    """Do what the job says; yields the memory of each phase as it ends."""
+    if job.speed is not None:
+        measure_speed(
+            session,
+            job.speed,
+            job.seed,
+            engine.clock,
+            channel.send,
+            batch=job.batch,
+            energy=energy_windows(session),
+        )
+        yield watch.end("passes", session)
+        longest = max(job.speed.prompt_lengths)
+        yield from prefill_and_decode_apart(
+            session, longest, job.speed.generate_tokens, job.batch, watch
+        )
+    if job.depth is not None:
+        measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
+        yield watch.end("depth", session)
+    if job.answers is not None:
+        if job.tokenizer is None:
+            raise HarnessError("this model has no tokenizer, so it cannot answer questions")
+        tokenizer = load_tokenizer(job.tokenizer)
+        measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
+        yield watch.end("answering", session)
 
 
 def _convert(engine: Engine, job: Job, conversion: Conversion, channel: Channel) -> None:
