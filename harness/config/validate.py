@@ -106,6 +106,8 @@ def _describe(schema: Schema, root: Schema) -> str:
     schema = _resolve(schema, root)
     if "anyOf" in schema:
         return " or ".join(_describe(branch, root) for branch in schema["anyOf"])
+    if "enum" in schema:
+        return listed(schema["enum"])
     kind = schema.get("type")
     if kind == "string":
         if "pattern" in schema:

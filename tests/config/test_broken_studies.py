@@ -28,8 +28,8 @@ SLIPS = {
         ["speed.until", "exclude each other"],
     ),
     "until without blocks": (
-        "    trials: 2\n",
-        "    until: {}\norder: sequential\n",
+        "threads: 2\nworkloads:\n  speed:\n    prompt_tokens: [8, 16]\n    trials: 2\n",
+        "order: sequential\nworkloads:\n  speed:\n    prompt_tokens: [8, 16]\n    until: {}\n",
         17,
         ["speed.until", "order: sequential has none"],
     ),
@@ -41,7 +41,12 @@ SLIPS = {
     ),
     "interval of nothing": ("trials: 2", "until: {relative_ci: 0}", 17, ["relative_ci"]),
     "one trial is no interval": ("trials: 2", "until: {min_trials: 1}", 17, ["min_trials"]),
-    "unknown order": ("threads: 2", "threads: 2\norder: random", 14, ["randomised"]),
+    "unknown order": (
+        "threads: 2",
+        "threads: 2\norder: random",
+        14,
+        ["'random' is not allowed; allowed: randomised, sequential."],
+    ),
     "cool-down to nothing": (
         "threads: 2",
         "threads: 2\ncooldown: {max_wait_s: 5}",
