@@ -66,6 +66,13 @@ def test_heat_slows_a_gpu_down(tmp_path):
     assert figures["gpus"][0]["slowed_by"] == ["power limit", "heat, by the hardware"]
 
 
+def test_newer_bindings_ask_by_another_name(tmp_path):
+    renamed = working(reasons=HEAT)
+    ask = vars(renamed).pop("nvmlDeviceGetCurrentClocksThrottleReasons")
+    renamed.nvmlDeviceGetCurrentClocksEventReasons = ask
+    assert seen(tmp_path, renamed, renamed)["gpu_throttle_share"] == 1.0
+
+
 def test_a_process_that_was_there_before_is_a_stranger(tmp_path):
     figures = seen(tmp_path, working(pids=[7]), working(pids=[7, WORKER]))
     assert figures["foreign_gpu_processes"] == 1

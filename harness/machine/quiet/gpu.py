@@ -88,7 +88,7 @@ class Gpus:
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
             ),
             watts=None if watts is None else watts / 1000,
-            reasons=self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
+            reasons=self._ask(lambda: _reasons_of(nvml)(handle)),
             strangers=self._strangers(index, handle, own),
         )
 
@@ -109,6 +109,13 @@ class Gpus:
             return question()
         except self._nvml.NVMLError:
             return None  # "Not Supported" on many a consumer GPU
+
+
+def _reasons_of(nvml: Any) -> Callable[[Any], int]:
+    """The question for what slows a GPU down, by its old name or the one of newer bindings."""
+    old = getattr(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", None)
+    question: Callable[[Any], int] = old or nvml.nvmlDeviceGetCurrentClocksEventReasons
+    return question
 
 
 def _descendants(root: Path, pid: int) -> list[int]:
