@@ -36,7 +36,7 @@ _SWITCHES: Mapping[str, Callable[[], Any]] = {
     "cudnn_benchmark": lambda: torch.backends.cudnn.benchmark,
     "cudnn_deterministic": lambda: torch.backends.cudnn.deterministic,
     "deterministic_algorithms": torch.are_deterministic_algorithms_enabled,
-    "onednn": lambda: torch.backends.mkldnn.enabled,  # type: ignore[attr-defined]
+    "onednn": lambda: torch.backends.mkldnn.enabled,
     "jit": lambda: torch.jit._state._enabled.enabled,  # noqa: SLF001 - there is no other way
     "default_dtype": lambda: str(torch.get_default_dtype()).removeprefix("torch."),
 }
@@ -120,7 +120,7 @@ def _backends() -> list[str]:
         "mps": torch.backends.mps.is_built,
         "onednn": torch.backends.mkldnn.is_available,
         "openmp": torch.backends.openmp.is_available,
-        "xnnpack": torch._C._is_xnnpack_enabled,  # type: ignore[attr-defined]  # noqa: SLF001
+        "xnnpack": torch._C._is_xnnpack_enabled,  # noqa: SLF001
         "xpu": lambda: torch.xpu._is_compiled(),  # noqa: PLW0108, SLF001 - only a newer torch has it
     }
     return [name for name, question in asked.items() if _ask(question) is True]

@@ -85,8 +85,6 @@ def _structures(table: bytes) -> Iterator[bytes]:
     at = 0
     while at + _HEADER <= len(table) and table[at] != _END:
         length = table[at + 1]
-        if length < _HEADER:
-            raise NotKnown("a structure is too short")
         yield table[at : at + length]
         end = table.find(b"\0\0", at + length)
         if end < 0:

@@ -45,6 +45,7 @@ def server(make_root, recorded):
         f"{cpu}/cpufreq/policy0/scaling_driver": "intel_pstate\n",
         f"{cpu}/cpufreq/policy0/scaling_min_freq": "800000\n",
         f"{cpu}/cpufreq/policy0/scaling_max_freq": "3000000\n",
+        f"{cpu}/cpufreq/policy1/scaling_min_freq": "900000\n",
         f"{cpu}/cpufreq/policy1/scaling_max_freq": "3800000\n",
         f"{cpu}/cpufreq/policy0/energy_performance_preference": "performance\n",
         f"{cpu}/smt/active": "1\n",

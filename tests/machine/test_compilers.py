@@ -51,7 +51,9 @@ def programs(tmp_path):
 
 
 def test_those_on_the_path_are_asked(programs):
-    environ = programs(gcc="echo 'gcc (X) 9.4.0'", clang="exit 1", cmake="echo nothing")
+    environ = programs(
+        gcc="echo 'gcc (X) 9.4.0'", clang="echo 'clang version 1.2'; exit 1", cmake="echo nothing"
+    )
     assert Compilers(environ, "linux").releases() == {"gcc": "9.4.0"}
 
 
@@ -64,19 +66,23 @@ def test_a_mac_is_not_asked(programs):
         Compilers(programs(gcc="echo 9.4.0"), "darwin").releases()
 
 
+class Hanging:
+    """A program that says nothing until it is ended."""
+
+    def __init__(self):
+        self.killed = False
+
+    def communicate(self, timeout=None):
+        if not self.killed:
+            raise subprocess.TimeoutExpired("gcc", timeout)
+        return "", None
+
+    def kill(self):
+        self.killed = True
+
+
 def test_one_that_hangs_is_ended(programs, monkeypatch):
-    started = []
-
-    class Hanging(subprocess.Popen):
-        def communicate(self, input=None, timeout=None):  # noqa: A002 - as it is called
-            if timeout is not None:
-                raise subprocess.TimeoutExpired("gcc", timeout)
-            return super().communicate(input)
-
-    def start(program):
-        started.append(Hanging([program], stdout=subprocess.PIPE, text=True))
-        return started[-1]
-
-    monkeypatch.setattr(subject, "_start", start)
-    assert Compilers(programs(gcc="exec cat"), "linux").releases() == {}
-    assert started[0].returncode is not None
+    hanging = Hanging()
+    monkeypatch.setattr(subject, "_start", lambda _: hanging)
+    assert Compilers(programs(gcc="exit"), "linux").releases() == {}
+    assert hanging.killed
