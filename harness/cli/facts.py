@@ -54,9 +54,11 @@ def _asked(engine: str) -> dict[str, Any]:
     """The facts of the group "Engine" as they are in this process."""
     from harness.engines.registry import load_engine
     from harness.machine.probe import engine_facts
+    from harness.machine.switch import probes_are_off
 
     loaded = load_engine(engine)
-    return engine_facts({**loaded.versions(), **loaded.facts()}, engine)
+    said = {} if probes_are_off() else {**loaded.versions(), **loaded.facts()}
+    return engine_facts(said, engine)
 
 
 def _show(label: str, facts: Mapping[str, Any]) -> None:

@@ -171,6 +171,12 @@ def test_an_engine_is_asked_where_it_is_named(shown):
     assert facts["threads_in_force"] >= 1
 
 
+def test_with_the_probes_off_no_engine_is_asked(shown, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    facts = json.loads(shown({}, "--engine", "torch", "--json"))
+    assert all("switched off" in facts[name]["unavailable"] for name in ENGINE_FACTS)
+
+
 def test_an_unknown_engine_is_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["facts", "--engine", "abacus"])
