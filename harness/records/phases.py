@@ -18,7 +18,7 @@ PHASES: dict[str, str] = {
     "prefill": "one more prompt of the longest length, fed after all that is timed",
     "decode": "a few more tokens behind it; what allocators kept of the prompt is still there",
     "depth": "the whole depth workload",
-    "answering": "the whole question set",
+    "answering": "the tokenizer and the whole question set",
 }
 
 

@@ -42,20 +42,27 @@ def phases(model: ModelSummary) -> Drawing | None:
     rows = [row for row in model.rows if any(_host_parts(use) for use in row.phases)]
     if not rows:
         return None
-    devices = list(dict.fromkeys(name for row in rows for u in row.phases for name in u.devices))
     lanes = max(len(row.phases) for row in rows)
-    panels = 1 + len(devices)
-    height = _FRAME_IN * panels + 0.5 + _BAR_IN * lanes * len(rows) * panels
-    canvas = Canvas(figsize=(WIDTH_IN, height), layout="constrained")
+    devices = dict.fromkeys(name for row in rows for use in row.phases for name in use.devices)
+    # The host, then each device with the strategies that use it.
+    panels: list[tuple[str | None, list[Row]]] = [
+        (None, rows),
+        *((device, [row for row in rows if _is_on(row, device)]) for device in devices),
+    ]
+    heights = [_FRAME_IN + _BAR_IN * lanes * len(on) for _, on in panels]
+    canvas = Canvas(figsize=(WIDTH_IN, sum(heights) + 0.5), layout="constrained")
     canvas.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
-    axes = list(canvas.subplots(panels, 1, squeeze=False)[:, 0])
-    _panel(axes[0], rows, lanes, None)
-    for one, device in zip(axes[1:], devices, strict=True):
-        _panel(one, rows, lanes, device)
+    axes = list(canvas.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0])
+    for one, (where, on) in zip(axes, panels, strict=True):
+        _panel(one, on, lanes, where)
     _legend(canvas, axes)
     title = put_title(canvas, "Memory by phase", model.name, trials_text(rows))
     said = "; ".join(f"{row.label}: {_says(row)}" for row in rows)
     return Drawing(canvas, title, f"Bar chart of peak memory in each phase, of the host: {said}.")
+
+
+def _is_on(row: Row, device: str) -> bool:
+    return any(device in use.devices for use in row.phases)
 
 
 def _panel(axes: Axes, rows: Sequence[Row], lanes: int, device: str | None) -> None:
@@ -121,7 +128,7 @@ def _device_parts(use: PhaseUse, device: str) -> list[Part]:
     parts: list[Part] = [(allocated.bytes, _phase_look(use))]
     if reserved is not None and reserved.bytes is not None and reserved.bytes > allocated.bytes:
         kept = reserved.bytes - allocated.bytes
-        parts.append((kept, {"color": PALE_BLUE, "label": "kept in reserve"}))
+        parts.append((kept, {"color": PALE_BLUE, "hatch": "++", "label": "kept in reserve"}))
     return parts
 
 

@@ -317,10 +317,16 @@ def test_only_our_own_engine_has_a_forecast(load, machine_with):
         assert (one.forecasts is not None) == (one.cell.engine == "torch")
     for entry, one in zip(plan_document(planned)["cells"], planned.cells, strict=True):
         if one.forecasts is None:
-            assert entry["forecast_bytes"] == {}
+            assert entry["forecast_bytes"] == entry["forecast_phases_bytes"] == {}
         else:
             assert entry["forecast_bytes"] == one.forecasts.as_given.peak_bytes()
             assert min(entry["forecast_bytes"].values()) > 0
+            host = one.forecasts.as_given.host
+            assert entry["forecast_phases_bytes"]["cpu"] == {
+                "load": host.load_bytes,
+                "prefill": host.prefill_bytes,
+                "decode": host.decode_bytes,
+            }
 
 
 def test_the_forecast_is_that_of_the_studys_lengths_and_files(load, machine_with, study_folder):

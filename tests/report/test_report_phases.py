@@ -181,6 +181,17 @@ def test_the_plot_has_a_panel_per_place_and_names_each_phase(model_of):
     assert {"libraries", "load", "children", "kept in reserve", "predicted"} <= labels
 
 
+def test_a_devices_panel_has_only_the_strategies_that_use_it(model_of):
+    run = Fabricated(["cuda fp16", "cpu fp32"])
+    for strategy, devices in (("cuda fp16", {"cuda:0": on_device(400, 512)}), ("cpu fp32", {})):
+        cell = run.planned(run.cell(strategy), trials=1)
+        phase = PhaseMemory(phase="load", host=read(280), devices=devices)
+        run.add(cell, memory=Memory(phases=[phase]), decode_tok_per_s=9.0)
+    host, device = drawn(model_of(run)).figure.axes
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in (host, device)]
+    assert names == [["cuda fp16 (reference)", "cpu fp32"], ["cuda fp16 (reference)"]]
+
+
 def test_the_text_of_bars_stays_within_the_picture(model_of):
     phases = [PhaseMemory(phase="passes", host=read(12000), forecast=foreseen(20000))]
     drawing = drawn(model_of(run_with(phases)))
