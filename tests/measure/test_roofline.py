@@ -125,7 +125,11 @@ def test_what_a_worker_did_not_answer_has_the_reason(tmp_path):
 
 def test_where_nothing_was_found_out_a_run_that_goes_on_tries_again(tmp_path):
     dead = Failed(kind="crashed", reason="bang", detail="", peak_rss=NOTHING)
-    limits_of(tmp_path, Worker(answers=0, last=dead)).before(1)
+    failing = Worker(answers=0, last=dead)
+    limits = limits_of(tmp_path, failing)
+    limits.before(1)
+    limits.before(1)
+    assert len(failing.jobs) == 1  # but not before each trial
     again = Worker()
     limits_of(tmp_path, again).before(1)
     assert len(again.jobs) == 1

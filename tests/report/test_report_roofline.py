@@ -150,6 +150,15 @@ def test_a_missing_share_has_its_reason(table_of):
     assert table.footnotes == ("the study says so",)
 
 
+def test_one_share_may_be_missing_without_the_other(table_of):
+    half = msgspec.structs.replace(
+        WORK, prefill_share=None, missing={"prefill_share": "no prompt was fed"}
+    )
+    table = table_of(run_with(roofline=half))
+    assert column(table, "Decode, % of bandwidth limit")[0].text == "50.0 %"
+    assert column(table, "Prefill, % of compute limit")[0].why == "no prompt was fed"
+
+
 def test_older_records_have_no_such_table(table_of):
     assert table_of(run_with()) is None
 
