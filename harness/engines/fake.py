@@ -168,7 +168,7 @@ class FakeSession:
 
 def _log(path: Path, script: Script, strategy: str) -> int:
     """Say in the scripted log that a model was opened, and in whose service; its lines before."""
-    name = script.values.get("log")
+    name: str | None = script.values.get("log")
     if name is None:
         return 0
     descriptor = os.open(path.parent / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
