@@ -209,7 +209,7 @@ def test_a_worker_dies_with_a_parent_that_was_killed_also_in_the_midst_of_c_code
         pytest.skip("asks Linux")
     worker = (
         "import ctypes, os; from harness.measure.strays import die_with_parent; die_with_parent(); "
-        "os.write(1, b'%d\\n' % os.getpid()); ctypes.PyDLL(None).sleep(60)"
+        "os.write(1, b'%d\\n' % os.getpid()); ctypes.PyDLL(None).sleep(20); os.write(1, b'alive')"
     )
     parent = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {worker!r}]).wait()"
     with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as started:
