@@ -130,6 +130,7 @@ def test_a_child_that_is_gone_holds_nothing(machine_of):
         (Reaped(max_bytes=0, work=(1,)), Reaped(max_bytes=300 * MIB, work=(2,)), 60 * MIB, 300),
         (Reaped(max_bytes=0, work=(1,)), Reaped(max_bytes=300 * MIB, work=(2,)), None, 300),
         (Reaped(max_bytes=0, work=(1,)), Reaped(max_bytes=401 * MIB, work=(2,)), 400 * MIB, None),
+        (Reaped(max_bytes=0, work=(1,)), Reaped(max_bytes=61 * MIB, work=(2,)), 60 * MIB, None),
         (
             *(Reaped(max_bytes=300 * MIB, work=(1,)), Reaped(max_bytes=300 * MIB, work=(2,))),
             *(60 * MIB, None),
@@ -140,6 +141,7 @@ def test_a_child_that_is_gone_holds_nothing(machine_of):
         "larger than us",
         "counted alone",
         "as large as us",
+        "and when we are small",
         "an earlier was larger",
     ],
 )
