@@ -1,6 +1,7 @@
 """Which trial comes next: blocks, places, retries, and the end of a run with `until`."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -190,7 +191,30 @@ def test_disturbed_trials_do_not_count_for_the_stop(tmp_path):
     assert stop_of(planned, store).kind == "narrow"
     unlucky = make_store(tmp_path / "without")
     assert len(carry_out(planned, unlucky, measure)) == 4  # trials 0, 2 and 3 count
-    assert n_left(planned, unlucky) > 0  # the disturbed one is tried again by the next run
+    # The next run tries the disturbed one again; what comes of that may take all the others.
+    assert n_left(planned, unlucky) == 8 - 3
+
+
+def test_a_cell_that_was_only_disturbed_does_not_leave(tmp_path):
+    planned = make_plan("ab", UNTIL.max_trials, until=UNTIL)
+    steady = speeds({"a": 0.0005, "b": 0.0005})
+
+    def measure(trial):
+        disturbed = trial.cell.model == "a" and trial.trial < 3
+        return record_of(trial, "noisy") if disturbed else steady(trial)
+
+    done = carry_out(planned, make_store(tmp_path), measure)
+    assert sorted(done) == [(name, trial, 0) for name in "ab" for trial in range(6)]
+
+
+def test_another_workload_with_more_trials_has_them_all(tmp_path):
+    planned = make_plan("a", UNTIL.max_trials, answers="a", until=UNTIL)
+    speed, other = planned.cells
+    planned = replace(planned, cells=(speed, replace(other, trials=5)))
+    store = make_store(tmp_path)
+    done = carry_out(planned, store, speeds({"a": 0.0005}))
+    assert len(done) == 5 + 5
+    assert stop_of(planned, store).blocks == 5
 
 
 @pytest.mark.parametrize("killed_after", range(1, 14, 2))
