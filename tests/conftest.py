@@ -43,6 +43,8 @@ _LEFT_OUT_OF_A_BUILD = {
     "they go through every case, at length, of what another file shows": [
         "cli/test_cache_command.py",
         "cli/test_continuing.py",
+        "cli/test_killed_runs.py",
+        "cli/test_outcomes.py",
         "cli/test_probes_off.py",
         "cli/test_run_command.py",
         "report/test_report_pages.py",
