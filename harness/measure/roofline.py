@@ -32,7 +32,8 @@ from harness.runtime.strategy import UINT8, LayerPlan, device_key
 from harness.runtime.traffic import Slot, crosses_bus, multiplied_in
 
 DEADLINE_S = 120.0
-HOST_BYTES = 2**28
+HOST_BYTES = 2**27  # at least
+UNKNOWN_CACHES_BYTES = 2**28
 DEVICE_BYTES = 2**29
 CACHES = 4  # times the largest cache, so that no more than a part of the buffer is found there
 MOST_HOST_BYTES = 2**31
@@ -223,4 +224,6 @@ def host_buffer_bytes(facts: Mapping[str, Any]) -> int:
     caches = facts.get("cpu_caches_bytes")
     sizes = caches.values() if isinstance(caches, Mapping) else ()
     largest = max((size for size in sizes if isinstance(size, int)), default=0)
+    if not largest:
+        return UNKNOWN_CACHES_BYTES
     return min(MOST_HOST_BYTES, max(HOST_BYTES, CACHES * largest))

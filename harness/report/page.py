@@ -81,9 +81,7 @@ def make_page(summary: Summary) -> Page:
         problems=evidence.problem_table(summary),
         details=evidence.problem_details(summary),
         differences=fact_tables.difference_table(summary),
-        facts=tuple(
-            filter(None, (limits_table(summary), *fact_tables.fact_tables(summary.facts)))
-        ),
+        facts=tuple(filter(None, (limits_table(summary), *fact_tables.fact_tables(summary.facts)))),
         distributions=fact_tables.distribution_list(summary.facts),
         notes=summary.notes,
     )

@@ -15,6 +15,7 @@ from harness.measure.process import Ended, Interrupted, run_job
 from harness.measure.roofline import (
     HOST_BYTES,
     MOST_HOST_BYTES,
+    UNKNOWN_CACHES_BYTES,
     Limits,
     questions_for,
     run_limits,
@@ -206,9 +207,9 @@ def test_questions_follow_from_the_slots_each_once():
     ("caches", "n_bytes"),
     [
         ({"L2": 2**20, "L3": 2**25}, HOST_BYTES),
-        ({"L3": 2**27}, 4 * 2**27),
+        ({"L3": 2**26}, 4 * 2**26),
         ({"L3": 2**31}, MOST_HOST_BYTES),
-        ({"unavailable": "no"}, HOST_BYTES),
+        ({"unavailable": "no"}, UNKNOWN_CACHES_BYTES),
     ],
 )
 def test_the_buffer_is_much_larger_than_the_caches(caches, n_bytes):
