@@ -18,6 +18,14 @@ def test_half_width_is_the_longer_side_of_the_interval_of_the_estimate():
     assert math.log(found.high) == pytest.approx(statistics.fmean(logs) + reach, abs=1e-6)
 
 
+@pytest.mark.parametrize("values", [[60.0, 100.0, 100.5, 101.0], [100.0, 100.5, 101.0, 160.0]])
+def test_both_sides_lie_within_the_half_width(values):
+    found, half = estimate(values), half_width(values)
+    reaches = (1 - found.low / found.value, found.high / found.value - 1)
+    assert half == pytest.approx(max(reaches))
+    assert (reaches[0] > reaches[1]) == (values[0] == 60.0)  # once the lower side is the longer
+
+
 @pytest.mark.parametrize("values", [[], [100.0], [100.0, 100.0, 100.0], [1.0, -1.0], [0.0, 1.0]])
 def test_without_an_interval_nothing_is_known(values):
     assert half_width(values) is None
