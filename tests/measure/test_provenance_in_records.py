@@ -23,6 +23,7 @@ models: {m: {weights: script.yaml, tokenizer: null}}
 engines: [fake]
 strategies: [cpu fp32]
 workloads: {speed: {prompt_tokens: 4, generate_tokens: 2, passes: 1, trials: 1}}
+noise: off
 """
 
 

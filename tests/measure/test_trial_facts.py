@@ -26,6 +26,7 @@ engines: [fake]
 threads: 2
 strategies: [cpu fp32]
 workloads: {speed: {prompt_tokens: 4, generate_tokens: 2, passes: 1, trials: 1}}
+noise: off
 """
 
 

@@ -207,6 +207,7 @@ def bench(tmp_path):
         "models": {"m": {"weights": "random:169m"}},
         "strategies": ["cpu fp32"],
         "workloads": {"speed": {"prompt_tokens": 2, "generate_tokens": 1, "trials": 1}},
+        "noise": False,
     }
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     loaded = load_study(tmp_path / "study.yaml")

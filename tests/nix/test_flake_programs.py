@@ -22,6 +22,7 @@ strategies: [cpu fp32]
 threads: 1
 workloads:
   speed: {prompt_tokens: 16, generate_tokens: 4, passes: 1, warmup_passes: 0, trials: 1}
+noise: off  # whoever else computes here must not change an outcome
 """
 
 
@@ -104,7 +105,7 @@ def test_the_shell_runs_the_quickstart_study_from_the_checkout(nix, tmp_path):
     words = ["python", "-m", "harness", "run", "configs/quickstart.yaml", "--trials", "1"]
     nix("develop", ".", "-c", *words, "--results", str(tmp_path / "results"))
     run = only_run(tmp_path)
-    assert outcomes(run) <= {"ok", "skipped"}
+    assert outcomes(run) <= {"ok", "skipped", "noisy"}
     print(compare_run(run))
     facts = records(run)[0]["facts"]
     assert facts["provenance"] == "nix"
