@@ -4,9 +4,9 @@ Knows floats only; which quantities are looked at, and when, the caller knows.
 
 Who looks after every block and stops at the first narrow interval stops too readily: where the
 trials happened to lie close together. Simulated with normal logarithms, ± 2 %, 3 to 20 trials and
-scatter from 0.5 to 4 %, the 95 % interval of a cell that stops by itself covers the true value in 91
-to 96 % of the runs; where four or eight cells stop together, in 94.5 to 95.5 %: then hardly any of
-them stops at the moment that flatters it.
+scatter from 0.5 to 4 %, the 95 % interval of a cell that stops by itself covers the true value in
+91 to 96 % of the runs; where four or eight cells stop together, in 94.5 to 95.5 %: then hardly any
+of them stops at the moment that flatters it.
 """
 
 from __future__ import annotations
