@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+import torch.mps  # by name: torch 2.0 does not import it by itself
 
 from harness.engines.memory import Held, SessionMemory
 
