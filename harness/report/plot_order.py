@@ -20,6 +20,10 @@ _REMARK = (
     "Block: each visits every cell once, in an order shuffled anew. The median is that of the "
     "strategy's trials. Waited: for the machine to cool down."
 )
+_DRIFT = (
+    "The run's drift is that of one straight line through the logarithms of all strategies' trials "
+    "over their places, each strategy at a level of its own; its interval is Student's t."
+)
 LEAST_REACH = 5.0  # percent either way that the axis shows at least: less is noise to the eye
 
 
@@ -74,7 +78,7 @@ def sequence_table(model: ModelSummary) -> Table:
         caption=f"Trials of {model.name} in their order",
         columns=columns("Strategy", *titles, *heat, numeric=(*titles, *heat)),
         rows=tuple(_trial(*one) for one in trials),
-        remarks=(_REMARK,),
+        remarks=(_REMARK, _DRIFT),
     )
 
 
