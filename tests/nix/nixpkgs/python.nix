@@ -67,11 +67,14 @@ let
       deps = [ python ];
       env = { HARNESS_TESTS = a.HARNESS_TESTS or ""; };
       script = ''
-        export HOME=/homeless-shelter
+        export HOME=/proc/homeless-shelter # one that not even root can make
         cp -r ${a.src}/. src; chmod -R u+w src; cd src
         ${distributions} -m pip install -q --no-index --no-deps --no-build-isolation --no-warn-script-location --root-user-action ignore --disable-pip-version-check --no-cache-dir --prefix=$out .
         rm -rf build *.egg-info
-        ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) "python -m pytest ${toString (a.pytestFlagsArray or [ ])}"}
+        ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) ''
+          ${a.preCheck or ""}
+          python -m pytest ${toString (a.pytestFlagsArray or [ ])}
+        ''}
         cd /
         ${lib.concatStringsSep "\n" (map (m: "PYTHONPATH=$out/${sitePackages} python -c 'import ${m}'") (a.pythonImportsCheck or [ ]))}
       '';
