@@ -51,6 +51,11 @@ def test_without_a_word_the_benchmark_is_run(nix):
     assert all(names["default"] == names["bench"] for names in apps.values())
 
 
+def test_the_default_package_is_the_command_line(nix):
+    apply = "builtins.mapAttrs (_: p: p.default.drvPath == p.rwkv-harness.drvPath)"
+    assert nix.evaluate(".#packages", apply) == dict.fromkeys(SYSTEMS, True)
+
+
 def test_flake_show_lists_them(nix):
     shown = json.loads(nix("flake", "show", "--json", "."))
     for output in EVERYWHERE:
@@ -74,6 +79,10 @@ def test_the_version_is_the_packages(nix):
     assert f'__version__ = "{version}"' in (ROOT / "harness/__init__.py").read_text()
 
 
+def test_a_build_runs_the_tests_that_are_meant_for_it(nix):
+    assert nix.evaluate(".#checks.aarch64-darwin.tests.HARNESS_TESTS") == "build"
+
+
 def test_the_overlay_adds_the_package_and_the_program(nix):
     apply = f"""overlay:
       let pkgs = import {nix.stand_in} {{ system = "aarch64-linux"; overlays = [ overlay ]; }};
@@ -90,8 +99,8 @@ def edit(file, old, new):
     file.write_text(text.replace(old, new))
 
 
-def evaluation(nix, copy, system):
-    return nix.refuses("eval", "--raw", f".#packages.{system}.bench.drvPath", cwd=copy)
+def evaluation(nix, copy, system, name="bench"):
+    return nix.refuses("eval", "--raw", f".#packages.{system}.{name}.drvPath", cwd=copy)
 
 
 @pytest.mark.parametrize("system", ["x86_64-linux", "aarch64-darwin"])
@@ -100,6 +109,12 @@ def test_an_unfree_package_is_refused_in_a_cpu_output(nix, copy, system):
     edit(recipe, ", torch\n, rwkv", ", torch, torch-bin\n, rwkv")
     edit(recipe, "    torch\n  ] ++", "    torch-bin\n  ] ++")
     assert "has an unfree license" in evaluation(nix, copy, system)
+
+
+def test_the_outputs_with_cuda_have_the_wheel_and_no_others_may(nix, copy):
+    edit(copy / "flake.nix", "config.allowUnfree = true;", "config.allowUnfree = false;")
+    assert "torch-2.0.1’ has an unfree license" in evaluation(nix, copy, CUDA, "bench-cuda")
+    assert "torch-2.0.1’ has an unfree license" in evaluation(nix, copy, CUDA, "rwkv-harness-cuda")
 
 
 def test_a_package_that_the_pin_lacks_is_refused(nix, copy):

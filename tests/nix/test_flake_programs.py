@@ -43,8 +43,9 @@ def outcomes(run):
 def measured(nix, tmp_path_factory):
     """The folder in which the app measured a small study, and what it said."""
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "study.yaml").write_text(STUDY)
-    return folder, nix("run", f"{ROOT}#bench", "--", "study.yaml", cwd=folder)
+    (folder / "a study.yaml").write_text(STUDY)
+    (folder / "harness.py").write_text("raise SystemExit('the wrong harness')")
+    return folder, nix("run", f"{ROOT}#bench", "--", "a study.yaml", cwd=folder)
 
 
 def test_bench_measures_a_study_and_leaves_its_results_with_the_caller(measured):
@@ -103,6 +104,14 @@ def test_nothing_of_the_callers_python_gets_in(nix, tmp_path):
     assert json.loads(shown)["provenance"] == "nix"
 
 
+def test_the_command_line_gets_its_arguments_as_they_are(nix, tmp_path):
+    (tmp_path / "harness.py").write_text("raise SystemExit('the wrong harness')")
+    name = "no  'such' \"study\" $HOME *.yaml"
+    done = nix.attempt("run", f"{ROOT}#rwkv-harness", "--", "plan", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert name in done.stderr
+
+
 def test_the_shell_runs_the_quickstart_study_from_the_checkout(nix, tmp_path):
     words = ["python", "-m", "harness", "run", "configs/quickstart.yaml", "--trials", "1"]
     nix("develop", ".", "-c", *words, "--results", str(tmp_path / "results"))
@@ -133,6 +142,14 @@ def test_the_test_app_runs_tests_in_a_copy(nix, tmp_path):
     shown = nix("run", f"{ROOT}#test", "--", "tests/stats", "-q", cwd=tmp_path)
     assert " passed" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_test_app_fails_as_pytest_does_and_leaves_no_copy(nix, tmp_path):
+    words = ["tests/no-such.py", "--numprocesses", "0"]
+    done = nix.attempt("run", f"{ROOT}#test", "--", *words, TMPDIR=str(tmp_path))
+    assert done.returncode == 4
+    assert "no-such.py" in done.stderr
+    assert list(tmp_path.glob("*/rwkv-harness")) == []
 
 
 def test_flake_check_builds_everything_and_runs_the_tests(nix):
@@ -175,3 +192,8 @@ def test_the_shell_with_cuda_sees_the_hosts_driver(nix, tmp_path, cuda_system):
     root = str(tmp_path / "root")
     shown = nix("develop", ".#cuda", "-c", *words, RWKV_HARNESS_ROOT=root)
     assert shown.split() == ["libcuda.so.1"]
+
+
+def test_the_command_line_with_cuda_starts(nix, cuda_system):
+    nothing = {"RWKV_HARNESS_ROOT": "/nothing"}
+    assert "rwkv-harness" in nix("run", ".#rwkv-harness-cuda", "--", "--version", **nothing)
