@@ -100,7 +100,8 @@ def test_bench_hands_options_and_errors_on(nix, tmp_path):
 
 def test_nothing_of_the_callers_python_gets_in(nix, tmp_path):
     (tmp_path / "harness.py").write_text("raise SystemExit('the wrong harness')")
-    shown = nix("run", f"{ROOT}#rwkv-harness", "--", "facts", "--json", PYTHONPATH=str(tmp_path))
+    callers = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path)}
+    shown = nix("run", f"{ROOT}#rwkv-harness", "--", "facts", "--json", **callers)
     assert json.loads(shown)["provenance"] == "nix"
 
 

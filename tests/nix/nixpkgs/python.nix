@@ -20,7 +20,7 @@ let
 
   leaf = attr: { version, pname ? attr, meta ? { } }: mkDrv {
     name = "python3.10-${pname}-${version}";
-    script = "mkdir -p $out/${sitePackages}\n${lib.optionalString (attr != "pytestCheckHook") (link attr pname)}";
+    script = "# ${attr}: two builds of one package are two\nmkdir -p $out/${sitePackages}\n${lib.optionalString (attr != "pytestCheckHook") (link attr pname)}";
     meta = { license = lib.licenses.mit; platforms = lib.platforms.all; } // meta;
     passthru = { inherit pname version; pythonModule = self; };
   };
