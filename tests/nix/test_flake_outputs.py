@@ -5,6 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib  # pytest brings it on Python 3.10
 
 ROOT = Path(__file__).parents[2]
 SYSTEMS = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]
@@ -77,6 +83,22 @@ def test_packages_say_what_they_are(nix, name):
 def test_the_version_is_the_packages(nix):
     version = nix.evaluate(".#checks.x86_64-linux.tests.version")
     assert f'__version__ = "{version}"' in (ROOT / "harness/__init__.py").read_text()
+
+
+def required(*extras):
+    """Names of what pyproject.toml asks for: always, or in extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["optional-dependencies"][extra] for extra in extras]
+    lines = [line for group in groups for line in group] if extras else project["dependencies"]
+    return {Requirement(line).name for line in lines}
+
+
+def test_the_package_has_what_pyproject_asks_for(nix):
+    """Also what another package would bring along by chance, and of the extras those of the pin."""
+    has = nix.evaluate(".#checks.x86_64-linux.tests.propagatedBuildInputs", "map (p: p.pname)")
+    assert set(has) == required() | required("torch", "hub", "chat") | {"rwkv"}
+    developers = nix.evaluate(".#checks.x86_64-linux.tests.developer", "map (p: p.pname)")
+    assert set(developers) == set(has) | required("test")
 
 
 def test_a_build_runs_the_tests_that_are_meant_for_it(nix):
