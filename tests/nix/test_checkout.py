@@ -8,6 +8,8 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "nix/checkout.sh"
 SHOW = 'source "$1"; printf "%s|%s" "${PYTHONPATH-unset}" "${PYTHONHOME-unset}"'
 
+pytestmark = pytest.mark.skipif(not SCRIPT.exists(), reason="not a checkout")
+
 
 def started_in(folder):
     """PYTHONPATH and PYTHONHOME after the script, and what it complained of."""
