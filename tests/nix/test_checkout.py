@@ -20,6 +20,7 @@ def started_in(folder):
         capture_output=True,
         text=True,
         check=True,
+        timeout=60,  # it goes up until it finds one
     )
     return *done.stdout.split("|"), done.stderr
 

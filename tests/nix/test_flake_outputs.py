@@ -105,14 +105,23 @@ def test_a_build_runs_the_tests_that_are_meant_for_it(nix):
     assert nix.evaluate(".#checks.aarch64-darwin.tests.HARNESS_TESTS") == "build"
 
 
-def test_the_overlay_adds_the_package_and_the_program(nix):
+def test_the_overlay_adds_the_package_and_the_program_to_what_others_add(nix):
     apply = f"""overlay:
-      let pkgs = import {nix.stand_in} {{ system = "aarch64-linux"; overlays = [ overlay ]; }};
-      in [ pkgs.rwkv-harness.drvPath pkgs.python310Packages.rwkv-harness.drvPath ]
+      let
+        others = _: prev: {{
+          pythonPackagesExtensions = prev.pythonPackagesExtensions ++ [
+            (_: python: {{ theirs = python.numpy; }})
+          ];
+        }};
+        pkgs = import {nix.stand_in} {{ system = "aarch64-linux"; overlays = [ others overlay ]; }};
+        python = pkgs.python310Packages;
+      in
+      [ pkgs.rwkv-harness.drvPath python.rwkv-harness.drvPath python.theirs.drvPath ]
     """
-    program, package = nix.evaluate(".#overlays.default", apply, "--impure")
+    program, package, theirs = nix.evaluate(".#overlays.default", apply, "--impure")
     assert re.search(r"/[a-z0-9]{32}-rwkv-harness-[0-9.]+\.drv$", program)
     assert "-python3.10-rwkv-harness-" in package
+    assert "-numpy-" in theirs
 
 
 def edit(file, old, new):
