@@ -63,7 +63,7 @@ def test_the_default_package_is_the_command_line(nix):
 
 
 def show(nix):
-    """All systems, which releases of Nix since 2.15 show only when asked for; 2.8 has no such word."""
+    """All systems, which releases since 2.15 show only when asked for; 2.8 knows no such word."""
     asked = nix.attempt("flake", "show", "--all-systems", "--json", ".")
     if "unrecognised flag" in asked.stderr:
         return nix("flake", "show", "--json", ".")
