@@ -90,6 +90,8 @@ buildPythonPackage {
   # The part of the tests that tests/conftest.py keeps for a builder: no test of the flake, which
   # would build this again, and nothing that holds gigabytes.
   HARNESS_TESTS = "build";
+  # Matplotlib writes down at home which fonts there are, or looks for them in each process again.
+  preCheck = "export HOME=$(mktemp -d)";
   # Tests with a server on loopback, in the sandbox of macOS.
   __darwinAllowLocalNetworking = true;
 

@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(not (ROOT / "flake.lock").exists(), reason="not a checkout")
 
 # The last revision of nixos-23.05: the channel's release 23.05.5533.70bdadeb94ff of 2024-01-03.
 NIXPKGS = {

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -43,8 +44,9 @@ def outcomes(run):
 def measured(nix, tmp_path_factory):
     """The folder in which the app measured a small study, and what it said."""
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "study.yaml").write_text(STUDY)
-    return folder, nix("run", f"{ROOT}#bench", "--", "study.yaml", cwd=folder)
+    (folder / "a study.yaml").write_text(STUDY)
+    (folder / "harness.py").write_text("raise SystemExit('the wrong harness')")
+    return folder, nix("run", f"{ROOT}#bench", "--", "a study.yaml", cwd=folder)
 
 
 def test_bench_measures_a_study_and_leaves_its_results_with_the_caller(measured):
@@ -80,10 +82,12 @@ def test_an_environment_holds_what_the_flake_names_and_no_more(measured):
 def test_bench_without_arguments_begins_the_quickstart_study(nix, tmp_path):
     with nix.started("run", f"{ROOT}#bench", cwd=tmp_path) as process:
         first = process.stdout.readline()
+        begun = next((line for line in process.stderr if line.startswith("[1/")), "")
         os.killpg(process.pid, signal.SIGINT)
         rest, errors = process.communicate()
     assert "/quickstart-" in first, errors
     assert "trials to do" in first
+    assert "quickstart" in begun
     assert "To go on:" in rest
     assert process.returncode == 130
     assert only_run(tmp_path).name.startswith("quickstart-")
@@ -97,8 +101,17 @@ def test_bench_hands_options_and_errors_on(nix, tmp_path):
 
 def test_nothing_of_the_callers_python_gets_in(nix, tmp_path):
     (tmp_path / "harness.py").write_text("raise SystemExit('the wrong harness')")
-    shown = nix("run", f"{ROOT}#rwkv-harness", "--", "facts", "--json", PYTHONPATH=str(tmp_path))
+    callers = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": str(tmp_path)}
+    shown = nix("run", f"{ROOT}#rwkv-harness", "--", "facts", "--json", **callers)
     assert json.loads(shown)["provenance"] == "nix"
+
+
+def test_the_command_line_gets_its_arguments_as_they_are(nix, tmp_path):
+    (tmp_path / "harness.py").write_text("raise SystemExit('the wrong harness')")
+    name = "no  'such' \"study\" $HOME *.yaml"
+    done = nix.attempt("run", f"{ROOT}#rwkv-harness", "--", "plan", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert name in done.stderr
 
 
 def test_the_shell_runs_the_quickstart_study_from_the_checkout(nix, tmp_path):
@@ -133,13 +146,25 @@ def test_the_test_app_runs_tests_in_a_copy(nix, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_test_app_fails_as_pytest_does_and_leaves_no_copy(nix, tmp_path):
+    words = ["tests/no-such.py", "--numprocesses", "0"]
+    done = nix.attempt("run", f"{ROOT}#test", "--", *words, TMPDIR=str(tmp_path))
+    assert done.returncode == 4
+    assert "no-such.py" in done.stderr
+    assert list(tmp_path.glob("*/rwkv-harness")) == []
+
+
 def test_flake_check_builds_everything_and_runs_the_tests(nix):
+    """Thousands of them, but not those of the flake, which would begin it all again."""
     nix("flake", "check", ".")
-    assert " passed" in nix("log", f".#checks.{nix.system}.tests")
+    log = nix("log", f".#checks.{nix.system}.tests")
+    assert int(re.search(r"(\d+) passed", log)[1]) > 1000
+    assert "HARNESS_TESTS=build" in log
 
 
 def test_a_test_that_fails_fails_the_check(nix, copy):
-    shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "tests/stats").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/conftest.py", copy / "tests")
     (copy / "tests/stats/test_describe.py").write_text("def test_it():\n    assert 1 == 2\n")
     subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
     assert "assert 1 == 2" in nix.refuses("flake", "check", "-L", ".", cwd=copy)
@@ -169,3 +194,8 @@ def test_the_shell_with_cuda_sees_the_hosts_driver(nix, tmp_path, cuda_system):
     root = str(tmp_path / "root")
     shown = nix("develop", ".#cuda", "-c", *words, RWKV_HARNESS_ROOT=root)
     assert shown.split() == ["libcuda.so.1"]
+
+
+def test_the_command_line_with_cuda_starts(nix, cuda_system):
+    nothing = {"RWKV_HARNESS_ROOT": "/nothing"}
+    assert "rwkv-harness" in nix("run", ".#rwkv-harness-cuda", "--", "--version", **nothing)

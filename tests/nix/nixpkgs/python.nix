@@ -20,13 +20,20 @@ let
 
   leaf = attr: { version, pname ? attr, meta ? { } }: mkDrv {
     name = "python3.10-${pname}-${version}";
-    script = "mkdir -p $out/${sitePackages}\n${lib.optionalString (attr != "pytestCheckHook") (link attr pname)}";
+    script = "# ${attr}: two builds of one package are two\nmkdir -p $out/${sitePackages}\n${lib.optionalString (attr != "pytestCheckHook") (link attr pname)}";
     meta = { license = lib.licenses.mit; platforms = lib.platforms.all; } // meta;
     passthru = { inherit pname version; pythonModule = self; };
   };
 
   # All packages that these bring along, themselves included.
-  closureOf = ps: lib.unique (lib.concatMap (p: [ p ] ++ closureOf (p.propagatedBuildInputs or [ ])) ps);
+  closureOf = ps: catchConflicts (lib.unique (lib.concatMap (p: [ p ] ++ closureOf (p.propagatedBuildInputs or [ ])) ps));
+
+  # One package in two builds fails the build there, and any environment with both.
+  catchConflicts = ps:
+    let
+      twice = builtins.filter (p: builtins.length (builtins.filter (q: q.pname == p.pname) ps) > 1) ps;
+    in
+    if twice == [ ] then ps else throw "Found duplicated packages in closure for dependency '${(builtins.head twice).pname}'";
 
   # As nixpkgs wraps the interpreter of an environment, and each script of its packages: it finds the
   # packages by itself, knows itself by the path in the store, and looks at no package of the user's.
@@ -67,11 +74,14 @@ let
       deps = [ python ];
       env = { HARNESS_TESTS = a.HARNESS_TESTS or ""; };
       script = ''
-        export HOME=/homeless-shelter
+        export HOME=/proc/homeless-shelter # one that not even root can make
         cp -r ${a.src}/. src; chmod -R u+w src; cd src
         ${distributions} -m pip install -q --no-index --no-deps --no-build-isolation --no-warn-script-location --root-user-action ignore --disable-pip-version-check --no-cache-dir --prefix=$out .
         rm -rf build *.egg-info
-        ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) "python -m pytest ${toString (a.pytestFlagsArray or [ ])}"}
+        ${lib.optionalString (builtins.any (d: d.pname or "" == "pytestCheckHook") checks) ''
+          ${a.preCheck or ""}
+          python -m pytest ${toString (a.pytestFlagsArray or [ ])}
+        ''}
         cd /
         ${lib.concatStringsSep "\n" (map (m: "PYTHONPATH=$out/${sitePackages} python -c 'import ${m}'") (a.pythonImportsCheck or [ ]))}
       '';
@@ -80,7 +90,21 @@ let
     };
 
   overridable = build: a: build a // { overridePythonAttrs = f: overridable build (a // f a); };
-  build = overridable (a: if a.format or "" == "wheel" then fromWheel a else fromSource a);
+  # Of the formats there only these two stand here; another one would be built otherwise.
+  build = overridable (a:
+    let
+      format = a.format or "setuptools";
+      hasSetuptools = builtins.any (d: d.pname or "" == "setuptools") (a.nativeBuildInputs or [ ]);
+    in
+    if format == "wheel" then fromWheel a
+    else if format != "pyproject" then throw "stand-in: no package of the format ${format} is built here"
+    else if !hasSetuptools then throw "stand-in: ${a.pname} is built without setuptools"
+    else fromSource a);
+
+  fetchPypi = { pname, version, format, dist ? "py2.py3", python ? "py2.py3", abi ? "none", platform ? "any", hash }:
+    if format != "wheel" then throw "stand-in: fetchPypi brings wheels"
+    else if builtins.match "sha256-[A-Za-z0-9+/]{43}=" hash == null then throw "invalid SRI hash '${hash}'"
+    else mkDrv { name = "${pname}-${version}-${python}-${abi}-${platform}.whl"; script = ": > $out"; };
 
   pkgSet = lib.fix (lib.extends (lib.composeManyExtensions pkgs.pythonPackagesExtensions) (final:
     builtins.mapAttrs leaf known // {
@@ -88,7 +112,7 @@ let
       callPackage = lib.callPackageWith (pkgs // final);
       buildPythonPackage = build;
       buildPythonApplication = build;
-      fetchPypi = a: mkDrv { name = "${a.pname}-${a.version}.whl"; script = ": > $out"; };
+      inherit fetchPypi;
       toPythonModule = lib.id;
       toPythonApplication = lib.id;
     }));
