@@ -36,6 +36,7 @@ workloads:
 
 # Who spells `python -m harness` otherwise than by `command_line`, and why.
 SPELLED_OUT = {
+    "harness/machine/doctor/settings.py": "`doctor` shows it as typed, and as it is with --json",
     "harness/invocation.py": "knows the spellings",
     "harness/plan/memory.py": "reasons of a skip are kept in plan.json and records.jsonl",
     "harness/quickstart/card.py": "a file: MODEL_CARD.md",

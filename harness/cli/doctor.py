@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.invocation import command_line
+from harness.invocation import as_typed, command_line
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def _table(found: Examined) -> RenderableType:
     for one in found.findings:
         table.add_row(Text(one.severity, style="bold"), Text(one.what))
         table.add_row("", Text(f"effect: {one.effect}"))
-        table.add_row("", Text(f"mend:   {one.mend}" if not one.is_command else f"$ {one.mend}"))
+        table.add_row(
+            "", Text(f"$ {as_typed(one.mend)}" if one.is_command else f"mend:   {one.mend}")
+        )
         table.add_row("", "")
     return table
 

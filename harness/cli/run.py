@@ -117,13 +117,12 @@ def command(
     for note in store.notes:
         click.echo(f"Note: {note}; that trial is measured again.", err=True)
     left = n_left(planned, store)
-    todo = _to_do(planned, left)
-    out.print(f"{word} {folder}: {todo}", markup=False, soft_wrap=True)
     with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
         note_identity(folder, identity)
         bench = _set_up_bench(folder, loaded, whole, machine, models, conversions)
+        out.print(f"{word} {folder}: {_to_do(planned, left)}", markup=False, soft_wrap=True)
         finished = _measure_all(planned, store, bench, left)
         stop = stop_of(planned, store)
         write_stop(folder, stop)
