@@ -4,6 +4,8 @@ A stand-in is told the same two descriptors as the real worker. Each ends itself
 that a parent that fails to end it fails its test instead of hanging.
 """
 
+import gc
+
 import pytest
 
 from harness.measure import process
@@ -51,3 +53,12 @@ def stand_in(monkeypatch):
         monkeypatch.setattr(process, "_START", STAND_IN + code)
 
     return use
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections():
+    """Workloads collect before each pass; what other tests imported need not be looked at."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

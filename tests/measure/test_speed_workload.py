@@ -15,15 +15,6 @@ N_VOCAB = 1000
 PREFILL, STEP = "prefill", "step"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    """The workload collects before each pass; what other tests imported need not be looked at."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 class Recording:
     """A session and its clock, which write down all that is asked; a state is all tokens fed."""
 
