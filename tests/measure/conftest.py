@@ -55,9 +55,12 @@ def stand_in(monkeypatch):
     return use
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    """Workloads collect before each pass; what other tests imported need not be looked at."""
+@pytest.fixture(scope="module")
+def quick_collections():
+    """Workloads collect before each pass; what other tests imported need not be looked at.
+
+    Not for modules with properties: Hypothesis looks for references, and finds no frozen ones.
+    """
     gc.collect()
     gc.freeze()
     yield

@@ -11,6 +11,8 @@ from harness.errors import NotANumber
 from harness.measure import depth as depth_module
 from harness.measure.depth import feed, measure_depth
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 N_VOCAB = 500
 BASE_S, PER_TOKEN_S = 0.25, 0.0009765625  # binary: sums are exact
 

@@ -11,6 +11,8 @@ from harness.errors import NotANumber, Unsupported
 from harness.measure.job import FirstPassed, Passed
 from harness.measure.speed import measure_speed
 
+pytestmark = pytest.mark.usefixtures("quick_collections")
+
 N_VOCAB = 1000
 PREFILL, STEP = "prefill", "step"
 
