@@ -14,7 +14,8 @@ from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
-    from harness.measure.conversion_cache import ConvertedCache, Entry
+    from harness.measure.conversion_cache import ConvertedCache
+    from harness.measure.file_cache import Entry
 
 
 @click.command(short_help="Show or remove the converted weights that are kept.")

@@ -16,7 +16,8 @@ from msgspec import structs
 from harness.config.engines import TORCH
 from harness.config.limit_settings import Limits
 from harness.errors import CheckpointError, StrategyError
-from harness.measure.conversion_cache import CacheUnusable, ConvertedCache, Wanted
+from harness.measure.conversion_cache import ConvertedCache, Wanted
+from harness.measure.file_cache import CacheUnusable
 from harness.measure.job import Conversion, Converted, Finished, Job, Message, Written
 from harness.measure.judge import judge
 from harness.measure.memory_limit import memory_room

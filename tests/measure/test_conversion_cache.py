@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from harness.errors import BadInput
 from harness.measure import file_lock
 from harness.measure.cache_budget import SPARED_BYTES, usual_budget
-from harness.measure.conversion_cache import CacheUnusable, ConvertedCache, Wanted
+from harness.measure.conversion_cache import ConvertedCache, Wanted
+from harness.measure.file_cache import CacheUnusable
 from harness.quickstart import files
 from harness.runtime.convert import convert
 from harness.runtime.stored import stored_plan
@@ -106,6 +107,24 @@ def test_what_was_used_longest_ago_leaves_first_and_no_more_than_must(folder):
     assert names(folder) == ["a.safetensors", "b.safetensors", "d.safetensors"]
     ConvertedCache(folder, budget=450).make_room(300)
     assert names(folder) == ["b.safetensors"]
+
+
+def test_all_folders_of_the_cache_share_one_budget(tmp_path):
+    converted, references = tmp_path / "converted", tmp_path / "references"
+    for folder in (converted, references):
+        folder.mkdir()
+    put(converted, "old.safetensors", 100, 1000)
+    put(references, "older.safetensors", 100, 900)
+    put(references, "new.safetensors", 100, 2000)
+    cache = ConvertedCache(converted, budget=350)
+    cache.make_room(50)
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3
+    cache.make_room(100)
+    assert sorted(path.name for path in tmp_path.rglob("*.safetensors")) == [
+        "new.safetensors",
+        "old.safetensors",
+    ]
+    assert [entry.path.name for entry in cache.entries()] == ["old.safetensors"]
 
 
 def test_a_file_in_use_stays_and_the_next_one_leaves(folder):
@@ -281,7 +300,7 @@ def test_waiting_has_an_end(folder, monkeypatch):
     monkeypatch.setattr(file_lock, "_POLL_S", 0.001)
     with (
         ConvertedCache(folder).making(wanted(), lambda: None, LONG_S),
-        pytest.raises(CacheUnusable, match="has been converting"),
+        pytest.raises(CacheUnusable, match="has been making the same converted weights"),
         ConvertedCache(folder).making(wanted(), lambda: None, 0),
     ):
         pass
