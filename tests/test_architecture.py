@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "sources": {"errors", "folders", "invocation", "quickstart", "runtime", "sizes"},
     "config": {"errors", "language", "quickstart", "runtime", "sources"},
     "records": {"config", "errors"},
+    "quality": {"errors", "language", "records"},
     "plan": {
         *{"config", "errors", "folders", "invocation", "language", "machine"},
         *{"quickstart", "records", "runtime", "sizes", "sources"},
@@ -38,9 +39,9 @@ MAY_IMPORT = {
     "engines": {"errors", "runtime"},
     "measure": {
         *{"config", "engines", "errors", "folders", "language", "machine"},
-        *{"plan", "records", "runtime", "sizes", "sources", "stats"},
+        *{"plan", "quality", "records", "runtime", "sizes", "sources", "stats"},
     },
-    "report": {"config", "errors", "invocation", "machine", "records", "stats"},
+    "report": {"config", "errors", "invocation", "machine", "quality", "records", "stats"},
     "cli": {
         *{"config", "engines", "errors", "folders", "invocation", "language", "machine"},
         *{"measure", "plan", "quickstart", "records", "report", "runtime", "sizes", "sources"},

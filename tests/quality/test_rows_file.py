@@ -1,0 +1,90 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+from harness.errors import HarnessError
+from harness.quality.rows_file import RowsFile, RowsWriter, rows_bytes
+
+
+@pytest.fixture
+def written(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    path = tmp_path / "rows.safetensors"
+    with path.open("wb") as file:
+        writer = RowsWriter(file, {"a": 2, "b": 3, "none": 0}, 7, {"weights": "w"})
+        writer.write(rows[:1])
+        writer.write(rows[1:4])  # chunks know nothing of where a passage ends
+        writer.write(rows[4:])
+        writer.finish()
+    return path, rows
+
+
+def test_each_passage_gets_its_rows_back(written):
+    path, rows = written
+    file = RowsFile(path)
+    assert file.keys == {"a", "b", "none"}
+    assert file.metadata["weights"] == "w"
+    np.testing.assert_array_equal(file.rows("a"), rows[:2])
+    np.testing.assert_array_equal(file.rows("b"), rows[2:])
+    assert file.rows("none").shape == (0, 7)
+
+
+def test_the_rows_are_mapped_not_loaded(written):
+    assert isinstance(RowsFile(written[0]).rows("b"), np.memmap)
+
+
+def test_the_library_reads_it_too(written):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    path, rows = written
+    np.testing.assert_array_equal(safetensors.load_file(path)["b"], rows[2:])
+
+
+def test_the_room_that_it_needs_is_foreseen(written):
+    path, _ = written
+    n_bytes = rows_bytes({"a": 2, "b": 3, "none": 0}, 7)
+    assert path.stat().st_size <= n_bytes < path.stat().st_size + 8192
+
+
+def test_missing_or_surplus_rows_are_noticed():
+    for rows in (np.zeros((1, 3)), np.zeros((3, 3))):
+        writer = RowsWriter(io.BytesIO(), {"a": 2}, 3, {})
+        writer.write(rows.astype(np.float32))
+        with pytest.raises(AssertionError):
+            writer.finish()
+
+
+def _header(**entries):
+    text = json.dumps(entries).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff" * 64,
+        (2**40).to_bytes(8, "little") + b"{}",
+        _header(a={"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}) + b"1234",
+        _header(__metadata__={"format": "another"}),
+        _header(__metadata__={"format": "rwkv-harness reference rows 1"}, a={"dtype": "F32"}),
+    ],
+)
+def test_another_file_is_refused(tmp_path, content):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(HarnessError, match=r"other\.safetensors: not a"):
+        RowsFile(path)
+
+
+def test_a_torn_file_is_refused(written):
+    path, _ = written
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(HarnessError, match="not a whole file"):
+        RowsFile(path)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(HarnessError, match="cannot be read"):
+        RowsFile(tmp_path / "none.safetensors")
