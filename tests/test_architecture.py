@@ -70,6 +70,7 @@ LIGHT = {
     "harness.runtime.forecast_work",
     "harness.runtime.limits",
     "harness.runtime.output_file",
+    "harness.runtime.passage",
     "harness.runtime.pth",
     "harness.runtime.shape",
     "harness.runtime.stored",
