@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "runtime": {"errors"},
     "language": {"errors"},
     "quickstart": {"errors", "language", "runtime"},
+    "texts": {"quickstart"},
     "sources": {"errors", "folders", "invocation", "quickstart", "runtime", "sizes"},
-    "config": {"errors", "language", "quickstart", "runtime", "sources"},
+    "config": {"errors", "language", "quickstart", "runtime", "sources", "texts"},
     "records": {"config", "errors"},
     "quality": {"errors", "language", "records"},
     "plan": {

@@ -17,6 +17,7 @@ CORPUS_SEED = 20230520
 N_TURNS = 240_000
 N_HELD_OUT = 640  # unordered pairs of two-digit operands, about one in six
 ARITHMETIC_SHARE = 0.55
+N_SCORED = 20  # each of facts and of held-out sums
 
 
 class Turn(NamedTuple):
@@ -68,6 +69,16 @@ def write_turns(n: int = N_TURNS, seed: int = CORPUS_SEED) -> Iterator[Turn]:
             yield _sum_turn(rng, held_out)
         else:
             yield rng.choice(_FACT_WRITERS)(rng)
+
+
+def scored_turns(n: int = N_SCORED) -> list[Turn]:
+    """Turns that strategies are scored on (`text.txt`): `n` of another seed, and as many new sums."""
+    sums = held_out_sums(N_HELD_OUT)[-n:]
+    return [
+        turn
+        for fact, task in zip(write_turns(n, CORPUS_SEED + 2), sums, strict=True)
+        for turn in (fact, Turn(f"What is {task.a} {task.sign} {task.b}?", work_out(task)))
+    ]
 
 
 def work_out(task: Sum) -> str:

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from harness.quickstart import corpus, world
+from harness.quickstart import corpus, files, world
 
 TWO_DIGITS = re.compile(r"(?<!\d)\d\d(?!\d)")
 
@@ -84,3 +84,11 @@ def test_turns_end_where_an_answer_ends():
     text = corpus.Turn("Who?", "Me.").text()
     assert text == "Bob: Who?\n\nAlice: Me.\n\n"
     assert all("\n" not in str(fact) for fact in world.COUNTRIES.values())
+
+
+def test_the_scored_text_is_as_written_here_and_half_of_it_was_held_out():
+    turns = corpus.scored_turns()
+    assert files.TEXT.read_text(encoding="utf-8") == "".join(turn.text() for turn in turns)
+    for turn in turns[1::2]:
+        a, b = sorted(int(number) for number in TWO_DIGITS.findall(turn.question))
+        assert (a, b) in corpus.held_out_pairs()
