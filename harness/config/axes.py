@@ -10,7 +10,7 @@ from harness.config.document import Key, Node
 from harness.config.matrix import SPEED, Axes, Combination, combinations
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
-from harness.runtime.strategy import canonical
+from harness.runtime.strategy import canonical, resolve
 
 DEFAULT_ENGINE = "torch"
 DEFAULT_THREADS = 1
@@ -70,6 +70,15 @@ def spell(node: Node) -> str | None:
         return None if node.text is None else canonical(node.text)
     except StrategyError:
         return None
+
+
+def why_unparsable(strategy: str) -> str | None:
+    """What is wrong with a strategy, whatever the model; None where nothing is."""
+    try:
+        resolve(strategy, n_layer=1)  # '*0' alone parses, and takes no slot of any model
+    except StrategyError as error:
+        return str(error)
+    return None
 
 
 def read_cells(root: Node, axes: Axes) -> tuple[Combination, ...]:

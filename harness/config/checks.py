@@ -20,17 +20,16 @@ from harness.config.axes import (
     read_matrix,
     read_selector,
     spell,
+    why_unparsable,
 )
 from harness.config.depth_settings import n_tokens
-from harness.config.document import Key, Node
+from harness.config.document import Key, Node, key_text
 from harness.config.engines import wrong_engine
 from harness.config.matrix import SPEED, Axes
 from harness.config.model_checks import answering_problems, model_problems
 from harness.config.order_checks import order_problems
 from harness.config.problem import Problem, listed, nearest
 from harness.config.study import WORKLOADS
-from harness.errors import StrategyError
-from harness.runtime.strategy import resolve
 
 
 def meaning_problems(root: Node) -> list[Problem]:
@@ -61,7 +60,8 @@ def _strategy_problems(root: Node) -> Iterator[Problem]:
         yield from _unparsable(root, key, node)
         name = spell(node)
         if name is not None and first.setdefault(name, index) != index:
-            yield root.problem(key, f"'{name}' is the same as strategies[{first[name]}].")
+            same = key_text(root.as_written(("strategies", first[name])))
+            yield root.problem(key, f"'{name}' is the same as {same}.")
 
 
 def _reference_problems(root: Node, axes: Axes) -> Iterator[Problem]:
@@ -75,10 +75,9 @@ def _reference_problems(root: Node, axes: Axes) -> Iterator[Problem]:
 def _unparsable(root: Node, key: Key, node: Node) -> Iterator[Problem]:
     if node.text is None:
         return
-    try:
-        resolve(node.text, n_layer=1)  # '*0' alone parses, and takes no slot of any model
-    except StrategyError as error:
-        yield root.problem(key, str(error))
+    wrong = why_unparsable(node.text)
+    if wrong:
+        yield root.problem(key, wrong)
 
 
 def _engine_problems(root: Node) -> Iterator[Problem]:

@@ -44,7 +44,8 @@ class Node:
 
     value: Scalar | list[Node] | dict[str, Node]
     source: Source
-    line: int
+    line: int | None  # None: the source has no lines, as an option has none
+    origin: Key | None = None  # where it was written, if a range or a set has put it elsewhere
 
     @property
     def entries(self) -> dict[str, Node]:
@@ -69,18 +70,34 @@ class Node:
         """The node at `key`, or the nearest one above it that exists."""
         node = self
         for part in key:
-            if isinstance(part, int) and part < len(node.items):
-                node = node.items[part]
-            elif isinstance(part, str) and part in node.entries:
-                node = node.entries[part]
-            else:
+            child = node.child(part)
+            if child is None:
                 break
+            node = child
         return node
+
+    def child(self, part: str | int) -> Node | None:
+        """The entry or item `part`, where there is one."""
+        if isinstance(part, int):
+            return self.items[part] if part < len(self.items) else None
+        return self.entries.get(part)
 
     def problem(self, key: Key, text: str) -> Problem:
         """A problem of this tree at `key`, with the line of the nearest node."""
         place = self.find(key)
-        return Problem(place.source.shown, place.line, key_text(key), text)
+        return Problem(place.source.shown, place.line, key_text(self.as_written(key)), text)
+
+    def as_written(self, key: Key) -> Key:
+        """`key`, or where what stands there was written: a range or a set may have put it there."""
+        node = self
+        written: Key = ()
+        for depth, part in enumerate(key):
+            child = node.child(part)
+            if child is None:
+                return (*written, *key[depth:])
+            node = child
+            written = (*written, part) if node.origin is None else node.origin
+        return written
 
 
 def plain(node: Node) -> Any:
@@ -269,6 +286,8 @@ def _yaml_problem(error: yaml.YAMLError, text: str, source: Source) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
         what = f"the character U+{error.character:04X} is not allowed in YAML"
+    elif "'@'" in what:
+        what = "a text cannot begin with '@' here. Put it in quotes"
     elif "'\\t'" in what:
         what = "a tab. YAML is indented with spaces"
     elif "mapping values are not allowed" in what:

@@ -19,6 +19,7 @@ import yaml
 from harness.config.axes import read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
+from harness.config.expand import SETS, expand
 from harness.config.extends import located, read_tree, study_source
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem
@@ -56,12 +57,13 @@ def load_study(path: Path | str) -> LoadedStudy:
     located: dict[str, ModelFiles] = {}
     if root is not None:
         problems += schema_problems(root, Study)
-        problems += meaning_problems(root)
-        questions = _questions(root, problems)
-        located = locate_models(root, _lock(source), _answering(root), problems)
+        expanded = expand(root, problems)
+        problems += meaning_problems(expanded)
+        questions = _questions(expanded, problems)
+        located = locate_models(expanded, _lock(source), _answering(expanded), problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
-    study = _study(root, located)
+    study = _study(expanded, located)
     questions_sha256 = _sha256(msgspec.to_builtins(questions)) if questions else None
     return LoadedStudy(
         study=study,
@@ -154,7 +156,7 @@ def _identity(study: Study, questions_sha256: str | None) -> str:
     deadline or more patience are more of the same: a run goes on with them.
     """
     asked: dict[str, Any] = msgspec.to_builtins(study)
-    del asked["description"], asked["limits"], asked["cooldown"]
+    del asked["description"], asked["limits"], asked["cooldown"], asked[SETS]
     if asked["order"] == "randomised":  # as before there was a choice
         del asked["order"]
     if asked["workloads"]["speed"] is not None:

@@ -196,7 +196,7 @@ class Selector(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     model: Text | None = None
     engine: Text | None = None
-    strategy: Text | None = None
+    strategy: Text | None = None  # once loaded a single one: a range or set is several selectors
     workload: Text | None = None
     threads: Count | None = None
     batch: Count | None = None  # of the workload `speed`: it leaves others out
@@ -231,8 +231,16 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ]
     strategies: Annotated[
         list[Text],
-        Meta(min_length=1, description="For example `cuda fp16i8 *20 -> cpu fp32`."),
+        Meta(
+            min_length=1,
+            description="For example `cuda fp16i8 *20 -> cpu fp32`. `{0..32..4}` in one stands for "
+            "each of 0, 4, …, 32; `@NAME` for the strategies of `sets.NAME`.",
+        ),
     ]
+    sets: Annotated[
+        dict[str, Annotated[list[Text], Meta(min_length=1)]],
+        Meta(description="Named strategies; `@NAME` in `strategies` and in a set stands for them."),
+    ] = field(default_factory=dict)
     engines: Annotated[
         list[Text], Meta(min_length=1, description="torch (the default), rwkv or fake.")
     ] = field(default_factory=lambda: ["torch"])
