@@ -72,7 +72,7 @@ def write_turns(n: int = N_TURNS, seed: int = CORPUS_SEED) -> Iterator[Turn]:
 
 
 def scored_turns(n: int = N_SCORED) -> list[Turn]:
-    """Turns that strategies are scored on (`text.txt`): `n` of another seed, and as many new sums."""
+    """What strategies are scored on (`text.txt`): `n` turns of another seed, and as many sums."""
     sums = held_out_sums(N_HELD_OUT)[-n:]
     return [
         turn
