@@ -1,0 +1,127 @@
+"""The recommendation against the obvious way to find it: look at every option."""
+
+import random
+
+import pytest
+
+from harness.report.recommend import PREFERENCES, Option, Wishes, memory_bytes, recommend
+
+GIB = 2**30
+
+
+def option(name, decode, prefill, ram, vram, agreement, **more):
+    return Option(
+        name=name,
+        decode_tok_per_s=decode,
+        prefill_tok_per_s=prefill,
+        ram_bytes=None if ram is None else int(ram * GIB),
+        vram_bytes=None if vram is None else int(vram * GIB),
+        agreement=agreement,
+        **more,
+    )
+
+
+# Twelve cells, with ties, with figures that are missing, and with some that failed.
+OPTIONS = [
+    option("cpu fp32", 3.0, 20.0, 12.0, 0, 1.0),
+    option("cpu bf16", 5.0, 18.0, 6.5, 0, 0.985),
+    option("cpu fp32i8", 4.0, 9.0, 4.0, 0, 0.97),
+    option("cuda fp16", 40.0, 900.0, 2.5, 6.0, 0.995),
+    option("cuda fp16i8", 31.0, 400.0, 2.5, 3.5, 0.972),
+    option("cuda fp16i8 *20 -> cuda fp16", 35.0, 600.0, 2.5, 4.5, 0.981),
+    option("cuda fp16 *20 -> cpu fp32", 8.0, 60.0, 5.0, 3.0, 0.997),
+    option("cuda fp16 *10+", 12.0, 500.0, 6.0, 2.2, 0.995),
+    option("cuda bf16", 40.0, 880.0, 2.5, 6.0, None, why_missing=(("agreement", "no reference"),)),
+    option("cuda fp32", None, None, 2.5, 11.5, 1.0, unfit="out_of_memory_device"),
+    option("cpu fp16", 5.0, None, 6.5, 0, 0.99),
+    option("cuda fp16i8 *32 -> cpu fp32", 31.0, 410.0, None, 3.4, 0.972),
+]
+
+
+def obvious(wishes):
+    """Every option that keeps to the limits, best first, by trying all pairs."""
+    fit = []
+    for one in OPTIONS:
+        speed = {
+            "decode": one.decode_tok_per_s,
+            "prefill": one.prefill_tok_per_s,
+            "memory": None if None in (one.ram_bytes, one.vram_bytes) else 1.0,
+        }[wishes.prefer]
+        if one.unfit or speed is None:
+            continue
+        if wishes.ram_bytes is not None and not (
+            one.ram_bytes is not None and one.ram_bytes <= wishes.ram_bytes
+        ):
+            continue
+        if wishes.vram_bytes is not None and not one.vram_bytes <= wishes.vram_bytes:
+            continue
+        if wishes.min_agreement is not None and not (
+            one.agreement is not None and one.agreement >= wishes.min_agreement
+        ):
+            continue
+        fit.append(one)
+
+    def is_better(a, b):
+        memories = [memory_bytes(one) if memory_bytes(one) is not None else 1e99 for one in (a, b)]
+        if wishes.prefer == "memory":
+            left, right = memories[0], memories[1]
+            if left != right:
+                return left < right
+            left, right = a.decode_tok_per_s or 0, b.decode_tok_per_s or 0
+            return left > right if left != right else a.name < b.name
+        name = f"{wishes.prefer}_tok_per_s"
+        if getattr(a, name) != getattr(b, name):
+            return getattr(a, name) > getattr(b, name)
+        return memories[0] < memories[1] if memories[0] != memories[1] else a.name < b.name
+
+    return sorted(
+        (one.name for one in fit),
+        key=lambda name: sum(
+            is_better(other, next(one for one in fit if one.name == name)) for other in fit
+        ),
+    )
+
+
+def random_wishes(rng):
+    def maybe(value):
+        return None if rng.random() < 0.4 else value
+
+    return Wishes(
+        ram_bytes=maybe(int(rng.uniform(1, 14) * GIB)),
+        vram_bytes=maybe(int(rng.uniform(0, 13) * GIB)),
+        min_agreement=maybe(rng.choice([0.9, 0.97, 0.972, 0.98, 0.99, 0.995, 0.999, 1.0])),
+        prefer=rng.choice(PREFERENCES),
+    )
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_it_is_what_looking_at_every_option_finds(seed):
+    wishes = random_wishes(random.Random(seed))
+    found = recommend(OPTIONS, wishes)
+    ranked = [one.name for one in (found.best, found.runner_up, *found.others) if one is not None]
+    assert ranked == obvious(wishes)
+    rest = [one.name for one, _ in (*found.refused, *found.unknown)]
+    assert sorted(ranked + rest) == sorted(one.name for one in OPTIONS)
+
+
+def test_the_random_limits_are_worth_trying():
+    bests = [recommend(OPTIONS, random_wishes(random.Random(seed))).best for seed in range(200)]
+    assert len({None if best is None else best.name for best in bests}) >= 8
+    assert None in bests
+
+
+def test_where_nothing_qualifies_each_option_says_why():
+    found = recommend(OPTIONS, Wishes(ram_bytes=GIB))
+    assert (found.best, found.runner_up, found.others) == (None, None, ())
+    assert {one.name: why for one, why in found.refused}["cpu fp32"] == (
+        "takes 12.0 GiB of RAM, more than 1.00 GiB"
+    )
+    assert [one.name for one, _ in found.unknown] == ["cuda fp16i8 *32 -> cpu fp32"]
+
+
+def test_what_was_not_measured_is_never_taken_to_be_good():
+    found = recommend(OPTIONS, Wishes(min_agreement=0.5))
+    assert [(one.name, why) for one, why in found.unknown] == [
+        ("cuda bf16", "agreement not measured: no reference")
+    ]
+    assert [one.name for one, why in found.refused] == ["cuda fp32"]
