@@ -15,6 +15,7 @@ from rich.text import Text
 
 from harness.cli.console import console
 from harness.cli.display import duration
+from harness.cli.setting import pull_command, set_words
 from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.missing import describe_missing
@@ -33,6 +34,8 @@ def show_plan(planned: Plan, study: str) -> None:
     rows = _rows(planned)
     notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
     _print(out, _headline(planned))
+    if planned.settings:
+        _print(out, f"Set here: {'; '.join(planned.settings)}.")
     out.print(_table(planned, rows, notes))
     _print_notes(out, planned, notes)
     if planned.missing:
@@ -203,11 +206,11 @@ def _letters(reasons: Iterable[str]) -> dict[str, str]:
 
 
 def _next(planned: Plan, study: str) -> str:
-    run = command_line("run", study)
+    run = command_line("run", study, *set_words(planned.settings))
     if planned.running:
         return f"Next: {run}"
     if any(file.command and file.command == file.pull for file in planned.missing):
-        return f"Next: {command_line('pull', study)}"
+        return f"Next: {pull_command(study, planned.settings)}"
     if planned.missing:
         return f"Next, with the files in place: {run}"
     return f"Next: {command_line('plan', BUILTIN)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,12 +79,15 @@ class PullJob:
         self._n_done = 0
         self.ask: list[str] = []  # commands for models that are there with their tokenizers
 
-    def study(self, name: str) -> None:
-        """Pull the files of a study; the weights first, since they decide on the tokenizer."""
+    def study(self, name: str, settings: Iterable[str] = ()) -> None:
+        """Pull the files of a study; the weights first, since they decide on the tokenizer.
+
+        `settings` change it, as `--set` does.
+        """
         from harness.config.load import load_study
 
         for kind in ("weights", "tokenizer"):
-            loaded = load_study(name)
+            loaded = load_study(name, settings)
             for label, found in _wanted(loaded, kind):
                 pulled = self._pull(label, found)
                 if pulled is not None:

@@ -15,6 +15,7 @@ import click
 from harness.cli.console import console
 from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
+from harness.cli.setting import pull_command, set_option, set_words
 from harness.invocation import as_typed, command_line
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
 @no_cache_option
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
 def command(
     study: str,
@@ -66,13 +68,14 @@ def command(
     allow_failures: bool,
     pull_first: bool,
     no_cache: bool,
+    settings: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Measure the cells of STUDY and write a report.
 
     STUDY is a YAML file, or builtin:quickstart. An unfinished run of the same study goes on where
-    it stopped. Each trial runs in a fresh process and is recorded as it ends; Ctrl-C keeps what was
-    measured.
+    it stopped; with another --set it is another one. Each trial runs in a fresh process and is
+    recorded as it ends; Ctrl-C keeps what was measured.
 
     Exit codes: 0 every trial was measured, or none was left to do; 2 bad input; 3 a cell failed (0
     with --allow-failures); 4 nothing could be measured, or no longer recorded; 130 interrupted.
@@ -86,8 +89,8 @@ def command(
         raise click.UsageError("--fresh and --resume exclude each other")
     out = console(stderr=as_json)
     if pull_first:
-        _pull(study, as_json=as_json)
-    loaded = load_study(study)
+        _pull(study, settings, as_json=as_json)
+    loaded = load_study(study, settings)
     machine = probe_machine()
     seen = look(loaded)
     planned = plan(loaded, machine, seen, only=only, trials=trials)
@@ -153,12 +156,12 @@ def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
         )
 
 
-def _pull(study: str, *, as_json: bool) -> None:
+def _pull(study: str, settings: tuple[str, ...], *, as_json: bool) -> None:
     """Download what a study lacks. Raises the error of what could not be had."""
     from harness.cli.pull import PullJob
 
     job = PullJob(stderr=as_json)
-    job.study(study)
+    job.study(study, settings)
     job.finish()
 
 
@@ -322,5 +325,5 @@ def _say_nothing_runs(planned: Plan, study: str) -> None:
         for reason in dict.fromkeys(one.skip_reason or "" for one in planned.cells):
             click.echo(f"  {as_typed(reason)}", err=True)
     pullable = any(file.command and file.command == file.pull for file in planned.missing)
-    word = "pull" if pullable else "plan"
-    click.echo(f"Next: {command_line(word, study)}", err=True)
+    plan = command_line("plan", study, *set_words(planned.settings))
+    click.echo(f"Next: {pull_command(study, planned.settings) if pullable else plan}", err=True)

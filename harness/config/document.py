@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -139,16 +139,8 @@ def read_text(source: Source) -> str:
 
 def parse_yaml(text: str, source: Source, problems: list[Problem]) -> Node | None:
     """The mapping in `text`; adds what is wrong to `problems`, and returns None without one."""
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        reader = _Reader(loader, source, problems)
-        node = None if root is None else reader.read(root, root.start_mark.line + 1, ())
-    except yaml.YAMLError as error:
-        problems.append(_yaml_problem(error, text, source))
-        return None
-    except RecursionError:
-        problems.append(Problem(source.shown, None, "", "is nested too deeply."))
+    node, understood = _parse(text, source, problems)
+    if not understood:
         return None
     if node is None or node.value is None:
         problems.append(Problem(source.shown, 1, "", "the file is empty."))
@@ -159,6 +151,39 @@ def parse_yaml(text: str, source: Source, problems: list[Problem]) -> Node | Non
         problems.append(Problem(source.shown, node.line, "", text))
         return None
     return node
+
+
+def parse_value(text: str, source: Source, problems: list[Problem]) -> Node | None:
+    """Whatever `text` holds, without lines; None for nothing, and where `problems` have grown."""
+    found: list[Problem] = []
+    node, _ = _parse(text, source, found)
+    problems += [replace(one, line=None) for one in found]
+    return None if node is None or found else _without_lines(node)
+
+
+def _without_lines(node: Node) -> Node:
+    value = node.value
+    if isinstance(value, dict):
+        value = {name: _without_lines(entry) for name, entry in value.items()}
+    elif isinstance(value, list):
+        value = [_without_lines(item) for item in value]
+    return replace(node, value=value, line=None)
+
+
+def _parse(text: str, source: Source, problems: list[Problem]) -> tuple[Node | None, bool]:
+    """The one document in `text`, if any, and whether it is YAML at all."""
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        reader = _Reader(loader, source, problems)
+        node = None if root is None else reader.read(root, root.start_mark.line + 1, ())
+    except yaml.YAMLError as error:
+        problems.append(_yaml_problem(error, text, source))
+        return None, False
+    except RecursionError:
+        problems.append(Problem(source.shown, None, "", "is nested too deeply."))
+        return None, False
+    return node, True
 
 
 class _Reader:

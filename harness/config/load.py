@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from harness.config.extends import located, read_tree, study_source
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem
 from harness.config.questions import Question, question_source, read_questions
+from harness.config.settings import OPTION, Settings, apply_settings
 from harness.config.study import Study
 from harness.config.validate import schema_problems
 from harness.errors import SourceError, StudyError
@@ -43,10 +44,13 @@ class LoadedStudy:
     files: Mapping[str, ModelFiles]  # by model name
     questions: tuple[Question, ...]  # none without the workload `answers`
     questions_sha256: str | None  # of their content; None without questions
+    settings: Settings = field(
+        default_factory=Settings
+    )  # what was set from outside: it is in all of the above
 
 
-def load_study(path: Path | str) -> LoadedStudy:
-    """Load the study at `path`, or `builtin:quickstart`.
+def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
+    """Load the study at `path`, or `builtin:quickstart`, changed by `settings` (`key=value`).
 
     Raises `StudyError` with every problem of the study, of what it extends and of its questions.
     """
@@ -55,7 +59,9 @@ def load_study(path: Path | str) -> LoadedStudy:
     root = read_tree(source, problems)
     questions: tuple[Question, ...] = ()
     located: dict[str, ModelFiles] = {}
+    applied = Settings()
     if root is not None:
+        root, applied = apply_settings(root, settings, problems)
         problems += schema_problems(root, Study)
         expanded = expand(root, problems)
         problems += meaning_problems(expanded)
@@ -68,7 +74,7 @@ def load_study(path: Path | str) -> LoadedStudy:
     return LoadedStudy(
         study=study,
         path=source.path,
-        text=_whole_text(source, root),
+        text=_whole_text(source, root, applied),
         sha256=_identity(study, questions_sha256),
         files={
             name: replace(located[name], prompt=model.prompt)
@@ -76,6 +82,7 @@ def load_study(path: Path | str) -> LoadedStudy:
         },
         questions=questions,
         questions_sha256=questions_sha256,
+        settings=applied,
     )
 
 
@@ -136,12 +143,14 @@ def _study(root: Node, located: Mapping[str, ModelFiles]) -> Study:
     return msgspec.json.decode(json.dumps(value).encode(), type=Study)
 
 
-def _whole_text(source: Source, root: Node) -> str:
-    if not _borrows(root, source):
+def _whole_text(source: Source, root: Node, applied: Settings) -> str:
+    if not applied.lines and not _borrows(root, source):
         return read_text(source)
     whole = yaml.safe_dump(plain(root), sort_keys=False, allow_unicode=True, width=100)
+    set_here = "".join(f"# {OPTION} {line}\n" for line in applied.lines)
     return (
-        f"# {source.shown}, with what it extends written in; paths as each file has them\n{whole}"
+        f"# {source.shown}, with what it extends written in; paths as each file has them\n"
+        f"{set_here}{whole}"
     )
 
 

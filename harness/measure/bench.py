@@ -74,6 +74,8 @@ def run_identity(
     return {
         "software": _software(loaded, facts),
         "study_sha256": loaded.sha256,
+        # As text: what was set is another run even where it asks the same.
+        **({"set": sorted(loaded.settings.lines)} if loaded.settings.lines else {}),
         "models": {
             name: {
                 "weights_sha256": model.weights_sha256,

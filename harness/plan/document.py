@@ -23,6 +23,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
     """
     return {
         "study": planned.study,
+        "set": list(planned.settings),
         "seed": planned.seed,
         "order_kind": planned.order,
         "until": None if planned.until is None else msgspec.to_builtins(planned.until),

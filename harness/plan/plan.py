@@ -38,6 +38,7 @@ class Plan:
     order: OrderKind = "randomised"
     until: Until | None = None  # given: the trials of `speed` cells are at most what is planned
     longest_trial_s: float | None = None  # its deadline, and the longest wait before it
+    settings: tuple[str, ...] = ()  # `key=value`: what `--set` changed of the study
 
     @property
     def running(self) -> tuple[PlannedCell, ...]:
@@ -84,6 +85,7 @@ def plan(
     return Plan(
         study=study.name,
         seed=study.seed,
+        settings=loaded.settings.lines,
         cells=tuple(_plan_cell(cell, loaded, machine, seen, trials) for cell in kept),
         missing=tuple(_missed_by(kept, seen.missing)),
         order=study.order,

@@ -1,0 +1,174 @@
+"""`--set key=value`: a study changed from outside, value by value, before it is understood.
+
+    workloads.speed.trials=5     models.raven.seed=3     strategies[0]=cpu bf16     reference=null
+
+The key is dotted, with a number or `[number]` for an item of a list; the value is YAML, takes the
+place of what is there, and null removes. What is not there yet is made, and the checks that follow
+say whether it may be. A relative path in a value is relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config.document import Key, Node, Source, key_text, parse_value, plain
+from harness.config.problem import Problem, listed, nearest, shown
+
+OPTION = "--set"
+_PART = re.compile(r"\[[^]]*\]|[^.[]*")
+_INDEX = re.compile(r"\[?([0-9]{1,6})\]?")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was set: keys as text, each once, with plain values."""
+
+    values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """`key=value`, to be shown and to be given again."""
+        return tuple(f"{key}={_written(value)}" for key, value in self.values)
+
+
+class _Refused(Exception):
+    """Why a key cannot be set."""
+
+
+def apply_settings(
+    root: Node, given: Iterable[str], problems: list[Problem]
+) -> tuple[Node, Settings]:
+    """The tree with every `key=value` set, in order, and what was set; adds to `problems`."""
+    values: dict[str, Any] = {}
+    known = set(root.get("models").entries)
+    for one in given:
+        text, equals, written = one.partition("=")
+        source = Source(Path.cwd() / OPTION, f"{OPTION} {one if len(one) < 80 else text}")
+        n_before = len(problems)
+        node = parse_value(written, source, problems) if equals else None
+        if node is None:
+            if len(problems) == n_before:
+                example = f"Write {OPTION} {text or 'KEY'}=VALUE; null removes."
+                problems.append(Problem(source.shown, None, "", f"has no value. {example}"))
+            continue
+        try:
+            key = _key(root, text.strip())
+            root = _with(root, key, node, ())
+        except _Refused as refused:
+            problems.append(Problem(source.shown, None, text.strip(), str(refused)))
+            continue
+        name = key_text(key)
+        values.pop(name, None)  # the last one counts, in its place
+        values[name] = plain(node)
+    return _without_strangers(root, known, problems), Settings(tuple(values.items()))
+
+
+def _key(root: Node, text: str) -> Key:
+    """The parts of a key. Names may hold dots: of those that are there, the longest is meant."""
+    key: Key = ()
+    node: Node | None = root
+    left = text
+    while left:
+        name = max(
+            (
+                name
+                for name in (node.entries if node is not None else ())
+                if left == name or left.startswith((f"{name}.", f"{name}["))
+            ),
+            key=len,
+            default=None,
+        )
+        if name is None:
+            name = _PART.match(left)[0]  # type: ignore[index]  # it matches nothing, too
+        if not name.strip():
+            break
+        left = left[len(name) :].removeprefix(".")
+        index = _INDEX.fullmatch(name)
+        part: str | int = int(index[1]) if index and _is_item(node, name) else name
+        key = (*key, part)
+        node = None if node is None else node.child(part)
+    if left or not key:
+        raise _Refused("is no key. Write one as in workloads.speed.trials=5.")
+    return key
+
+
+def _is_item(node: Node | None, name: str) -> bool:
+    return name.startswith("[") or (node is not None and isinstance(node.value, list))
+
+
+def _with(node: Node, key: Key, value: Node, above: Key) -> Node:
+    """`node` with `value` at `key`; raises `_Refused` where there is no such place."""
+    if not key:
+        return value
+    part, *rest = key
+    here = (*above, part)
+    empty = Node({}, value.source, value.line)
+    if isinstance(part, int):
+        items = list(node.items)
+        if not isinstance(node.value, list):
+            raise _Refused(f"{_name(above)} is {shown(node.value)}, so it has no item {part}.")
+        if part > len(items):
+            last = f"; allowed: 0 to {len(items)}, the last of which is added"
+            raise _Refused(f"{_name(above)} has {len(items)} items, and no item {part}{last}.")
+        old = items[part] if part < len(items) else empty
+        new = _with(old, tuple(rest), value, here)
+        items[part : part + 1] = [] if new.value is None else [new]
+        return replace(node, value=items)
+    if isinstance(node.value, list):
+        raise _Refused(
+            f"{_name(above)} is a list, and '{part}' no number of an item of it; allowed: 0 to "
+            f"{len(node.items)}."
+        )
+    if node.value is not None and not isinstance(node.value, dict):
+        raise _Refused(
+            f"{_name(above)} is {shown(node.value)}, which has nothing in it that could be set."
+        )
+    entries = dict(node.entries)
+    new = _with(entries.get(part, empty), tuple(rest), value, here)
+    if new.value is None:
+        entries.pop(part, None)
+    else:
+        entries[part] = new
+    return Node(entries, node.source, node.line)
+
+
+def _without_strangers(root: Node, known: set[str], problems: list[Problem]) -> Node:
+    """The tree without new models that have no weights: their names are slips."""
+    models = root.get("models")
+    strange = [
+        name
+        for name, model in models.entries.items()
+        if name not in known and isinstance(model.value, dict) and "weights" not in model.entries
+    ]
+    for name in strange:
+        text = (
+            f"'{name}' is no model of this study.{nearest(name, known)} Allowed: {listed(known)}; "
+            "or set its weights, too."
+        )
+        problems.append(root.problem(("models", name), text))
+    kept = {name: model for name, model in models.entries.items() if name not in strange}
+    return (
+        replace(root, value={**root.entries, "models": replace(models, value=kept)})
+        if (strange)
+        else root
+    )
+
+
+def _name(key: Key) -> str:
+    return key_text(key) or "a study"
+
+
+def _written(value: Any) -> str:
+    """A value in one line of YAML that is read as the same again."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_written(name)}: {_written(v)}' for name, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    text = json.dumps(value, ensure_ascii=False)
+    # JSON's 1e-06 is text to YAML.
+    return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text

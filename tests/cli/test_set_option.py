@@ -1,0 +1,63 @@
+"""`run` and `plan` with `--set`: another run, that goes on under the same words."""
+
+import json
+
+import pytest
+
+from harness.cli.main import main
+from harness.records.store import read_run
+
+ANSWERS = {"vocab": 5, "tokens": [[3], [1, 2]]}
+
+
+@pytest.fixture
+def command(fake_study, tmp_path, without_report, capsys):
+    """Run a command on the fake study; returns the exit code, the run folders and what it said."""
+    study = fake_study(ANSWERS)
+
+    def go(name, *options):
+        kept = ["--results", str(tmp_path / "results"), "--machine", "here"]
+        with pytest.raises(SystemExit) as stop:
+            main([name, str(study), *(kept if name == "run" else []), *options])
+        return (
+            stop.value.code,
+            sorted((tmp_path / "results" / "here").glob("*")),
+            capsys.readouterr(),
+        )
+
+    return go
+
+
+def test_other_words_are_another_run_and_the_same_go_on(command):
+    one = ("--set", "workloads.speed.trials=1", "--set", "seed=3")
+    code, (folder,), _ = command("run", *one)
+    assert (code, len(read_run(folder).records)) == (0, 1)
+    assert "# --set workloads.speed.trials=1" in (folder / "study.yaml").read_text("utf-8")
+
+    # The order of the words says nothing; --resume takes a finished run, too.
+    assert command("run", "--resume", *one[2:], *one[:2])[:2] == (0, [folder])
+    code, folders, _ = command("run", "--resume", "--set", "seed=3")
+    assert (code, len(folders)) == (0, 2)  # other trials are the same study, but other words
+    code, both, _ = command("run", "--resume")
+    [plain] = set(both) - set(folders)
+    assert "set" not in json.loads((plain / "facts.json").read_text("utf-8"))["identity"]
+    assert command("run", "--resume")[1] == both
+
+
+def test_plan_shows_what_is_set_and_hands_it_on(command):
+    code, _, said = command("plan", "--set", "threads=2", "--set", "seed=4")
+
+    assert code == 0
+    assert "Set here: threads=2; seed=4." in said.out
+    assert said.out.splitlines()[-1].endswith("study.yaml --set threads=2 --set seed=4")
+    assert "/2t/" in json.dumps(json.loads(command("plan", "--json", "--set", "threads=2")[2].out))
+    assert json.loads(command("plan", "--json", "--set", "threads=2")[2].out)["set"] == [
+        "threads=2"
+    ]
+
+
+def test_a_slip_is_bad_input(command):
+    code, folders, said = command("run", "--set", "workloads.speed.trails=2")
+
+    assert (code, folders) == (2, [])
+    assert "Did you mean 'trials'?" in said.err

@@ -1,0 +1,181 @@
+"""`--set key=value`: a study changed from outside."""
+
+import pytest
+import yaml
+
+from harness.config.load import load_study
+from harness.errors import StudyError
+
+
+@pytest.fixture
+def changed(write_study):
+    """Load the good study with these set."""
+    path = write_study()
+
+    def load(*settings):
+        return load_study(path, settings)
+
+    return load
+
+
+@pytest.fixture
+def refused(changed):
+    def problems(*settings):
+        with pytest.raises(StudyError) as caught:
+            changed(*settings)
+        return caught.value.problems
+
+    return problems
+
+
+def test_values_take_the_place_of_what_is_there(changed):
+    loaded = changed(
+        "workloads.speed.trials=5",
+        "threads=[1, 2]",
+        'models.tiny.prompt="User: {question}"',
+        "strategies[0]=cpu bf16",
+        "reference=cpu bf16",
+        "limits.trial_s=9.5",
+    )
+
+    study = loaded.study
+    assert study.workloads.speed.trials == 5
+    assert study.workloads.speed.prompt_lengths == (8, 16)
+    assert study.thread_counts == (1, 2)
+    assert loaded.files["tiny"].prompt == "User: {question}"
+    assert study.strategies == ["cpu bf16", "cuda fp16i8 *20 -> cpu fp32"]
+    assert study.limits.trial_s == 9.5
+
+
+def test_a_mapping_replaces_and_null_removes(changed):
+    study = changed(
+        "workloads.answers.sampling={top_k: 3}", "workloads.speed=null", "reference=null"
+    ).study
+
+    assert (study.workloads.answers.sampling.top_k, study.workloads.answers.sampling.top_p) == (
+        3,
+        1,
+    )
+    assert study.workloads.names == ("answers",)
+    assert study.reference == "cpu fp32"
+
+
+def test_what_is_not_there_yet_is_made(changed):
+    study = changed(
+        "workloads.depth.at=[0, 1k]",
+        "models.other.weights=random:430m",
+        "exclude[1]={model: other, workload: answers}",
+        "models.other.seed=7",
+        "strategies.2=cpu fp32i8 *{1..2}",
+    ).study
+
+    assert study.workloads.depth.depths == (0, 1000)
+    assert (study.models["other"].weights, study.models["other"].seed) == ("random:430m", 7)
+    assert study.strategies[2:] == ["cpu fp32i8 *1", "cpu fp32i8 *2"]
+
+
+def test_items_can_be_removed_and_the_last_word_counts(changed):
+    loaded = changed("threads=8", "strategies[1]=null", "threads=3", "seed=4")
+
+    assert loaded.study.strategies == ["cpu fp32"]
+    assert loaded.study.thread_counts == (3,)
+    assert loaded.settings.lines == ("strategies[1]=null", "threads=3", "seed=4")
+
+
+def test_names_may_hold_dots(write_study, good_study):
+    path = write_study(good_study.replace("  tiny:", "  rwkv-4.1:").replace("made-up", "rwkv-4"))
+
+    study = load_study(path, ["models.rwkv-4.1.seed=3", "models.rwkv-4.seed=5"]).study
+
+    assert {name: model.seed for name, model in study.models.items()} == {
+        "rwkv-4.1": 3,
+        "rwkv-4": 5,
+    }
+
+
+def test_a_path_is_relative_to_where_it_was_typed(changed, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    files = changed("models.tiny.weights=mine.pth").files["tiny"]
+
+    assert files.weights == tmp_path / "here" / "mine.pth"
+    assert files.tokenizer == tmp_path / "models" / "tokenizer.json"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1.0e-06",
+        "[cpu fp32, 'a b: c', null, true]",
+        "{a: 1, b: [0.5, x]}",
+        "'12'",
+        "1.0e+22",
+        "Grüße",
+    ],
+)
+def test_what_was_set_can_be_set_again(value, write_study, good_study):
+    from harness.config.document import Node, Source
+    from harness.config.settings import apply_settings
+
+    source = Source(write_study(), "s")
+    problems = []
+    _, applied = apply_settings(Node({}, source, 1), [f"x.y={value}"], problems)
+    _, twice = apply_settings(Node({}, source, 1), applied.lines, problems)
+
+    assert problems == []
+    assert twice == applied
+    assert applied.values == (("x.y", yaml.safe_load(value)),)
+
+
+def test_it_is_kept_with_the_study_and_the_text_can_be_run_again(changed, write_study):
+    loaded = changed("workloads.speed.trials=5", "name=other")
+
+    head, second, third, *_ = loaded.text.splitlines()
+    assert head.startswith("# ")
+    assert (second, third) == ("# --set workloads.speed.trials=5", '# --set name="other"')
+    assert load_study(write_study(loaded.text, "again.yaml")).study == loaded.study
+
+
+def test_the_identity_is_of_what_is_asked(changed, write_study, good_study):
+    assert changed("threads=3").sha256 != changed().sha256
+    assert changed("threads=2").sha256 == changed().sha256
+    written = load_study(write_study(good_study.replace("threads: 2", "threads: 3"), "b.yaml"))
+    assert changed("threads=3").sha256 == written.sha256
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("workloads.sped.trials=3", ["workloads.sped: is not a key", "Did you mean 'speed'?"]),
+        ("workloads.speed.trails=3", ["speed.trails", "Did you mean 'trials'?"]),
+        ("threds=3", ["threds: is not a key here. Did you mean 'threads'?"]),
+        ("workloads.speed.trials=many", ["speed.trials: 'many'", "a whole number from 1"]),
+        ("threads.x=1", ["threads.x: threads is 2, which has nothing in it"]),
+        ("name[0]=a", ["name[0]: name is 'small', so it has no item 0"]),
+        ("models.tony.seed=1", ["models.tony: 'tony' is no model", "Did you mean 'tiny'?"]),
+        ("strategies[7]=cpu bf16", ["strategies has 2 items, and no item 7; allowed: 0 to 2"]),
+        ("strategies.first=cpu bf16", ["'first' no number of an item", "0 to 2"]),
+        ("strategies[0]=cpu bf61", ["strategies[0]: invalid strategy 'cpu bf61'"]),
+        ("threads", ["has no value. Write --set threads=VALUE"]),
+        ("threads=", ["has no value. Write --set threads=VALUE"]),
+        ("=3", ["is no key. Write one as in workloads.speed.trials=5"]),
+        ("models..seed=3", ["is no key"]),
+        ("strategies=[@a]", ["cannot begin with '@'", "in quotes"]),
+        ("limits={trial_s: 1, trial_s: 2}", ["trial_s: is given twice"]),
+        ("seed=!!str 3", ["the tag"]),
+        ("extends=other.yaml", ["extends: is not a key here"]),
+    ],
+)
+def test_slips_name_the_key_and_what_is_near(setting, words, refused):
+    [told] = refused(setting)
+
+    assert told.startswith(f"--set {setting}: ")
+    assert all(word in told for word in words), told
+    assert "study.yaml" not in told
+
+
+def test_all_slips_are_told_at_once(refused):
+    told = refused("threads=x", "models.tony.seed=1", "seed=-1")
+
+    assert sorted(one.split(": ")[1] for one in told) == ["models.tony", "seed", "threads"]
