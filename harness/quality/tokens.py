@@ -1,4 +1,4 @@
-"""What each token of a text says of a strategy: its row of log-probabilities beside the reference's.
+"""What each token says of a strategy: its row of log-probabilities beside the reference's.
 
 Rows are float32 as an engine or the exact reference gives them, one per token, of what follows it;
 they are normalised again in float64, so that nothing of float32's sums is left in a divergence.
