@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "sources": {"errors", "folders", "invocation", "quickstart", "runtime", "sizes"},
     "config": {"errors", "language", "quickstart", "runtime", "sources", "texts"},
     "records": {"config", "errors"},
-    "quality": {"errors", "language", "records"},
+    "quality": {"errors", "language", "records", "stats"},
     "plan": {
         *{"config", "errors", "folders", "invocation", "language", "machine"},
         *{"quickstart", "records", "runtime", "sizes", "sources"},
@@ -151,7 +151,7 @@ def test_all_but_engines_and_runtime_imports_without_torch():
 
 
 def test_the_frame_of_the_command_line_imports_nothing_heavy():
-    packages = ("config", "language", "machine", "plan", "records")
+    packages = ("config", "language", "machine", "plan", "quality", "records")
     light = [name for name in MODULES if package(name) in packages]
     lines = [f"import {name}" for name in ["harness.cli.main", *light]]
     lines += ["print({'matplotlib', 'pandas', 'scipy'} & set(sys.modules))"]
