@@ -6,12 +6,10 @@ weights are missing is no problem of the study: what to do then is the plan's to
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
@@ -19,18 +17,21 @@ import yaml
 from harness.config.axes import read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
-from harness.config.expand import SETS, expand
+from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
+from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
-from harness.config.problem import Problem
+from harness.config.problem import Problem, listed, nearest
+from harness.config.quality_settings import read_quality_text, text_source
 from harness.config.questions import Question, question_source, read_questions
 from harness.config.settings import OPTION, Settings, apply_settings
 from harness.config.study import Study
+from harness.config.study_identity import file_sha256_or_name, sha256_of, study_identity
 from harness.config.validate import schema_problems
 from harness.errors import SourceError, StudyError
 from harness.quickstart import files
 from harness.sources.lock import Locked, read_lock
-from harness.sources.random_weights import RANDOM
+from harness.texts import BUILTIN_TEXTS, PROSE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +45,7 @@ class LoadedStudy:
     files: Mapping[str, ModelFiles]  # by model name
     questions: tuple[Question, ...]  # none without the workload `answers`
     questions_sha256: str | None  # of their content; None without questions
+    quality_text: str | None = None  # that the workload `quality` scores; None without it
     settings: Settings = field(
         default_factory=Settings
     )  # what was set from outside: it is in all of the above
@@ -58,6 +60,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
     problems: list[Problem] = []
     root = read_tree(source, problems)
     questions: tuple[Question, ...] = ()
+    text: str | None = None
     located: dict[str, ModelFiles] = {}
     applied = Settings()
     if root is not None:
@@ -66,22 +69,28 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         expanded = expand(root, problems)
         problems += meaning_problems(expanded)
         questions = _questions(expanded, problems)
+        text = _quality_text(expanded, problems)
         located = locate_models(expanded, _lock(source), _answering(expanded), problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
     study = _study(expanded, located)
-    questions_sha256 = _sha256(msgspec.to_builtins(questions)) if questions else None
+    contents = {
+        "questions": sha256_of(msgspec.to_builtins(questions)) if questions else None,
+        "text": None if text is None else sha256_of(text),
+        "lambada": _lambada(expanded),
+    }
     return LoadedStudy(
         study=study,
         path=source.path,
         text=_whole_text(source, root, applied),
-        sha256=_identity(study, questions_sha256),
+        sha256=study_identity(study, contents),
         files={
             name: replace(located[name], prompt=model.prompt)
             for name, model in study.models.items()
         },
         questions=questions,
-        questions_sha256=questions_sha256,
+        questions_sha256=contents["questions"],
+        quality_text=text,
         settings=applied,
     )
 
@@ -114,6 +123,39 @@ def _questions(root: Node, problems: list[Problem]) -> tuple[Question, ...]:
         return ()
 
 
+def _quality_text(root: Node, problems: list[Problem]) -> str | None:
+    quality = root.get("workloads").get("quality")
+    if not isinstance(quality.value, dict):
+        return None
+    node = quality.get("text")
+    name = PROSE if "text" not in quality.entries else node.text
+    if name is None:
+        return None  # the schema says what it is
+    key = ("workloads", "quality", "text")
+    source = text_source(name, node.source.path.parent)
+    if source is None:
+        hint = f"{nearest(name, BUILTIN_TEXTS)} Allowed: {listed(BUILTIN_TEXTS)}, or a path."
+        problems.append(root.problem(key, f"'{name}' does not exist.{hint}"))
+        return None
+    try:
+        text = read_quality_text(source)
+    except StudyError as error:
+        problems.append(root.problem(key, str(error)))
+        return None
+    if not text.strip():
+        problems.append(root.problem(key, f"'{name}' holds no words."))
+    return text
+
+
+def _lambada(root: Node) -> str | None:
+    """The content of the local file, or what stands for it."""
+    node = root.get("workloads").get("quality").get("lambada")
+    if node.text is None or node.text.startswith("hf://"):
+        return node.text
+    path = located(node)
+    return file_sha256_or_name(path, path.name)
+
+
 def _lock(source: Source) -> Mapping[str, Locked]:
     try:
         return read_lock(source.path)
@@ -122,8 +164,9 @@ def _lock(source: Source) -> Mapping[str, Locked]:
 
 
 def _answering(root: Node) -> set[str]:
-    """The models that have cells of the workload `answers`."""
-    return {cell.model for cell in read_cells(root, read_axes(root)) if cell.workload == "answers"}
+    """The models that have cells of a workload that reads or writes text."""
+    cells = read_cells(root, read_axes(root))
+    return {cell.model for cell in cells if cell.workload in WITH_TOKENIZER}
 
 
 def _study(root: Node, located: Mapping[str, ModelFiles]) -> Study:
@@ -156,38 +199,3 @@ def _whole_text(source: Source, root: Node, applied: Settings) -> str:
 
 def _borrows(node: Node, source: Source) -> bool:
     return node.source != source or any(_borrows(entry, source) for entry in node.entries.values())
-
-
-def _identity(study: Study, questions_sha256: str | None) -> str:
-    """Equal for two studies that ask the same, wherever the weights, tokenizer and questions lie.
-
-    The content of weights and tokenizer belongs to each record's key. More trials, a longer
-    deadline or more patience are more of the same: a run goes on with them.
-    """
-    asked: dict[str, Any] = msgspec.to_builtins(study)
-    del asked["description"], asked["limits"], asked["cooldown"], asked[SETS]
-    if asked["order"] == "randomised":  # as before there was a choice
-        del asked["order"]
-    if asked["workloads"]["speed"] is not None:
-        del asked["workloads"]["speed"]["trials"], asked["workloads"]["speed"]["until"]
-    if study.workloads.depth is None:  # as before there was this workload
-        del asked["workloads"]["depth"]
-    else:
-        del asked["workloads"]["depth"]["trials"]
-        asked["workloads"]["depth"]["at"] = study.workloads.depth.depths
-    for entry in (*asked["include"], *asked["exclude"]):
-        if entry["batch"] is None:  # as before there was this axis
-            del entry["batch"]
-    for model in asked["models"].values():
-        if not model["weights"].startswith(RANDOM):
-            model["weights"] = "file"
-        for name in ("tokenizer", "source", "tokenizer_source", "sha256", "tokenizer_sha256"):
-            del model[name]
-    if asked["workloads"]["answers"] is not None:
-        asked["workloads"]["answers"]["questions"] = questions_sha256
-    return _sha256(asked)
-
-
-def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()

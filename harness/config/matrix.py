@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
+WITH_TOKENIZER = ("answers", "quality")  # workloads that read or write text
 SPEED = "speed"  # the workload that several batch sizes are measured of
 
 

@@ -16,6 +16,7 @@ from harness.config.depth_settings import Depth
 from harness.config.limit_settings import Limits
 from harness.config.noise_settings import Noise
 from harness.config.order_settings import Cooldown, OrderKind, Until
+from harness.config.quality_settings import QualityText
 
 # The upper bounds only keep slips out (a pasted token id, a missing space).
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -173,6 +174,13 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sampling: Annotated[Sampling, Meta(description="Greedy unless it says otherwise.")] = field(
         default_factory=Sampling
     )
+    trials: Annotated[
+        Count,
+        Meta(
+            description="Trials per cell, each a fresh process. The first one's answers are shown "
+            "and scored; a second tells whether they are the same each time."
+        ),
+    ] = 2
 
 
 class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +189,7 @@ class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     speed: Speed | None = None
     depth: Depth | None = None
     answers: Answers | None = None
+    quality: QualityText | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -250,7 +259,10 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="CPU threads, the same on every machine; a list is an axis of the matrix."
         ),
     ] = 1
-    workloads: Annotated[Workloads, Meta(description="Any of `speed`, `depth` and `answers`.")]
+    workloads: Annotated[
+        Workloads,
+        Meta(description="Any of `speed`, `depth`, `answers` and `quality`."),
+    ]
     reference: Annotated[
         Text | None,
         Meta(description="The strategy others are compared with; by default the first."),
@@ -281,6 +293,13 @@ class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             description="Measure what the machine can do at best (a few seconds before the first "
             "trial and behind the last), so that speeds are also given in percent of it."
+        ),
+    ] = True
+    gate: Annotated[
+        bool,
+        Meta(
+            description="Hold the first tokens of each strategy against the exact reference: what "
+            "is broken ends as `wrong_answers` before anything else of it is measured."
         ),
     ] = True
     noise: Annotated[

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from harness.config.load import LoadedStudy
+from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles
 from harness.errors import SourceError
 from harness.plan.cell import Cell
@@ -59,9 +60,7 @@ def record_key(
 ) -> Key:
     """The two keys of a record: *computation* joins speeds, *presentation* joins answers."""
     workload = getattr(loaded.study.workloads, cell.workload)
-    settings = msgspec.to_builtins(workload)
-    for more_of_the_same in ("trials", "until", "passes", "warmup_passes"):
-        settings.pop(more_of_the_same, None)
+    settings = _settings(workload)
     lengths = settings.get("prompt_tokens")
     if isinstance(lengths, int):
         settings["prompt_tokens"] = [lengths]
@@ -77,15 +76,26 @@ def record_key(
         "rescale": rescale_layer(cell.strategy),  # follows from the words, not from the plan
         "kernels": [slot.kernels for slot in effective],
     }
-    if cell.workload != "answers":
+    if cell.workload not in WITH_TOKENIZER:
         return Key(computation=_hash({**computation, "lengths": settings}))
-    settings["questions"] = loaded.questions_sha256
-    presentation = {
+    answers = _settings(loaded.study.workloads.answers)
+    presentation: dict[str, Any] = {
         "prompt": loaded.files[cell.model].prompt,
         "tokenizer": model.tokenizer_sha256,
-        "answers": settings,
+        "answers": answers and {**answers, "questions": loaded.questions_sha256},
     }
+    if cell.workload == "quality":
+        text = loaded.quality_text
+        presentation["quality"] = settings | {"text": None if text is None else _hash(text)}
     return Key(computation=_hash(computation), presentation=_hash(presentation))
+
+
+def _settings(workload: Any) -> dict[str, Any]:
+    """What a workload's settings say but for how often it is done; nothing without the workload."""
+    settings: dict[str, Any] = {} if workload is None else msgspec.to_builtins(workload)
+    for more_of_the_same in ("trials", "until", "passes", "warmup_passes"):
+        settings.pop(more_of_the_same, None)
+    return settings
 
 
 def _placed(plan: LayerPlan) -> dict[str, Any]:

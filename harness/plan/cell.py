@@ -14,7 +14,7 @@ class Cell:
     model: str
     engine: str
     strategy: str
-    workload: str  # "speed", "depth" or "answers"
+    workload: str  # "speed", "depth", "answers" or "quality"
     threads: int
     batch: int = 1  # rows that are run at once; more than 1 for `speed` alone
 

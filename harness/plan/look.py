@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.config.engines import ENGINES, FAKE
 from harness.config.load import LoadedStudy
+from harness.config.matrix import WITH_TOKENIZER
 from harness.errors import CheckpointError, TokenizerError
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
@@ -92,7 +93,7 @@ def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:
     from harness.language.tokenizer import load_tokenizer
 
     answering = dict.fromkeys(
-        cell.model for cell in cells(loaded.study) if cell.workload == "answers"
+        cell.model for cell in cells(loaded.study) if cell.workload in WITH_TOKENIZER
     )
     checked: dict[Path, str | None] = {}
     for path in (loaded.files[model].tokenizer for model in answering):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.load import LoadedStudy
+from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles
 from harness.invocation import command_line
 from harness.plan.matrix import cells
@@ -74,12 +75,12 @@ class MissingFile:
 def missing_files(loaded: LoadedStudy) -> tuple[MissingFile, ...]:
     """Every file that a cell of the study needs and that is not there, each once.
 
-    Weights are needed by every cell, tokenizers by the workload `answers`.
+    Weights are needed by every cell, tokenizers by what reads or writes text.
     """
     needed = dict.fromkeys(
         (cell.model, kind)
         for cell in cells(loaded.study)
-        for kind in (("weights", "tokenizer") if cell.workload == "answers" else ("weights",))
+        for kind in (("weights", "tokenizer") if cell.workload in WITH_TOKENIZER else ("weights",))
     )
     found: dict[Path, MissingFile] = {}
     for model, kind in needed:

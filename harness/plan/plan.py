@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from harness.config.engines import ENGINES, FAKE, RWKV, TORCH
 from harness.config.load import LoadedStudy
+from harness.config.matrix import WITH_TOKENIZER
 from harness.config.order_settings import OrderKind, Until
 from harness.config.problem import listed
 from harness.errors import BadInput
@@ -105,7 +106,7 @@ def _missed_by(kept: Iterable[Cell], missing: Iterable[MissingFile]) -> Iterator
 
 
 def _needs(cell: Cell, file: MissingFile) -> bool:
-    return cell.model in file.models and (file.kind == "weights" or cell.workload == "answers")
+    return cell.model in file.models and (file.kind == "weights" or cell.workload in WITH_TOKENIZER)
 
 
 def _plan_cell(
@@ -135,10 +136,13 @@ def _plan_cell(
 
 
 def _trials(cell: Cell, loaded: LoadedStudy, override: int | None) -> int:
-    """Only speeds are measured more than once: a cell's answers do not change by repetition."""
+    """As the study says; `override` is of speeds. What is not timed is computed once."""
     depth = loaded.study.workloads.depth
     if cell.workload == "depth" and depth is not None:
         return depth.trials if override is None else override
+    answers = loaded.study.workloads.answers
+    if cell.workload == "answers" and answers is not None:
+        return answers.trials
     speed = loaded.study.workloads.speed
     if cell.workload != "speed" or speed is None:
         return 1
@@ -163,7 +167,7 @@ def _reasons(
             yield f"{file.kind} {file.state}: {file.shown}"
     if cell.engine != TORCH and isinstance(loaded.files[cell.model].weights, str):
         yield f"the {cell.engine} engine reads files only, not random weights"
-    if cell.workload == "answers" and cell.model in seen.no_tokenizer:
+    if cell.workload in WITH_TOKENIZER and cell.model in seen.no_tokenizer:
         yield seen.no_tokenizer[cell.model]
     if cell.engine == RWKV:
         yield from _rwkv_reasons(cell)

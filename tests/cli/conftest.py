@@ -67,5 +67,5 @@ def _write_tokenizer(path: Path) -> None:
 
 BOTH = {
     "speed": {"prompt_tokens": [4, 10], "generate_tokens": 4, "passes": 2, "trials": 2},
-    "answers": {"questions": "questions.yaml", "max_tokens": 5},
+    "answers": {"questions": "questions.yaml", "max_tokens": 5, "trials": 1},
 }

@@ -17,7 +17,7 @@ STUDY = {
     "name": "converting",
     "models": {"shipped": {"weights": "builtin:quickstart"}},
     "strategies": ["cpu fp32i8"],
-    "workloads": {"answers": {"questions": "questions.yaml", "max_tokens": 12}},
+    "workloads": {"answers": {"questions": "questions.yaml", "max_tokens": 12, "trials": 1}},
 }
 QUESTIONS = {"questions": [{"id": "sum", "text": "What is 47 + 38?"}]}
 

@@ -29,7 +29,7 @@ STUDY = {
     "strategies": ["cpu fp32", "cpu fp32i8"],
     "workloads": {
         "speed": {"prompt_tokens": 4, "generate_tokens": 4, "passes": 1, "trials": 2},
-        "answers": {"questions": "questions.yaml", "max_tokens": 5},
+        "answers": {"questions": "questions.yaml", "max_tokens": 5, "trials": 1},
     },
 }
 N_PLANNED = 2 * 2 + 2

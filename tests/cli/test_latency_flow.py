@@ -23,7 +23,7 @@ WORKLOADS = {
         "batch": [1, 4],
     },
     "depth": {"at": [0, 30, "1k"], "generate_tokens": 3, "passes": 2, "trials": 2},
-    "answers": {"questions": "questions.yaml", "max_tokens": 5},
+    "answers": {"questions": "questions.yaml", "max_tokens": 5, "trials": 1},
 }
 
 

@@ -145,7 +145,7 @@ def test_a_question_that_never_ends_leaves_the_answers_before_it(fake_study, tmp
         "tokens": [[3], [1, 2]],
         "fail": {"at": "prefill", "after": 1, "how": "hang"},
     }
-    asked = {"answers": {"questions": "questions.yaml", "max_tokens": 5}}
+    asked = {"answers": {"questions": "questions.yaml", "max_tokens": 5, "trials": 1}}
     code, (record,) = run(fake_study(script, workloads=asked), tmp_path / "results")
     assert code == 4
     assert (record.outcome.kind, record.outcome.limit) == ("timeout", "limits.trial_s: 60 s")

@@ -90,5 +90,5 @@ def test_names_known_to_studies_are_those_of_the_engines():
 
 
 def test_workload_names_in_order():
-    assert Workloads.__struct_fields__ == ("speed", "depth", "answers")
+    assert Workloads.__struct_fields__ == ("speed", "depth", "answers", "quality")
     assert "extends" not in Study.__struct_fields__

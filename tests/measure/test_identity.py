@@ -101,6 +101,23 @@ def test_more_of_the_same_is_the_same(name, world):
     assert world() == world((f"workloads.speed.{name}", 9))
 
 
+def test_quality_joins_with_speed_s_computation_and_on_what_is_read(world):
+    quality = ("workloads.quality", {})
+    _, answers, scored = world(quality)
+    assert scored.computation == answers.computation
+    assert scored.presentation not in (None, answers.presentation)
+    assert world(quality, ("workloads.answers.trials", 7)) == world(quality)
+    texts = {"a/t.txt": "One two.", "b.txt": "One two.", "c.txt": "One three."}
+
+    def of(name):
+        return world(("workloads.quality", {"text": name}), files=texts)[2]
+
+    assert of("a/t.txt") == of("b.txt")
+    assert len({scored, of("a/t.txt"), of("c.txt")}) == 3
+    assert world(("workloads.quality", {"max_tokens": 9}))[2] != scored
+    assert world(quality, ("models.m.prompt", "{question}"))[2] != scored
+
+
 def test_one_length_and_a_list_of_one_are_the_same(world):
     assert world() == world(("workloads.speed.prompt_tokens", [64]))
     assert world()[0] != world(("workloads.speed.prompt_tokens", [64, 65]))[0]

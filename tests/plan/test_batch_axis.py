@@ -88,7 +88,7 @@ def test_depth_has_its_own_trials(planned_of):
     assert {(one.cell.workload, one.trials) for one in planned.cells} == {
         ("speed", 3),
         ("depth", 2),
-        ("answers", 1),
+        ("answers", 2),
     }
     entries = plan_document(planned)["cells"]
     assert [entry["cell"]["batch"] for entry in entries] == [1] * len(entries)

@@ -57,14 +57,44 @@ def test_cells_are_the_matrix_in_order(load):
     assert "tiny/torch/cuda fp16/2t/answers" not in ids
 
 
-def test_only_speed_has_several_trials(load, machine_with):
+def test_speed_and_answers_have_several_trials(load, machine_with):
     planned = plan_with(load(), machine_with())
 
     assert {(one.cell.workload, one.trials) for one in planned.cells} == {
         ("speed", 3),
-        ("answers", 1),
+        ("answers", 2),
     }
-    assert planned.n_trials == 2 * (3 + 1) + 2 * 3
+    assert planned.n_trials == 2 * (3 + 2) + 2 * 3
+
+
+def test_trials_of_the_option_are_of_speeds(load, machine_with):
+    loaded = load(
+        ("answers: {questions: questions.txt}", "answers: {questions: questions.txt, trials: 3}"),
+        ("speed: {trials: 3}", "speed: {trials: 3}\n  quality: {}"),
+        ("exclude:\n", "exclude:\n  - {model: made-up, workload: quality}\n"),
+    )
+
+    planned = plan_with(loaded, machine_with(), trials=9)
+
+    assert {(one.cell.workload, one.trials) for one in planned.cells} == {
+        ("speed", 9),
+        ("answers", 3),
+        ("quality", 1),
+    }
+
+
+def test_quality_wants_a_tokenizer(load, machine_with, study_folder):
+    loaded = load(("speed: {trials: 3}", "speed: {trials: 3}\n  quality: {}"))
+    whole = plan_with(loaded, machine_with())
+    (study_folder / "tokenizer.json").unlink()
+
+    without = plan_with(loaded, machine_with())
+
+    assert reasons(whole, model="tiny", workload="quality")["cpu fp32"] is None
+    assert reasons(without, model="tiny", workload="quality")["cpu fp32"] == (
+        f"tokenizer missing: {study_folder / 'tokenizer.json'}"
+    )
+    assert "random:169m" in reasons(whole, model="made-up", workload="quality")["cpu fp32"]
 
 
 def test_trials_and_workload_can_be_narrowed(load, machine_with):
