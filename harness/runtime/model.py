@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from harness.errors import BadInput
-from harness.runtime import ops
 from harness.runtime.allocator import returning_memory
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import TORCH_DTYPES
@@ -142,8 +141,7 @@ class Model:
 
     def _head(self, x: torch.Tensor) -> torch.Tensor:
         """x [..., C] -> float32 logits [..., V]."""
-        last = self.weights.head
-        return last.head(ops.layer_norm(x, last.ln_weight, last.ln_bias)).float()
+        return self.weights.head.logits(x)
 
     def empty_state(self, batch: int = 1) -> State:
         """The state before the first token."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable, Iterator
 from math import prod
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from harness.errors import BadInput
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape, original_tensors
+from harness.runtime.tensors import Span
 
 PREFIX = "random:"
 _DRAWN_AT_ONCE = 2**20  # numbers; bounds the float32 copy
@@ -49,13 +51,31 @@ class RandomSource:
     def read(self, name: str) -> torch.Tensor:
         """One tensor; the same for the same seed, whatever was read before."""
         size = self._sizes[name]
+        return _scale_(name, self._draw(self._generator(name), prod(size)).view(size))
+
+    def rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """The same rows as of `read`; what lies before and between them is drawn and dropped."""
+        width = self._sizes[name][1]
+        generator = self._generator(name)
+        drawn = 0  # rows
+        for start, stop in spans:
+            for skipped in range(drawn * width, start * width, _DRAWN_AT_ONCE):
+                left = start * width - skipped
+                generator.random(min(left, _DRAWN_AT_ONCE), dtype=np.float32)
+            yield _scale_(name, self._draw(generator, (stop - start) * width).view(-1, width))
+            drawn = stop
+
+    def _generator(self, name: str) -> np.random.Generator:
         # numpy's generator, because torch's draws other numbers in other releases.
-        generator = np.random.Generator(np.random.PCG64([self._seed, zlib.crc32(name.encode())]))
-        flat = torch.empty(prod(size), dtype=self._dtype)
-        for start in range(0, len(flat), _DRAWN_AT_ONCE):
+        return np.random.Generator(np.random.PCG64([self._seed, zlib.crc32(name.encode())]))
+
+    def _draw(self, generator: np.random.Generator, n: int) -> torch.Tensor:
+        """The next n numbers in (-1, 1)."""
+        flat = torch.empty(n, dtype=self._dtype)
+        for start in range(0, n, _DRAWN_AT_ONCE):
             part = flat[start : start + _DRAWN_AT_ONCE]
             part.copy_(torch.from_numpy(generator.random(len(part), dtype=np.float32) * 2 - 1))
-        return _scale_(name, flat.view(size))
+        return flat
 
     def close(self) -> None:
         """Nothing is held."""

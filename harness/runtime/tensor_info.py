@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ITEM_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp64": 8, "uint8": 1, "int8": 1, "int64": 8}
 
@@ -27,6 +27,19 @@ class TensorInfo:
     def span_bytes(self) -> int:
         """Bytes to read for this tensor."""
         return self.span * ITEM_BYTES[self.dtype]
+
+    @property
+    def rows_lie_apart(self) -> bool:
+        """Of a matrix: whether its rows follow one another, so that some can be read alone."""
+        return self.stride[0] > (self.shape[1] - 1) * self.stride[1]
+
+    def rows(self, start: int, stop: int) -> TensorInfo:
+        """Where rows start..stop - 1 of a matrix lie."""
+        return replace(
+            self,
+            shape=(stop - start, *self.shape[1:]),
+            offset=self.offset + start * self.stride[0] * ITEM_BYTES[self.dtype],
+        )
 
 
 def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
 import torch
@@ -13,6 +14,7 @@ from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import UINT8
 from harness.runtime.tensor_info import TensorInfo
 
+Span = tuple[int, int]  # rows of a matrix: the first one, and the one behind the last
 _READABLE = {**TORCH_DTYPES, UINT8: torch.uint8}
 
 
@@ -23,6 +25,12 @@ class TensorSource(Protocol):
 
     def read(self, name: str) -> torch.Tensor:
         """A fresh, contiguous tensor on the CPU, in the dtype of the source."""
+
+    def rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """Rows of a matrix, for each span in turn: in ascending order, none twice.
+
+        No other rows are held in memory, where the source allows it.
+        """
 
     def close(self) -> None:
         """Release what the source holds open."""
@@ -38,13 +46,21 @@ class FileSource:
 
     def read(self, name: str) -> torch.Tensor:
         """Read one tensor; raises `CheckpointError` where it holds no floating-point numbers."""
+        self._require_numbers(name)
+        return self._file.read(name)
+
+    def rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """Read rows of a matrix; raises the same."""
+        self._require_numbers(name)
+        return self._file.rows(name, spans)
+
+    def _require_numbers(self, name: str) -> None:
         info = self._header.tensors[name]
         if info.dtype not in TORCH_DTYPES:
             raise CheckpointError(
                 f"{self._header.path}: '{name}' holds {info.dtype} numbers. An original checkpoint "
                 f"holds {', '.join(TORCH_DTYPES)}."
             )
-        return self._file.read(name)
 
     def close(self) -> None:
         """Close the file."""
@@ -60,7 +76,18 @@ class TensorFile:
 
     def read(self, name: str, *, transposed: bool = False) -> torch.Tensor:
         """A fresh, contiguous tensor; `transposed` for a matrix that lies the other way round."""
+        return self._read(self._header.tensors[name], name, transposed=transposed)
+
+    def rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """Rows of a matrix, for each span; read whole, once, where they do not lie apart."""
         info = self._header.tensors[name]
+        if info.rows_lie_apart:
+            yield from (self._read(info.rows(*span), name) for span in spans)
+        else:
+            whole = self._read(info, name)
+            yield from (whole[start:stop] for start, stop in spans)
+
+    def _read(self, info: TensorInfo, name: str, *, transposed: bool = False) -> torch.Tensor:
         flat = torch.empty(info.span, dtype=_READABLE[info.dtype])
         self._fill(flat, info, name)
         shape, stride = info.shape, info.stride

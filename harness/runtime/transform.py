@@ -12,6 +12,7 @@ What a converted file holds already is only read. Knows nothing of devices.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from harness.runtime.stored import (
     stored_plan,
 )
 from harness.runtime.synthetic import RandomSource, parse_random
-from harness.runtime.tensors import FileSource, TensorFile, TensorSource
+from harness.runtime.tensors import FileSource, Span, TensorFile, TensorSource
 
 _FOLD_ROWS = 4096  # of the embedding at a time: bounds the float32 copy
 
@@ -47,11 +48,17 @@ class StoredModel(Protocol):
     def embedding(self) -> torch.Tensor:
         """`emb.weight` [V, C] with ln0 folded in, in the first slot's dtype."""
 
+    def embedding_rows(self, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """Some rows of it, for each span in turn: in ascending order, none twice."""
+
     def vector(self, name: str) -> torch.Tensor:
         """A vector [C]: in its slot's dtype, decay and bonus in float32."""
 
     def dense(self, name: str) -> torch.Tensor:
         """A matrix [out, in], in the source's dtype: the caller casts it to its slot's."""
+
+    def dense_rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """Some rows of it, for each span in turn, as of `embedding_rows`."""
 
     def mm8(self, name: str) -> Mm8:
         """A quantised matrix."""
@@ -97,13 +104,18 @@ class Transformed:
     def embedding(self) -> torch.Tensor:
         """LayerNorm of every row by ln0, in float32 or in the file's own dtype."""
         emb = self._source.read("emb.weight")
-        weight = self._source.read("blocks.0.ln0.weight").flatten()
-        bias = self._source.read("blocks.0.ln0.bias").flatten()
+        norm = self._ln0()
         folded = torch.empty(emb.shape, dtype=self._dtype("emb.weight"))
         for start in range(0, emb.shape[0], _FOLD_ROWS):
             rows = emb[start : start + _FOLD_ROWS]
-            folded[start : start + _FOLD_ROWS] = _layer_norm(rows, weight, bias, self.plan.fold)
+            folded[start : start + _FOLD_ROWS] = _layer_norm(rows, *norm, self.plan.fold)
         return folded
+
+    def embedding_rows(self, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """The same of some rows."""
+        norm, dtype = self._ln0(), self._dtype("emb.weight")
+        for rows in self._source.rows("emb.weight", spans):
+            yield _layer_norm(rows, *norm, self.plan.fold).to(dtype)
 
     def vector(self, name: str) -> torch.Tensor:
         """[1, 1, C] made [C]; time_decay as -exp of it."""
@@ -118,6 +130,12 @@ class Transformed:
         divisor = self.plan.divisor(name)
         return weight if divisor == 1 else weight.div_(divisor)
 
+    def dense_rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """The same of some rows."""
+        divisor = self.plan.divisor(name)
+        for rows in self._source.rows(name, spans):
+            yield rows if divisor == 1 else rows / divisor
+
     def mm8(self, name: str) -> Mm8:
         """The same, quantised."""
         return quantise_(self.dense(name).float(), self._dtype(name))
@@ -125,6 +143,10 @@ class Transformed:
     def close(self) -> None:
         """Close the source."""
         self._source.close()
+
+    def _ln0(self) -> tuple[torch.Tensor, torch.Tensor]:
+        weight, bias = (self._source.read(f"blocks.0.ln0.{part}") for part in ("weight", "bias"))
+        return weight.flatten(), bias.flatten()
 
     def _dtype(self, name: str) -> torch.dtype:
         return TORCH_DTYPES[self.plan.slots[slot_of(name, self.shape.n_layer)].dtype]
@@ -143,6 +165,10 @@ class ConvertedModel:
         """As stored."""
         return self._file.read("emb.weight")
 
+    def embedding_rows(self, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """As stored."""
+        return self._file.rows("emb.weight", spans)
+
     def vector(self, name: str) -> torch.Tensor:
         """As stored."""
         return self._file.read(name).flatten()
@@ -150,6 +176,13 @@ class ConvertedModel:
     def dense(self, name: str) -> torch.Tensor:
         """As stored."""
         return self._file.read(name, transposed=self._transposed)
+
+    def dense_rows(self, name: str, spans: Iterable[Span]) -> Iterator[torch.Tensor]:
+        """As stored."""
+        if not self._transposed:
+            return self._file.rows(name, spans)
+        whole = self.dense(name)
+        return (whole[start:stop] for start, stop in spans)
 
     def mm8(self, name: str) -> Mm8:
         """As stored."""

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.runtime import ops
 from harness.runtime.blocks import Block, ChannelMix, TimeMix
 from harness.runtime.devices import HOST, DeviceMap
 from harness.runtime.dtypes import TORCH_DTYPES
-from harness.runtime.matrices import DenseMatrix, Int8Matrix, Matrix, fill
+from harness.runtime.matrices import DenseMatrix, Int8Matrix, Matrix, fill, room
+from harness.runtime.shape import original_tensors
 from harness.runtime.strategy import UINT8, LayerPlan
 from harness.runtime.streaming import FlatBuffer, Lane, StreamedBlock
 from harness.runtime.transform import StoredModel
 
 _FILE = "file"
+_PIECE_ITEMS = 2**20  # of a matrix that is read in pieces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,10 @@ class Head:
     ln_weight: torch.Tensor  # [C]
     ln_bias: torch.Tensor  # [C]
     head: Matrix  # [V, C]
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """x [..., C] -> float32 logits [..., V]."""
+        return self.head(ops.layer_norm(x, self.ln_weight, self.ln_bias)).float()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +52,7 @@ def load_weights(
 ) -> Weights:
     """Read and place all slots. `rescale` is the number of blocks between halvings, 0 for none."""
     lanes: dict[str, Lane] = {}
-    last = _Slot(stored, plans[-1], len(plans) - 1, devices)
-    head = Head(
-        ln_weight=last.vector("ln_out.weight"),
-        ln_bias=last.vector("ln_out.bias"),
-        head=last.matrix("head.weight"),
-    )
+    head = _load_head(_Slot(stored, plans[-1], len(plans) - 1, devices))
     emb = stored.embedding()
     devices.note(0, "emb.weight", HOST, emb.dtype, _FILE)
     blocks: list[Block | StreamedBlock] = []
@@ -66,6 +68,24 @@ def load_weights(
     for lane in lanes.values():
         lane.open()
     return Weights(emb=emb, blocks=tuple(blocks), head=head)
+
+
+def load_block_alone(stored: StoredModel, plan: LayerPlan, index: int, devices: DeviceMap) -> Block:
+    """One block; of a dense matrix, only a piece is held beside the placed one."""
+    return _load_block(_SlotInPieces(stored, plan, index, devices), halve=False)
+
+
+def load_head_alone(stored: StoredModel, plan: LayerPlan, devices: DeviceMap) -> Head:
+    """The last slot, in the same way."""
+    return _load_head(_SlotInPieces(stored, plan, stored.shape.n_layer, devices))
+
+
+def _load_head(slot: _Slot) -> Head:
+    return Head(
+        ln_weight=slot.vector("ln_out.weight"),
+        ln_bias=slot.vector("ln_out.bias"),
+        head=slot.matrix("head.weight"),
+    )
 
 
 def _load_streamed(slot: _Slot, lane: Lane, *, halve: bool) -> StreamedBlock:
@@ -127,16 +147,33 @@ class _Slot:
         self._devices.note(self.index, name, where, self.plan.weight_dtype, _FILE)
         if self.plan.weight_dtype == UINT8:
             return self._int8(name)
-        weight = self.stored.dense(self._prefix + name)
         if self.host is None:
             device = self._devices[self.plan.device]
-            return DenseMatrix.placed(weight, TORCH_DTYPES[self.plan.weight_dtype], device)
+            return self._dense(self._prefix + name, TORCH_DTYPES[self.plan.weight_dtype], device)
         view = self.host.views[name.removesuffix(".weight")]
-        fill(view, weight)
+        fill(view, self.stored.dense(self._prefix + name))
         return DenseMatrix(view)
+
+    def _dense(self, name: str, dtype: torch.dtype, device: torch.device) -> Matrix:
+        return DenseMatrix.placed(self.stored.dense(name), dtype, device)
 
     def _int8(self, name: str) -> Matrix:
         device = self._devices[self.plan.device]
         mm8 = self.stored.mm8(self._prefix + name)
         into = None if self.host is None else self.host.views[name.removesuffix(".weight")]
         return Int8Matrix(mm8, device, into)
+
+
+class _SlotInPieces(_Slot):
+    """The same, reading each dense matrix some rows at a time."""
+
+    def _dense(self, name: str, dtype: torch.dtype, device: torch.device) -> Matrix:
+        size = original_tensors(self.stored.shape)[name]
+        n_out, n_in = size
+        step = max(1, _PIECE_ITEMS // n_in)
+        spans = [(start, min(start + step, n_out)) for start in range(0, n_out, step)]
+        laid = room(size, dtype, device)
+        pieces = self.stored.dense_rows(name, spans)
+        for (start, stop), rows in zip(spans, pieces, strict=True):
+            fill(laid[start:stop], rows)
+        return DenseMatrix(laid)
