@@ -6,7 +6,7 @@ vocabulary. Everything is batched from the start; one question is B = 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,9 +17,11 @@ import numpy.typing as npt
 from harness.engines.memory import SessionMemory
 from harness.runtime.effective import EffectiveSlot
 from harness.runtime.limits import LimitQuestion, MeasuredLimit
+from harness.runtime.passage import Passage
 
 Ids = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
+SCORE_CHUNK = 64  # tokens scored at a time: bounds the rows that are held at once
 State = Any  # an engine's own; a value: feeding tokens never changes one that a caller holds
 
 
@@ -51,8 +53,12 @@ class Session(Protocol):
     def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
         """Feed one token per row, ids [B]; return logits [B, V] and the new state."""
 
-    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
-        """Log-probabilities [B, T - 1] in nats of ids[:, 1:], each given all before it."""
+    def score(self, ids: Ids) -> Iterator[Logits]:
+        """Feed ids [T] into an empty state; log-probabilities of what follows each of them.
+
+        In nats, rows [n, V] in order and in chunks of at most `SCORE_CHUNK`. Where logits are NaN,
+        so are the rows.
+        """
 
     def synchronize(self) -> None:
         """Wait until all that was asked for is computed."""
@@ -101,6 +107,24 @@ class Probing(Protocol):
 
     def limit(self, question: LimitQuestion, *, threads: int) -> MeasuredLimit:
         """Answer one question; raise `Unsupported` where there is no answer."""
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """An engine that knows what a model says exactly, whatever fits into memory."""
+
+    def reference(
+        self,
+        model: ModelSource,
+        passages: Sequence[Passage],
+        *,
+        threads: int,
+        on_progress: Callable[[int, int], None],
+    ) -> Iterator[tuple[int, Logits]]:
+        """The index of a passage and log-probabilities [n, V] of its next n wanted rows, in order.
+
+        `on_progress` hears parts of the model that are done, and all.
+        """
 
 
 @runtime_checkable

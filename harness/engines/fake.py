@@ -26,13 +26,13 @@ The four events before `strategies`, and when they are due, are described in `fa
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.engines.base import SCORE_CHUNK, Capabilities, Ids, Logits, ModelSource
 from harness.engines.fake_script import Script, allocate, fail, pace, read_script, start_child
 from harness.engines.memory import Held, SessionMemory
 from harness.runtime.effective import EffectiveSlot
@@ -103,10 +103,11 @@ class FakeSession:
         spoilt = self.pass_time("decode", seconds)
         return self._logits(len(ids), answer, position, spoilt=spoilt), (answer, position + 1)
 
-    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
+    def score(self, ids: Ids) -> Iterator[Logits]:
         """Every token is equally likely."""
-        shape = (ids.shape[0], ids.shape[1] - 1)
-        return np.full(shape, -np.log(self.capabilities.n_vocab), dtype=np.float32)
+        for start in range(0, len(ids), SCORE_CHUNK):
+            shape = (len(ids[start : start + SCORE_CHUNK]), self.capabilities.n_vocab)
+            yield np.full(shape, -np.log(self.capabilities.n_vocab), dtype=np.float32)
 
     def synchronize(self) -> None:
         """Nothing is ever under way."""

@@ -11,13 +11,11 @@ import copy
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.engines.base import SCORE_CHUNK, Capabilities, Ids, Logits, ModelSource
 from harness.engines.memory import SessionMemory
 from harness.errors import MissingExtra, Unsupported
 from harness.runtime.checkpoint import Header, read_header
@@ -101,18 +99,17 @@ class RwkvSession:
         logits, state = self._model.forward([int(ids[0])], list(state))
         return logits.float().cpu().numpy()[None], state
 
-    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
-        """Log-probabilities [1, T - 1] of ids[:, 1:]."""
+    def score(self, ids: Ids) -> Iterator[Logits]:
+        """Feed ids [T] -> log-probabilities [n, V], chunk by chunk."""
         import torch
 
-        _require_one_row(ids)
-        if ids.shape[1] < 2:
-            return np.empty((1, 0), dtype=np.float32)
-        logits, _ = self._model.forward(ids[0, :-1].tolist(), None, full_output=True)
-        log_p = torch.log_softmax(logits.float().reshape(-1, logits.shape[-1]), dim=-1).cpu()
-        wanted = torch.from_numpy(ids[0, 1:])[:, None]
-        scores: npt.NDArray[np.float32] = log_p.gather(1, wanted)[:, 0].numpy()[None]
-        return scores
+        state = None
+        for start in range(0, len(ids), SCORE_CHUNK):
+            fed = ids[start : start + SCORE_CHUNK].tolist()
+            logits, state = self._model.forward(fed, state, full_output=True)
+            rows = logits.float().reshape(len(fed), -1)  # of one token it gives [V]
+            log_p: Logits = torch.log_softmax(rows, dim=-1).cpu().numpy()
+            yield log_p
 
     def synchronize(self) -> None:
         """The CPU computes at once; CUDA is waited for when logits come to the host."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.engines.base import Capabilities, Ids, Logits, ModelSource
+from harness.engines.base import SCORE_CHUNK, Capabilities, Ids, Logits, ModelSource
 from harness.engines.memory import SessionMemory
 from harness.engines.torch_facts import torch_facts
 from harness.engines.torch_memory import restart_torch_memory, torch_memory
 from harness.runtime.convert import convert
 from harness.runtime.devices import DeviceMap
 from harness.runtime.effective import EffectiveSlot
+from harness.runtime.exact import exact_log_probs
 from harness.runtime.limits import LimitQuestion, MeasuredLimit
 from harness.runtime.model import Model, load_model
+from harness.runtime.passage import Passage
 from harness.runtime.roofline import Prober
 from harness.runtime.state import State
-
-_SCORE_CHUNK = 64  # tokens scored at a time: bounds the logits held at once
 
 
 class TorchEngine:
@@ -56,6 +56,18 @@ class TorchEngine:
             source_sha256=source_sha256,
             on_progress=on_progress,
         )
+
+    def reference(
+        self,
+        model: ModelSource,
+        passages: Sequence[Passage],
+        *,
+        threads: int,
+        on_progress: Callable[[int, int], None],
+    ) -> Iterator[tuple[int, Logits]]:
+        """Log-probabilities in exact float32, layer by layer; raises what `exact.py` raises."""
+        torch.set_num_threads(threads)
+        return exact_log_probs(model.weights, passages, seed=model.seed, on_progress=on_progress)
 
     def limit(self, question: LimitQuestion, *, threads: int) -> MeasuredLimit:
         """Measure what the machine does at best; raises `Unsupported`, or torch's own errors."""
@@ -99,19 +111,13 @@ class TorchSession:
         logits, state = self._model.forward(ids.reshape(-1, 1).tolist(), state)
         return _to_numpy(logits), state
 
-    def score(self, ids: Ids) -> npt.NDArray[np.float32]:
-        """Log-probabilities [B, T - 1] of ids[:, 1:]."""
-        if ids.shape[1] < 2:
-            return np.empty((ids.shape[0], 0), dtype=np.float32)
+    def score(self, ids: Ids) -> Iterator[Logits]:
+        """Feed ids [T] -> log-probabilities [n, V], chunk by chunk."""
         state = None
-        scores = []
-        for start in range(0, ids.shape[1] - 1, _SCORE_CHUNK):
-            fed = ids[:, start : min(start + _SCORE_CHUNK, ids.shape[1] - 1)]
-            wanted = torch.from_numpy(ids[:, start + 1 : start + 1 + fed.shape[1]])
-            logits, state = self._model.forward(fed.tolist(), state, full_output=True)
-            log_p = torch.log_softmax(logits, dim=-1).cpu()
-            scores.append(log_p.gather(-1, wanted[:, :, None])[:, :, 0])
-        return _to_numpy(torch.cat(scores, dim=1))
+        for start in range(0, len(ids), SCORE_CHUNK):
+            fed = ids[start : start + SCORE_CHUNK].tolist()
+            logits, state = self._model.forward(fed, state, full_output=True)
+            yield _to_numpy(torch.log_softmax(logits, dim=-1))
 
     def synchronize(self) -> None:
         """Wait for the accelerators; the CPU computes at once."""

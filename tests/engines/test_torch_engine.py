@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.engines.base import ModelSource
+from harness.engines.base import SCORE_CHUNK, ModelSource, Referring
 from harness.engines.torch_engine import TorchEngine, TorchSession
 from harness.runtime import load_model
+from harness.runtime.exact import exact_log_probs
+from harness.runtime.passage import Passage
 from harness.runtime.shape import RANDOM_SHAPES
 from tests.runtime.conftest import Case, random_tensors
 
@@ -83,18 +85,32 @@ def test_steps_go_on_from_a_state(weights):
     assert np.abs(again - expected).max() < 5e-5
 
 
-@pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("n_tokens", [1, 2, 12, 64, 65, 66, 75, 129, 130, 140])
-def test_scores_are_log_probabilities_of_what_comes_next(rows, n_tokens, weights):
-    ids = IDS[:rows, :n_tokens]
-    scores = opened(weights).score(ids)
+def test_scores_are_log_probabilities_of_what_comes_next(n_tokens, weights):
+    ids = IDS[0, :n_tokens]
+    chunks = list(opened(weights).score(ids))
+    assert [len(chunk) for chunk in chunks[:-1]] == [SCORE_CHUNK] * (len(chunks) - 1)
+    scores = np.concatenate(chunks)
     assert scores.dtype == np.float32
-    assert scores.shape == (rows, n_tokens - 1)
     logits, _ = load_model(weights, "cpu fp32").forward(ids, full_output=True)
     log_p = torch.log_softmax(logits.double(), dim=-1).numpy()
-    for row in range(rows):
-        for t in range(n_tokens - 1):
-            assert abs(scores[row, t] - log_p[row, t, ids[row, t + 1]]) < 5e-5
+    assert scores.shape == log_p.shape
+    assert np.abs(scores - log_p).max() < 5e-5
+
+
+def test_the_reference_is_that_of_the_runtime(weights):
+    passages = [Passage(ids=tuple(IDS[0, :9].tolist()), first=3)]
+    told = []
+    source = ModelSource(weights=weights)
+    found = TorchEngine().reference(
+        source, passages, threads=1, on_progress=lambda *progress: told.append(progress)
+    )
+    ((index, rows),) = list(found)
+    ((_, expected),) = list(exact_log_probs(weights, passages))
+    assert index == 0
+    assert isinstance(TorchEngine(), Referring)
+    np.testing.assert_array_equal(rows, expected)
+    assert told[-1][0] == told[-1][1] > 1
 
 
 def test_the_plan_and_its_warnings_are_those_of_the_loaded_model(weights):
