@@ -81,6 +81,15 @@ def test_a_row_that_is_not_finite_counts_and_spoils_no_other():
     assert scored.not_finite == 1 + 1 + 50 + 1
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_never_agrees_by_chance(bad):
+    rows = log_softmax([3.0, 0.0, 1.0])[None]
+    other = rows.copy()
+    other[0, 0] = bad  # where the reference has its best token
+    assert compare_rows(rows, other, [0]).agree == [0]
+    assert compare_rows(rows, np.full_like(rows, -np.inf), [0]).agree == [0]
+
+
 def test_what_has_no_probability_under_the_reference_costs_nothing():
     reference = log_softmax([0.0, 0.0, -2000.0])
     candidate = np.float32([np.log(0.5), np.log(0.5), -np.inf])
