@@ -113,6 +113,33 @@ def test_the_reference_is_that_of_the_runtime(weights):
     assert told[-1][0] == told[-1][1] > 1
 
 
+def test_the_reference_has_the_threads_and_the_seed_that_it_is_given(monkeypatch):
+    monkeypatch.setitem(RANDOM_SHAPES, "tiny", CASE.shape)
+    rows = []
+    for seed, threads in ((0, 1), (1, 2)):
+        source = ModelSource(weights="random:tiny", seed=seed)
+        found = TorchEngine().reference(
+            source, [Passage((1, 2))], threads=threads, on_progress=lambda *_: None
+        )
+        assert torch.get_num_threads() == threads
+        rows.append(next(iter(found))[1])
+        found.close()
+        expected = TorchEngine().open(source, "cpu fp32", threads=threads).score(np.array([1, 2]))
+        assert np.abs(rows[-1] - next(expected)).max() < 5e-6
+    assert np.abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def test_scores_that_are_no_numbers_are_rows_of_none(tmp_path):
+    tensors = random_tensors(CASE)
+    tensors["emb.weight"][7] = float("inf")
+    torch.save(tensors, tmp_path / "model.pth")
+    session = opened(tmp_path / "model.pth")
+    (rows,) = session.score(np.array([1, 2, 7, 3]))
+    assert np.isfinite(rows[:2]).all()
+    assert np.isnan(rows[2:]).all()
+    assert list(session.score(np.array([], dtype=np.int64))) == []
+
+
 def test_the_plan_and_its_warnings_are_those_of_the_loaded_model(weights):
     session = opened(weights, "cpu fp32i8 *1 -> cpu bf16")
     slots = session.effective_plan()
