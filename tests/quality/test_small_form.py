@@ -127,6 +127,14 @@ def test_the_cap_tightens_the_upper_bound():
     assert even[1] == pytest.approx(0.01 * 50 + 0.99 * 5 - entropy, rel=0.3)
 
 
+def test_others_that_are_as_likely_as_the_last_one_kept_leave_nothing_open():
+    reference = log_softmax([5.0, *[0.0] * 199])[None]
+    candidate = reference.copy()
+    candidate[0, 150] = -50.0
+    full, small = both(reference, candidate, [0])
+    assert small.kl_most == pytest.approx(full.kl, rel=1e-6)
+
+
 def test_others_without_any_mass_add_nothing():
     assert kl_bounds(0.5, Others(mass=0.0, entropy=0.0, most=0.0), np.array([-np.inf])) == (
         pytest.approx(0.5),
