@@ -32,7 +32,7 @@ def show_plan(planned: Plan, study: str) -> None:
     """Print `planned`; `study` is how the user named it."""
     out = console()
     rows = _rows(planned)
-    notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
+    notes = _letters(why for one in planned.cells for why in _why_not(planned, one))
     _print(out, _headline(planned))
     if planned.settings:
         _print(out, f"Set here: {'; '.join(planned.settings)}.")
@@ -95,7 +95,7 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
             *([str(threads)] if several_threads else []),
             *([str(batch)] if several_batches else []),
             strategy,
-            *(_when(cells.get(workload), turns, notes) for workload in workloads),
+            *(_when(planned, cells.get(workload), turns, notes) for workload in workloads),
             _memory(cells.values()),
         ]
         table.add_row(*(Text(value) for value in values))
@@ -111,13 +111,26 @@ def _turns(planned: Plan) -> dict[Cell, list[int]]:
     return turns
 
 
-def _when(one: PlannedCell | None, turns: dict[Cell, list[int]], notes: dict[str, str]) -> str:
-    """The turns of a cell, or the letter of its skip reason."""
+def _why_not(planned: Plan, one: PlannedCell) -> list[str]:
+    """Why a cell is not measured, each reason as its footnote says it."""
+    if one.same_as is None:
+        return [f"skipped: {as_typed(reason)}" for reason in one.skip_reasons]
+    strategy = next(each.cell.strategy for each in planned.cells if each.cell.id == one.same_as)
+    return [f"= the same computation as '{strategy}', measured there"]
+
+
+def _when(
+    planned: Plan,
+    one: PlannedCell | None,
+    turns: dict[Cell, list[int]],
+    notes: dict[str, str],
+) -> str:
+    """The turns of a cell, or the letters of why it has none."""
     if one is None:
         return ""
-    if one.skip_reasons:
-        letters = sorted(notes[reason] for reason in one.skip_reasons)
-        return f"– [{' '.join(letters)}]"
+    letters = " ".join(sorted(notes[why] for why in _why_not(planned, one)))
+    if letters:
+        return f"{'–' if one.same_as is None else '='} [{letters}]"
     own = turns[one.cell]
     shown = " ".join(str(turn) for turn in own[:_TURNS_SHOWN])
     return shown if len(own) <= _TURNS_SHOWN else f"{shown} … ({len(own)})"
@@ -146,8 +159,8 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
         )
         _print_until(out, planned)
         _print_time(out, planned)
-    for reason, letter in notes.items():
-        _print(out, f"[{letter}] skipped: {as_typed(reason)}")
+    for why, letter in notes.items():
+        _print(out, f"[{letter}] {why}")
     if any(one.forecasts is not None for one in planned.cells):
         _print(out, "Peak memory is predicted, without Python and its libraries.")
     if any(one.forecasts is None and one.weight_bytes for one in planned.cells):

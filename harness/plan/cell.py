@@ -46,6 +46,7 @@ class PlannedCell:
     # Memory of our own runtime, libraries apart; None for other engines, and without a shape.
     forecasts: Forecasts | None = None
     warnings: tuple[str, ...] = ()
+    same_as: str | None = None  # the id of the cell that is measured for this one, which is not
 
     @property
     def skip_reason(self) -> str | None:

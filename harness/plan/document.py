@@ -16,6 +16,8 @@ def plan_document(planned: Plan) -> dict[str, Any]:
 
     With `until`, `trials` and `order` are the most that there may be.
 
+    `same_as` is the id of the cell that is measured for one whose computation is the same.
+
     Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, and so is
     `forecast_bytes`, the predicted peak per device, and `forecast_phases_bytes`, the same for each
     phase, also for engines that are not ours; `bytes` of a missing file are null where no lock
@@ -42,6 +44,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                     "batch": one.cell.batch,
                 },
                 "trials": one.trials,
+                "same_as": one.same_as,
                 "skip_reason": one.skip_reason,
                 "weight_bytes": dict(one.weight_bytes),
                 "forecast_bytes": _peaks(one),

@@ -21,6 +21,7 @@ from harness.plan.look import Surroundings, by_name, look
 from harness.plan.matrix import cells
 from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import MissingFile
+from harness.plan.same import measured_once
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.strategy import LayerPlan, Stage, device_key, parse, resolve, warnings
 from harness.sizes import size
@@ -44,7 +45,11 @@ class Plan:
     @property
     def running(self) -> tuple[PlannedCell, ...]:
         """The cells that will run."""
-        return tuple(planned for planned in self.cells if planned.skip_reason is None)
+        return tuple(
+            planned
+            for planned in self.cells
+            if planned.skip_reason is None and planned.same_as is None
+        )
 
     @property
     def n_trials(self) -> int:
@@ -87,7 +92,9 @@ def plan(
         study=study.name,
         seed=study.seed,
         settings=loaded.settings.lines,
-        cells=tuple(_plan_cell(cell, loaded, machine, seen, trials) for cell in kept),
+        cells=measured_once(
+            (_plan_cell(cell, loaded, machine, seen, trials) for cell in kept), study.reference
+        ),
         missing=tuple(_missed_by(kept, seen.missing)),
         order=study.order,
         until=None if trials is not None or speed is None else speed.until,
@@ -111,7 +118,8 @@ def _needs(cell: Cell, file: MissingFile) -> bool:
 
 def _plan_cell(
     cell: Cell, loaded: LoadedStudy, machine: Machine, seen: Surroundings, trials: int | None
-) -> PlannedCell:
+) -> tuple[PlannedCell, tuple[LayerPlan, ...] | None]:
+    """The cell and its slots; None where its layers are not known."""
     shape = None if cell.engine == FAKE else seen.shapes.get(cell.model)  # it reads a script
     slots = None if shape is None else resolve(cell.strategy, shape.n_layer)
     n_bytes = {} if shape is None or slots is None else weight_bytes(shape, slots)
@@ -125,7 +133,7 @@ def _plan_cell(
     else:
         reasons += hopeless(forecasts, machine, cell, loaded, seen)
         found += [*_strains(cell, {}, machine), *tight(forecasts, machine)]
-    return PlannedCell(
+    planned = PlannedCell(
         cell=cell,
         trials=_trials(cell, loaded, trials),
         skip_reasons=tuple(reasons),
@@ -133,6 +141,7 @@ def _plan_cell(
         forecasts=forecasts,
         warnings=tuple(found),
     )
+    return planned, slots
 
 
 def _trials(cell: Cell, loaded: LoadedStudy, override: int | None) -> int:

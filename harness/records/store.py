@@ -210,6 +210,7 @@ class PlanEntry(msgspec.Struct, frozen=True, kw_only=True):
     cell: CellRef
     trials: int
     skip_reason: str | None = None
+    same_as: str | None = None  # the id of the cell that is measured for it
     weight_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     forecast_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     warnings: list[str] = msgspec.field(default_factory=list)

@@ -5,7 +5,7 @@ Turns a summary's figures into texts; decides nothing and draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.report.format import (
     count,
@@ -63,8 +63,20 @@ def result_table(model: ModelSummary) -> Table:
             )
             for row in model.rows
         ),
-        remarks=_REMARKS,
+        remarks=(*_REMARKS, *same_computation(model)),
     )
+
+
+def same_computation(model: ModelSummary) -> Iterator[str]:
+    """A sentence for each row that stands for several strategies of the study."""
+    for row in model.rows:
+        if row.also:
+            others = listing([f"“{name}”" for name in row.also])
+            are, stand = ("is", "stands") if len(row.also) == 1 else ("are", "stand")
+            yield (
+                f"{others} {are} the same computation as “{row.strategy}” on this model, and "
+                f"{stand} in its row."
+            )
 
 
 def per_row_columns(model: ModelSummary) -> list[tuple[str, Callable[[Row], Cell]]]:

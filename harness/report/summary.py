@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import TypeVar
 
 import msgspec
 
-from harness.config.matrix import SPEED, Axes, Combination, combinations
 from harness.config.study import Study
-from harness.records.record import CellRef
 from harness.records.store import Run
 from harness.report.answers import (
     agreement_of,
@@ -23,14 +20,18 @@ from harness.report.answers import (
 from harness.report.cautions import QUICKSTART, RANDOM, cautions
 from harness.report.choice import choose
 from harness.report.facts import all_facts, differences
-from harness.report.format import count
+from harness.report.grouping import (
+    Same,
+    also_called,
+    groups_of,
+    intended_workloads,
+    labels_of,
+    same_strategies,
+)
 from harness.report.order import order_of, until_stop
 from harness.report.rows import build_row, compare_with
 from harness.report.trials import CellTrials, group_trials
 from harness.report.values import ModelSummary, Row, Summary
-
-RowKey = tuple[str, str, int, int]  # engine, strategy, threads, batch
-T = TypeVar("T")
 
 
 def summarise(run: Run) -> Summary:
@@ -63,11 +64,17 @@ def summarise(run: Run) -> Summary:
 
 
 def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> ModelSummary:
-    groups = _groups([(_point(cell.cell), cell) for cell in cells])
-    labels = _labels(list(groups))
-    intended = _intended(study, name)
-    rows = [build_row(labels[key], group, intended.get(key, ())) for key, group in groups.items()]
-    rows = [_with_reference(row, rows, study) for row in rows]
+    same = same_strategies(cells)
+    groups = groups_of(cells, same)
+    labels = labels_of(list(groups))
+    intended = intended_workloads(study, name)
+    rows = [
+        msgspec.structs.replace(
+            build_row(labels[key], group, intended.get(key, ())), also=also_called(key, same)
+        )
+        for key, group in groups.items()
+    ]
+    rows = [_with_reference(row, rows, study, same) for row in rows]
     answers = {labels[key]: shown_answers(_answers_cell(group)) for key, group in groups.items()}
     questions = compare_answers(rows, answers)
     rows = [
@@ -83,83 +90,10 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     )
 
 
-def _point(cell: CellRef) -> Combination:
-    return Combination(
-        model=cell.model,
-        engine=cell.engine,
-        strategy=cell.strategy,
-        threads=cell.threads,
-        workload=cell.workload,
-        batch=cell.batch,
-    )
-
-
-def _groups(points: Sequence[tuple[Combination, T]]) -> dict[RowKey, list[T]]:
-    """What belongs to each row, in order; what runs one row at a time goes to the least batch."""
-    least: dict[tuple[str, str, int], int] = {}
-    for point, _ in points:
-        if point.workload == SPEED:
-            place = (point.engine, point.strategy, point.threads)
-            least[place] = min(point.batch, least.get(place, point.batch))
-    groups: dict[RowKey, list[T]] = {}
-    for point, one in points:
-        place = (point.engine, point.strategy, point.threads)
-        batch = point.batch if point.workload == SPEED else least.get(place, 1)
-        groups.setdefault((*place, batch), []).append(one)
-    return groups
-
-
-def _intended(study: Study, model: str) -> dict[RowKey, list[str]]:
-    """The workloads that the study has for each row, be they in this run or not."""
-    axes = Axes(
-        models=(model,) if model in study.models else (),
-        engines=tuple(study.engines),
-        strategies=tuple(study.strategies),
-        threads=study.thread_counts,
-        workloads=study.workloads.names,
-        batches=study.workloads.speed.batch_sizes if study.workloads.speed else (1,),
-    )
-    excluded = [
-        {name: value for name, value in msgspec.structs.asdict(one).items() if value is not None}
-        for one in study.exclude
-    ]
-    points = list(combinations(axes, excluded))
-    points += [
-        Combination(
-            model=model,
-            engine=one.engine or axes.engines[0],
-            strategy=one.strategy,
-            threads=one.threads or axes.threads[0],
-            workload=one.workload,
-            batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
-        )
-        for one in study.include
-        if one.model == model
-    ]
-    return _groups([(point, point.workload) for point in points])
-
-
-def _labels(keys: Sequence[RowKey]) -> dict[RowKey, str]:
-    """The strategy, with engine, threads and batch only where the model has several of them."""
-    several_engines = len({engine for engine, *_ in keys}) > 1
-    several_threads = len({threads for _, _, threads, _ in keys}) > 1
-    several_batches = len({batch for *_, batch in keys}) > 1
-    labels = {}
-    for engine, strategy, threads, batch in keys:
-        parts = [strategy]
-        if several_engines:
-            parts.append(engine)
-        if several_threads:
-            parts.append(count(threads, "thread"))
-        if several_batches:
-            parts.append(f"batch {batch}")
-        labels[engine, strategy, threads, batch] = ", ".join(parts)
-    return labels
-
-
-def _with_reference(row: Row, rows: Sequence[Row], study: Study) -> Row:
+def _with_reference(row: Row, rows: Sequence[Row], study: Study, same: Same) -> Row:
     """Compared with the reference strategy on equal threads and batch, of the first engine."""
-    wanted = study.reference or study.strategies[0]
+    named = study.reference or study.strategies[0]
+    wanted = same.get((row.engine, row.threads, named), named)
     candidates = [
         r for r in rows if r.strategy == wanted and (r.threads, r.batch) == (row.threads, row.batch)
     ]

@@ -24,6 +24,7 @@ class CellTrials(Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]  # the last attempt of each trial, in the order of the trials
     earlier: tuple[Record, ...] = ()  # attempts that others came after
     skip_reason: str | None = None
+    same_as: str | None = None  # the id of the cell that was measured for it
     weight_bytes: dict[str, int] = {}
     forecast_bytes: dict[str, int] = {}  # peaks
     warnings: tuple[str, ...] = ()
@@ -151,6 +152,7 @@ def _planned_cell(
         records=_in_order(latest.get(cell["id"], {})),
         earlier=tuple(earlier.get(cell["id"], ())),
         skip_reason=entry.get("skip_reason"),
+        same_as=entry.get("same_as"),
         weight_bytes=dict(entry.get("weight_bytes") or {}),
         forecast_bytes=dict(entry.get("forecast_bytes") or {}),
         warnings=tuple(entry.get("warnings") or ()),

@@ -110,6 +110,7 @@ class Row(Struct, frozen=True, kw_only=True):
     threads: int
     batch: int
     reference: str  # the label of the row it is compared with; its own, if it is that row
+    also: tuple[str, ...] = ()  # strategies of the study that are the same computation
     outcomes: tuple[CellOutcome, ...]  # one per workload
     decode_tok_per_s: Estimate | None = None
     decode_trials: tuple[float, ...] = ()  # the values behind it, one per trial

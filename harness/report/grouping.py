@@ -1,0 +1,142 @@
+"""Which cells make up one row of a table, and what the row is called.
+
+A row is one computation with what was measured of it; a strategy that is the same computation as
+another stands in that one's row. Knows names, not numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from harness.config.matrix import SPEED, Axes, Combination, combinations
+from harness.config.study import Study
+from harness.records.record import CellRef
+from harness.report.format import count
+from harness.report.trials import CellTrials
+
+RowKey = tuple[str, str, int, int]  # engine, strategy, threads, batch
+Place = tuple[str, int, str]  # engine, threads, strategy
+Same = Mapping[Place, str]  # -> the strategy in whose row it stands
+T = TypeVar("T")
+
+
+def same_strategies(cells: Sequence[CellTrials]) -> Same:
+    """Strategies of a model whose cells others were measured for.
+
+    Not those that have trials of their own, as in runs that are older than the question.
+    """
+    by_id = {cell.cell.id: cell.cell for cell in cells}
+    own = {_place(cell.cell) for cell in cells if cell.same_as is not None and cell.records}
+    same: dict[Place, str] = {}
+    for cell in cells:
+        other = by_id.get(cell.same_as or "")
+        if other is not None and _place(cell.cell) not in own:
+            same.setdefault(_place(cell.cell), other.strategy)
+    return same
+
+
+def groups_of(cells: Sequence[CellTrials], same: Same) -> dict[RowKey, list[CellTrials]]:
+    """The cells of each row, in order; those that were measured as another are in none."""
+    points = []
+    for cell in cells:
+        strategy = same.get(_place(cell.cell))
+        if strategy is None:
+            points.append((_point(cell.cell), cell))
+        elif cell.same_as is None:
+            points.append((_point(cell.cell)._replace(strategy=strategy), cell))
+    # The strategy that gives the row its name comes first.
+    return {
+        key: sorted(group, key=lambda cell, name=key[1]: cell.cell.strategy != name)  # type: ignore[misc]
+        for key, group in _groups(points).items()
+    }
+
+
+def also_called(key: RowKey, same: Same) -> tuple[str, ...]:
+    """The other strategies that stand in a row."""
+    engine, strategy, threads, _ = key
+    return tuple(
+        name
+        for (of_engine, of_threads, name), other in same.items()
+        if (of_engine, of_threads, other) == (engine, threads, strategy)
+    )
+
+
+def _place(cell: CellRef) -> Place:
+    return cell.engine, cell.threads, cell.strategy
+
+
+def _point(cell: CellRef) -> Combination:
+    return Combination(
+        model=cell.model,
+        engine=cell.engine,
+        strategy=cell.strategy,
+        threads=cell.threads,
+        workload=cell.workload,
+        batch=cell.batch,
+    )
+
+
+def _groups(points: Sequence[tuple[Combination, T]]) -> dict[RowKey, list[T]]:
+    """What belongs to each row, in order; what runs one row at a time goes to the least batch."""
+    least: dict[tuple[str, str, int], int] = {}
+    for point, _ in points:
+        if point.workload == SPEED:
+            place = (point.engine, point.strategy, point.threads)
+            least[place] = min(point.batch, least.get(place, point.batch))
+    groups: dict[RowKey, list[T]] = {}
+    for point, one in points:
+        place = (point.engine, point.strategy, point.threads)
+        batch = point.batch if point.workload == SPEED else least.get(place, 1)
+        groups.setdefault((*place, batch), []).append(one)
+    return groups
+
+
+def intended_workloads(study: Study, model: str) -> dict[RowKey, list[str]]:
+    """The workloads that the study has for each row, be they in this run or not."""
+    axes = Axes(
+        models=(model,) if model in study.models else (),
+        engines=tuple(study.engines),
+        strategies=tuple(study.strategies),
+        threads=study.thread_counts,
+        workloads=study.workloads.names,
+        batches=study.workloads.speed.batch_sizes if study.workloads.speed else (1,),
+    )
+    excluded = [
+        {name: value for name, value in msgspec.structs.asdict(one).items() if value is not None}
+        for one in study.exclude
+    ]
+    points = list(combinations(axes, excluded))
+    points += [
+        Combination(
+            model=model,
+            engine=one.engine or axes.engines[0],
+            strategy=one.strategy,
+            threads=one.threads or axes.threads[0],
+            workload=one.workload,
+            batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
+        )
+        for one in study.include
+        if one.model == model
+    ]
+    return _groups([(point, point.workload) for point in points])
+
+
+def labels_of(keys: Sequence[RowKey]) -> dict[RowKey, str]:
+    """The strategy, with engine, threads and batch only where the model has several of them."""
+    several_engines = len({engine for engine, *_ in keys}) > 1
+    several_threads = len({threads for _, _, threads, _ in keys}) > 1
+    several_batches = len({batch for *_, batch in keys}) > 1
+    labels = {}
+    for engine, strategy, threads, batch in keys:
+        parts = [strategy]
+        if several_engines:
+            parts.append(engine)
+        if several_threads:
+            parts.append(count(threads, "thread"))
+        if several_batches:
+            parts.append(f"batch {batch}")
+        labels[engine, strategy, threads, batch] = ", ".join(parts)
+    return labels
