@@ -96,6 +96,18 @@ def test_paths_are_no_part_of_a_key(world):
     assert world() == world(("workloads.answers.questions", "other/q2.yaml"), files=elsewhere)
 
 
+def test_moved_weights_keep_both_keys_and_a_changed_byte_keeps_none(world):
+    quality = ("workloads.quality", {})
+    here = world(quality)
+    moved = world(quality, ("models.m.weights", "far/away.pth"), files={"far/away.pth": "weights"})
+    changed = world(quality, files={"w.pth": "weighta"})
+
+    assert [key.presentation is None for key in here] == [True, False, False]
+    assert moved == here
+    for before, after in zip(here, changed, strict=True):
+        assert after.computation != before.computation
+
+
 @pytest.mark.parametrize("name", ["trials", "passes", "warmup_passes"])
 def test_more_of_the_same_is_the_same(name, world):
     assert world() == world((f"workloads.speed.{name}", 9))
