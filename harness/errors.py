@@ -10,6 +10,7 @@
     ├── Unsupported       an engine or machine cannot do what was asked
     │   └── MissingExtra      … because an optional dependency is not installed
     ├── NotANumber        a model gave NaN or infinite logits
+    ├── WrongAnswers      a strategy computes another function than its reference
     ├── DownloadError     a file that could not be fetched: network, disk, server
     └── RecordsError      a results folder that cannot be read or written
 
@@ -72,6 +73,10 @@ class MissingExtra(Unsupported):
 
 class NotANumber(HarnessError):
     """A model gave NaN or infinite logits; the trial's outcome is `not_a_number`."""
+
+
+class WrongAnswers(HarnessError):
+    """A strategy computes another function; the trial's outcome is `wrong_answers`."""
 
 
 class RecordsError(HarnessError):

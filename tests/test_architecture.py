@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "engines": {"errors", "runtime"},
     "measure": {
         *{"config", "engines", "errors", "folders", "language", "machine"},
-        *{"plan", "quality", "records", "runtime", "sizes", "sources", "stats"},
+        *{"plan", "quality", "records", "runtime", "sizes", "sources", "stats", "texts"},
     },
     "report": {"config", "errors", "invocation", "machine", "quality", "records", "stats"},
     "cli": {

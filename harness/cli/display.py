@@ -25,10 +25,13 @@ from harness.measure.job import (
     Message,
     Opened,
     Passed,
+    Referred,
+    Scored,
     VisitedDepth,
     Written,
 )
 from harness.measure.trial import Trial
+from harness.records.quality import Quality
 from harness.records.record import Record
 
 _BAR_WIDTH = 12
@@ -85,6 +88,10 @@ class RunDisplay:
             self._phase = f"measured after {message.visit.tokens:,} tokens"
         elif isinstance(message, Answered):
             self._phase = f"answered {message.answer.id}"
+        elif isinstance(message, Scored):
+            self._phase = f"scored {message.done} of {message.total} texts"
+        elif isinstance(message, Referred):
+            self._refer(message)
         elif isinstance(message, Written):
             self._convert(message)
         elif isinstance(message, Converted):
@@ -98,6 +105,14 @@ class RunDisplay:
             self.note(f"converting weights, once: {message.total_bytes / 2**20:.0f} MiB …")
         share = message.done_bytes / max(1, message.total_bytes)
         self._phase = f"converting weights {share:.0%}"
+
+    def _refer(self, message: Referred) -> None:
+        if not message.total and not self._out.is_terminal:
+            self.note("computing the exact reference, once …")
+        share = message.done / max(1, message.total)
+        self._phase = f"computing the reference {share:.0%}"
+        if message.total and message.done == message.total:
+            self._phase, self._trial_started = "starting", time.monotonic()
 
     def cool(self, text: str) -> None:
         """The machine is waited for; `text` says from where to where it cools down."""
@@ -178,6 +193,8 @@ def _result(record: Record) -> str:
     outcome = record.outcome
     if outcome.kind != "ok":
         return f"{outcome.kind}: {outcome.reason}" if outcome.reason else outcome.kind
+    if record.quality is not None:
+        return _scored(record.quality)
     if record.decode_tok_per_s is not None and record.prefill_tok_per_s is not None:
         return (
             f"decode {record.decode_tok_per_s:.1f} tok/s, "
@@ -190,6 +207,15 @@ def _result(record: Record) -> str:
     if not judged:
         return f"{len(record.answers)} answers"
     return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} right"
+
+
+def _scored(quality: Quality) -> str:
+    """What a user wants of it at once; the report has the rest."""
+    tokens = [part for part in (quality.text, *(one.scored for one in quality.answers)) if part]
+    agree = [one for part in tokens for one in part.agree]
+    if not agree:
+        return "nothing was scored"
+    return f"{sum(agree) / len(agree):.1%} of {len(agree):,} tokens as under the reference"
 
 
 def duration(seconds: float) -> str:

@@ -15,13 +15,14 @@ import click
 from harness.cli.console import console
 from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
+from harness.cli.referring import opened_references
 from harness.cli.setting import pull_command, set_option, set_words
 from harness.invocation import as_typed, command_line
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.machine import Machine
-    from harness.measure.conversion import Conversions
+    from harness.measure.bench import Lent
     from harness.measure.identity import ModelIdentity
     from harness.measure.trial import Bench
     from harness.plan.plan import Plan
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Start a new run, also if one is unfinished.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, even a finished one.")
 @click.option(
-    "--only", type=click.Choice(["speed", "depth", "answers"]), help="Run one workload only."
+    "--only",
+    type=click.Choice(["speed", "depth", "answers", "quality"]),
+    help="Run one workload only.",
 )
 @click.option("--trials", type=click.IntRange(1, 10_000), help="Speed trials per cell.")
 @click.option(
@@ -101,7 +104,7 @@ def command(
         return EXIT_NOTHING_MEASURED
 
     from harness.cli.pull import record_lock
-    from harness.measure.bench import locked_sources, run_identity
+    from harness.measure.bench import Lent, locked_sources, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
     from harness.records.stop import stop_sentence, write_stop
@@ -120,11 +123,16 @@ def command(
     for note in store.notes:
         click.echo(f"Note: {note}; that trial is measured again.", err=True)
     left = n_left(planned, store)
-    with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
+    with (
+        store.appending(),
+        opened_conversions(no_cache=no_cache) as conversions,
+        opened_references(results, no_cache=no_cache) as references,
+    ):
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
         note_identity(folder, identity)
-        bench = _set_up_bench(folder, loaded, whole, machine, models, conversions)
+        lent = Lent(conversions=conversions, references=references)
+        bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
         out.print(f"{word} {folder}: {_to_do(planned, left)}", markup=False, soft_wrap=True)
         finished = _measure_all(planned, store, bench, left)
         stop = stop_of(planned, store)
@@ -191,7 +199,10 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
     bench.cooler.first = first_heat(store.records)
     with display.shown():
         try:
-            for trial in schedule(planned, store, retries=retries_of(bench.loaded.study.noise)):
+            study = bench.loaded.study
+            for trial in schedule(
+                planned, store, retries=retries_of(study.noise), gated=study.gate
+            ):
                 display.begin(trial)
                 record = measure(
                     trial,
@@ -245,7 +256,7 @@ def _set_up_bench(
     whole: Plan,
     machine: Machine,
     models: dict[str, ModelIdentity],
-    conversions: Conversions,
+    lent: Lent,
 ) -> Bench:
     """Bring the folder up to date with what is known now, and make what all trials share."""
     from harness.measure.bench import prepare_bench
@@ -253,7 +264,7 @@ def _set_up_bench(
     from harness.records.store import write_plan
 
     write_plan(folder, _without_folders(plan_document(whole)["cells"], loaded))
-    return prepare_bench(loaded, whole, machine, models, folder, conversions)
+    return prepare_bench(loaded, whole, machine, models, folder, lent)
 
 
 def _without_folders(cells: list[dict[str, Any]], loaded: LoadedStudy) -> list[dict[str, Any]]:

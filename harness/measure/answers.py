@@ -30,7 +30,7 @@ def measure_answers(
     Raises `TokenizerError` where the tokenizer is another model's, `NotANumber` for bad logits.
     """
     tokenizer.check_fits(session.capabilities.n_vocab)
-    settings = _settings(answers, tokenizer)
+    settings = sampling_settings(answers, tokenizer)
     stop = StopRules(strings=tuple(answers.stop), tokens=tuple(answers.stop_tokens))
     for question in job.questions:
         prompt = fill_template(job.prompt, question.text)
@@ -62,7 +62,8 @@ def _latency(generated: Generated, tokenize_s: float, end_to_end_s: float) -> An
     )
 
 
-def _settings(answers: Answers, tokenizer: Tokenizer) -> SamplingSettings:
+def sampling_settings(answers: Answers, tokenizer: Tokenizer) -> SamplingSettings:
+    """How answers are drawn, in the terms of the language."""
     sampling = answers.sampling
     counted = sampling.count_spaces_and_digits or not sampling.frequency_penalty
     return SamplingSettings(
@@ -89,6 +90,7 @@ def _answer(question: Question, generated: Generated, latency: AnswerLatency) ->
         category=question.category,
         question=question.text,
         stop=generated.stop,
+        stop_token=generated.stopped_by if isinstance(generated.stopped_by, int) else None,
         prompt_tokens=generated.prompt_tokens,
         prefill_s=generated.prefill_s,
         decode_s=list(generated.decode_s),

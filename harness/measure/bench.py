@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from harness.machine.heat import HeatProbe
 from harness.measure.conversion import Conversions
 from harness.measure.cooldown import Cooler
 from harness.measure.identity import ModelIdentity, identify_model
+from harness.measure.quality_inputs import QualityInputs
+from harness.measure.references import References
 from harness.measure.roofline import run_limits
 from harness.measure.trial import Bench
 from harness.plan.cell import Cell
@@ -101,15 +104,24 @@ def _software(loaded: LoadedStudy, facts: Facts) -> dict[str, str | None]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lent:
+    """What a run uses that lives longer than it: caches."""
+
+    conversions: Conversions = field(default_factory=lambda: Conversions(None))
+    references: References = field(default_factory=References)
+
+
 def prepare_bench(
     loaded: LoadedStudy,
     planned: Plan,
     machine: Machine,
     models: dict[str, ModelIdentity],
     folder: Path,
-    conversions: Conversions | None = None,
+    lent: Lent | None = None,
 ) -> Bench:
-    """The bench of a run in `folder`; without `conversions` trials read the original weights."""
+    """The bench of a run in `folder`; with nothing lent, trials read the original weights."""
+    lent = lent or Lent()
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     shapes = look(loaded).shapes
@@ -123,7 +135,8 @@ def prepare_bench(
         shapes=shapes,
         machine_limits=run_limits(loaded.study, planned, plans, machine.facts, folder),
         logs=logs,
-        conversions=conversions or Conversions(None),
+        conversions=lent.conversions,
+        quality=QualityInputs(loaded=loaded, shapes=shapes, references=lent.references),
         cooler=Cooler(settings=loaded.study.cooldown, read=heat.read),
         forecasts={one.cell: one.forecasts for one in planned.cells},
     )

@@ -18,6 +18,7 @@ from harness.machine.memory import MemoryReading
 from harness.records.energy import PassEnergy
 from harness.records.latency import AtDepth, FirstPass, Prefill
 from harness.records.phases import PhaseMemory
+from harness.records.quality import Gate, Quality, QualityReference
 from harness.records.record import Answer, SlotRecord
 from harness.records.roofline import Limit
 from harness.runtime.limits import LimitQuestion
@@ -30,8 +31,62 @@ class Conversion(Struct, frozen=True, kw_only=True):
     source_sha256: str  # of the weights, as records have it
 
 
+class PassageJob(Struct, frozen=True, kw_only=True):
+    """Tokens that are fed from an empty state, and what is wanted of them."""
+
+    key: str  # a hash of the weights, of all that follows, and of how a reference is computed
+    ids: list[int]
+    first: int  # the first row that is wanted: of what follows ids[first]
+    targets: list[int]  # the token that did follow, one per row
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are wanted."""
+        return len(self.ids) - self.first
+
+
+class ReferenceJob(Struct, frozen=True, kw_only=True):
+    """Log-probabilities of the exact reference, to be written to two files."""
+
+    out: str  # a path: all rows
+    small: str | None  # a path: their small form
+    weights_sha256: str
+    passages: list[PassageJob]
+
+
+class ScoredPassage(Struct, frozen=True, kw_only=True):
+    """A passage, and where the reference's rows of it lie."""
+
+    passage: PassageJob
+    file: str  # a path
+    small: bool = False  # the file has their small form
+    answer: str | None = None  # the question that it answers; None: it is of the fixed text
+
+
+class DocumentJob(Struct, frozen=True, kw_only=True):
+    """A document whose last word is asked for."""
+
+    ids: list[int]
+    n_word: int  # tokens of the last word
+
+
+class LambadaJob(Struct, frozen=True, kw_only=True):
+    """All documents of a file."""
+
+    sha256: str  # of the file
+    documents: list[DocumentJob]
+
+
+class Scoring(Struct, frozen=True, kw_only=True):
+    """The quality workload: what is to be compared with what."""
+
+    reference: QualityReference | None = None  # None: there are no passages
+    passages: list[ScoredPassage] = field(default_factory=list)
+    lambada: LambadaJob | None = None
+
+
 class Job(Struct, frozen=True, kw_only=True):
-    """One trial or one conversion, complete: a worker reads no study."""
+    """One trial, conversion or reference, complete: a worker reads no study."""
 
     engine: str
     strategy: str
@@ -42,13 +97,17 @@ class Job(Struct, frozen=True, kw_only=True):
     batch: int = 1  # of the speed workload: the study may have several
     tokenizer: str | None = None
     prompt: str = "{question}"
-    speed: Speed | None = None  # exactly one of these and conversion is given
+    # Exactly one of speed, depth, questions, scoring, conversion, reference and limits is given.
+    speed: Speed | None = None
     depth: Depth | None = None
-    answers: Answers | None = None
+    answers: Answers | None = None  # with questions, or with the passages that answer them
+    scoring: Scoring | None = None
+    gate: ScoredPassage | None = None  # given: looked at before anything is measured
     question_s: float | None = None  # the deadline of one question
     address_space_bytes: int | None = None
     conversion: Conversion | None = None
-    limits: list[LimitQuestion] = field(default_factory=list)  # given: nothing else is done
+    reference: ReferenceJob | None = None
+    limits: list[LimitQuestion] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
 
 
@@ -70,6 +129,12 @@ class Opened(Struct, frozen=True, kw_only=True, tag="opened"):
     warnings: list[str]
     phases: list[PhaseMemory] = field(default_factory=list)  # of memory: loading
     facts: dict[str, Any] = field(default_factory=dict)  # of the engine, as they are in force
+
+
+class Gated(Struct, frozen=True, kw_only=True, tag="gated"):
+    """What the first tokens showed; a strategy that fails is given up behind it."""
+
+    gate: Gate
 
 
 class FirstPassed(Struct, frozen=True, kw_only=True, tag="first_passed"):
@@ -97,6 +162,26 @@ class Answered(Struct, frozen=True, kw_only=True, tag="answered"):
     """One answered question."""
 
     answer: Answer
+
+
+class Scored(Struct, frozen=True, kw_only=True, tag="scored"):
+    """How far the quality workload is: one more passage."""
+
+    done: int
+    total: int
+
+
+class Judged(Struct, frozen=True, kw_only=True, tag="judged"):
+    """The figures of the quality workload."""
+
+    quality: Quality
+
+
+class Referred(Struct, frozen=True, kw_only=True, tag="referred"):
+    """How far a reference is: layers of the model."""
+
+    done: int
+    total: int
 
 
 class Written(Struct, frozen=True, kw_only=True, tag="written"):
@@ -138,10 +223,14 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
 Message = (
     Imported
     | Opened
+    | Gated
     | FirstPassed
     | Passed
     | VisitedDepth
     | Answered
+    | Scored
+    | Judged
+    | Referred
     | Written
     | Converted
     | LimitFound

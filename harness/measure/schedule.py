@@ -7,18 +7,41 @@ have done without the interruption.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
+from harness.measure.budget import Budget
 from harness.measure.stopping import Latest, has_left, latest_attempts, stop_after
+from harness.measure.strategy_records import (
+    answers_of_model,
+    first_answers,
+    has_passed,
+    wrong_reason,
+)
 from harness.measure.trial import Trial
-from harness.plan.order import Turn, blocks
+from harness.plan.order import QUALITY, Turn, blocks
 from harness.plan.plan import Plan
 from harness.records.order import Place
 from harness.records.stop import Stop
 from harness.records.store import RecordStore
 
+NO_BUDGET = Budget()
 
-def schedule(planned: Plan, store: RecordStore, *, retries: int = 0) -> Iterator[Trial]:
+
+def schedule(
+    planned: Plan,
+    store: RecordStore,
+    *,
+    retries: int = 0,
+    gated: bool = False,
+    budget: Budget = NO_BUDGET,
+) -> Iterator[Trial]:
     """Trials to run, each decided when its turn comes; a skipped cell is recorded once, first.
+
+    With `gated`, the first trial of a strategy is held against the reference before all else, and
+    where it is found to be wrong, none of that strategy is measured any more.
+
+    With a `budget` no block is begun that will not end in time, but for the first, which visits
+    every cell; and no trial.
 
     A trial with a final outcome is done; one that was interrupted, noisy, or skipped for a reason
     that is gone, is tried again as another attempt. One that ends `noisy` now is tried up to
@@ -35,7 +58,13 @@ def schedule(planned: Plan, store: RecordStore, *, retries: int = 0) -> Iterator
             return
         block = None if planned.order == "sequential" else number
         visited = _visited(planned, turns, latest, number)
-        helped = yield from _block(planned, store, visited, block, retries)
+        left = [turn for turn in visited if not store.is_finished(turn[0].id, turn[1])]
+        if number and left and not budget.fits(left, store):
+            return
+        settings = _Settings(block=block, retries=retries, gated=gated, budget=budget)
+        helped = yield from _block(planned, store, visited, settings)
+        if helped is None:
+            return
         if not helped:
             retries = 0  # this machine is not quiet today: all later blocks would take as long
 
@@ -77,31 +106,55 @@ def _visited(planned: Plan, turns: tuple[Turn, ...], latest: Latest, block: int)
     return [turn for turn in turns if not has_left(planned, turn[0], latest, block)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """How a block is run; `block` is None in the sequential order."""
+
+    block: int | None
+    retries: int
+    gated: bool
+    budget: Budget
+
+
 def _block(
-    planned: Plan, store: RecordStore, turns: list[Turn], block: int | None, retries: int
-) -> Generator[Trial, None, bool]:
+    planned: Plan, store: RecordStore, turns: list[Turn], settings: _Settings
+) -> Generator[Trial, None, bool | None]:
     """Each turn that is not finished once, then again those that were disturbed.
 
-    Returns False where trials were made again and stayed noisy, all of them.
+    Returns False where trials were made again and stayed noisy, all of them, and None where there
+    was no time for the next one.
     """
     again = [turn for turn in turns if not store.is_finished(turn[0].id, turn[1])]
     noisy: list[Turn] | None = None  # after each turn was taken once
-    for _ in range(1 + retries):
-        for cell, trial in again:
-            yield Trial(
-                cell=cell,
-                trial=trial,
-                attempt=store.next_attempt(cell.id, trial),
-                place=Place(
-                    order=planned.order,
-                    seed=planned.seed,
-                    block=block,
-                    sequence=_n_begun(store),
-                ),
-            )
+    for _ in range(1 + settings.retries):
+        for turn in again:
+            if not settings.budget.fits([turn], store):
+                return None
+            yield _trial(planned, store, turn, settings)
         again = [turn for turn in again if store.latest_outcome(turn[0].id, turn[1]) == "noisy"]
         noisy = again if noisy is None else noisy
-    return not (retries and noisy and again == noisy)
+    return not (settings.retries and noisy and again == noisy)
+
+
+def _trial(planned: Plan, store: RecordStore, turn: Turn, settings: _Settings) -> Trial:
+    """One attempt at a turn, with what the records so far say of its strategy."""
+    cell, trial = turn
+    scores = cell.workload == QUALITY
+    return Trial(
+        cell=cell,
+        trial=trial,
+        attempt=store.next_attempt(cell.id, trial),
+        wrong_reason=wrong_reason(store, cell),
+        is_gated=settings.gated and not has_passed(store, cell),
+        answers=first_answers(store, cell) if scores else (),
+        beside=answers_of_model(store, cell) if scores else (),
+        place=Place(
+            order=planned.order,
+            seed=planned.seed,
+            block=settings.block,
+            sequence=_n_begun(store),
+        ),
+    )
 
 
 def _n_begun(store: RecordStore) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,16 +24,18 @@ from harness.measure.latency import latency_of
 from harness.measure.memory_limit import memory_room
 from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
+from harness.measure.quality_inputs import Prepared, QualityInputs, gate_of, quality_of
+from harness.measure.quality_inputs import Wanted as WantedQuality
+from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.trial_facts import facts_of, hashes, thread_warning
 from harness.measure.watching import judged_quiet, uses_gpu, watch
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
-from harness.records.latency import Prefill
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
-from harness.records.record import CellRef, Outcome, Record
+from harness.records.record import Answer, CellRef, Outcome, Record
 from harness.records.store import unwritable
 from harness.records.validity import Validity
 from harness.runtime.shape import ModelShape
@@ -49,6 +51,10 @@ class Trial:
     trial: int
     attempt: int
     skip_reason: str | None = None  # given: nothing is run, the record says why
+    wrong_reason: str | None = None  # likewise, of a strategy that was found to be wrong
+    is_gated: bool = False  # the first tokens are held against the reference, before all else
+    answers: tuple[Answer, ...] = ()  # of the quality workload: those that are scored
+    beside: tuple[Answer, ...] = ()  # those of the model's other cells
     place: Place | None = None  # in the run's order; None: it was not scheduled
 
 
@@ -62,6 +68,7 @@ class Bench:
     plans: Mapping[Cell, tuple[LayerPlan, ...] | None]  # resolved; None where layers are unknown
     logs: Path  # folder
     conversions: Conversions = field(default_factory=lambda: Conversions(None))
+    quality: QualityInputs | None = None  # None: no trial is held against a reference
     forecasts: Mapping[Cell, Forecasts | None] = field(default_factory=dict)
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
     machine_limits: Limits = field(default_factory=Limits)
@@ -89,6 +96,9 @@ def measure(
     if trial.skip_reason is not None:
         skipped = Outcome(kind="skipped", reason=trial.skip_reason)
         return _record(trial, bench, started, _Ran(outcome=skipped))
+    if trial.wrong_reason is not None:
+        wrong = Outcome(kind="wrong_answers", reason=trial.wrong_reason)
+        return _record(trial, bench, started, _Ran(outcome=wrong))
     reading: Reading | None = None
     cooling: Cooling | None = None
     noise = bench.loaded.study.noise
@@ -100,10 +110,16 @@ def measure(
             bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
             if bench.plans[trial.cell] is not None:
                 bench.idle.watch(on_note)
-        reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
+        heard = Watch(message=on_message, wait=on_wait, note=on_note)
+        prepared = _prepared(trial, bench, job, heard)
+        job = prepared.job
+        if trial.cell.workload == "quality" and job.scoring is None:
+            none = Outcome(kind="unsupported", reason=prepared.missing.get("text"))
+            return _record(trial, bench, started, _Ran(outcome=none, prepared=prepared))
+        reading = _reading(trial, bench, job, heard)
         cooling = bench.cooler.wait(on_cooling)
         watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
-        started = datetime.now(timezone.utc)
+        started, begin = datetime.now(timezone.utc), time.monotonic()
         ended = run_job(
             structs.replace(job, weights=str(reading.weights)),
             deadline_s=bench.loaded.study.limits.trial_s,
@@ -133,6 +149,8 @@ def measure(
         cooling=bench.cooler.after(cooling),
         limits=limits_held(ended, job),
         warnings=tuple(filter(None, (reading.warning, *remarks(ended, job)))),
+        prepared=prepared,
+        took_s=time.monotonic() - begin,
     )
     return _record(trial, bench, started, ran)
 
@@ -168,15 +186,38 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
     )
 
 
+def _prepared(trial: Trial, bench: Bench, job: Job, watch: Watch) -> Prepared:
+    scores = trial.cell.workload == "quality"
+    if bench.quality is None or not (scores or trial.is_gated):
+        return Prepared(job=job)
+    wanted = WantedQuality(
+        cell=trial.cell,
+        job=job,
+        weights=_weights(trial, bench, job),
+        log=bench.logs / f"reference-for-{_log_name(trial)}",
+        watch=watch,
+    )
+    return bench.quality.prepare(
+        wanted,
+        is_gated=trial.is_gated,
+        answers=trial.answers if scores else None,
+        beside=trial.beside,
+    )
+
+
+def _weights(trial: Trial, bench: Bench, job: Job) -> Weights:
+    model = trial.cell.model
+    return Weights(
+        path=bench.loaded.files[model].weights,
+        seed=job.weights_seed,
+        sha256=lambda: bench.models[model].weights_sha256,
+    )
+
+
 def _reading(trial: Trial, bench: Bench, job: Job, watch: Watch) -> Reading:
     """The file that the trial reads; its record has the key of the original weights either way."""
-    model = trial.cell.model
     return bench.conversions.reading(
-        Weights(
-            path=bench.loaded.files[model].weights,
-            seed=job.weights_seed,
-            sha256=lambda: bench.models[model].weights_sha256,
-        ),
+        _weights(trial, bench, job),
         job,
         limits=bench.loaded.study.limits,
         log=bench.logs / f"converting-for-{_log_name(trial)}",
@@ -209,6 +250,8 @@ class _Ran:
     messages: tuple[Message, ...] = ()
     cooling: Cooling | None = None
     warnings: tuple[str, ...] = ()
+    prepared: Prepared | None = None
+    took_s: float | None = None
 
 
 def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
@@ -257,6 +300,9 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
         ),
         limits=ran.limits,
         validity=ran.validity,
+        took_s=ran.took_s,
+        gate=gate_of(messages, ran.prepared),
+        quality=quality_of(messages, ran.prepared) if cell.workload == "quality" else None,
         answers=[m.answer for m in messages if isinstance(m, Answered)],
         plan=plan,
         converted=None if ran.reading is None else ran.reading.converted,
@@ -298,20 +344,3 @@ def _nameless(outcome: Outcome, here: Mapping[str, str]) -> Outcome:
         outcome,
         **{k: None if text is None else without_folders(text, here) for k, text in words.items()},
     )
-
-
-def prefill_speed(prefill: Sequence[Prefill], batch: int) -> float | None:
-    """Tokens per second of the longest prefill: batch × tokens over the median time."""
-    longest = max((one.tokens for one in prefill), default=0)
-    return _rate(batch * longest, [one.s for one in prefill if one.tokens == longest])
-
-
-def decode_speed(decode_s: Sequence[Sequence[float]], batch: int) -> float | None:
-    """Tokens per second of decoding: batch over the median time of a token, all passes pooled."""
-    return _rate(batch, [s for one in decode_s for s in one])
-
-
-def _rate(tokens: int, seconds: Sequence[float]) -> float | None:
-    """Tokens over the median time; None without times, or where a clock stood still."""
-    median = statistics.median(seconds) if seconds else 0.0
-    return tokens / median if median > 0 else None

@@ -20,13 +20,15 @@ import msgspec
 
 from harness.engines.base import Converting, Engine, ModelSource, Session
 from harness.engines.registry import load_engine
-from harness.errors import HarnessError, NotANumber, Unsupported
+from harness.errors import HarnessError, NotANumber, Unsupported, WrongAnswers
+from harness.language.base import Tokenizer
+from harness.language.sampling import SamplingSettings
 from harness.language.tokenizer import load_tokenizer
 from harness.machine.memory import peak_rss_bytes
 from harness.machine.provenance import provenance_facts
 from harness.machine.switch import probes_are_off
 from harness.measure.address_space import limit_address_space
-from harness.measure.answers import measure_answers
+from harness.measure.answers import measure_answers, sampling_settings
 from harness.measure.depth import measure_depth
 from harness.measure.energy import energy_windows
 from harness.measure.job import (
@@ -42,6 +44,8 @@ from harness.measure.job import (
 )
 from harness.measure.phase_memory import MemoryWatch, prefill_and_decode_apart
 from harness.measure.probing import probe_limits
+from harness.measure.referring import compute_reference
+from harness.measure.scoring import look_at_first_tokens, measure_quality
 from harness.measure.speed import measure_speed
 from harness.measure.strays import die_with_parent
 from harness.records.phases import PhaseMemory
@@ -93,6 +97,8 @@ def describe(error: BaseException) -> Failed:
 def _kind(error: BaseException) -> str:
     if isinstance(error, NotANumber):
         return "not_a_number"
+    if isinstance(error, WrongAnswers):
+        return "wrong_answers"
     if isinstance(error, HarnessError):  # refused in words: a device, a file, a tokenizer
         return "unsupported"
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: this file has no torch
@@ -119,6 +125,10 @@ def _work(job: Job, channel: Channel) -> None:
     if job.conversion is not None:
         _convert(engine, job, job.conversion, channel)
         return
+    if job.reference is not None:
+        compute_reference(engine, _source(job), job.reference, job.threads, channel.send)
+        channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
+        return
     if job.limits:
         probe_limits(engine, job.limits, job.threads, channel.send)
         channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
@@ -142,6 +152,8 @@ def _measure(
     engine: Engine, job: Job, session: Session, channel: Channel, watch: MemoryWatch
 ) -> Iterator[PhaseMemory]:
     """Do what the job says; yields the memory of each phase as it ends."""
+    if job.gate is not None:
+        look_at_first_tokens(session, job.gate, channel.send)
     if job.speed is not None:
         measure_speed(
             session,
@@ -160,12 +172,28 @@ def _measure(
     if job.depth is not None:
         measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
         yield watch.end("depth", session)
-    if job.answers is not None:
-        if job.tokenizer is None:
-            raise HarnessError("this model has no tokenizer, so it cannot answer questions")
-        tokenizer = load_tokenizer(job.tokenizer)
+    if job.scoring is not None:
+        measure_quality(session, job.scoring, _settings(job), channel.send)
+        yield watch.end("scoring", session)
+    elif job.answers is not None:
+        tokenizer = _tokenizer(job)
         measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
         yield watch.end("answering", session)
+
+
+def _settings(job: Job) -> SamplingSettings | None:
+    """How the answers that are scored were drawn; None where there are none."""
+    if job.answers is None or job.scoring is None:
+        return None
+    if all(one.answer is None for one in job.scoring.passages):
+        return None
+    return sampling_settings(job.answers, _tokenizer(job))
+
+
+def _tokenizer(job: Job) -> Tokenizer:
+    if job.tokenizer is None:
+        raise HarnessError("this model has no tokenizer, so it cannot answer questions")
+    return load_tokenizer(job.tokenizer)
 
 
 def _convert(engine: Engine, job: Job, conversion: Conversion, channel: Channel) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from harness.config.order_settings import OrderKind
 from harness.plan.cell import Cell, PlannedCell
 
+QUALITY = "quality"
 Turn = tuple[Cell, int]  # a cell and the number of its trial
 
 
@@ -31,6 +32,7 @@ def blocks(
 
     Randomised: block k has trial k of each cell, at a place that hangs on the seed, the block and
     the cell alone: leaving a cell out, or listing the cells otherwise, does not move the others.
+    Quality comes last in a block, since it scores the answers of that block and is not timed.
     Sequential: each turn is a group of its own.
     """
     running = [one for one in planned if one.skip_reason is None]
@@ -46,5 +48,6 @@ def blocks(
     )
 
 
-def _rank(cell: Cell, block: int, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}\n{block}\n{cell.id}".encode()).digest()
+def _rank(cell: Cell, block: int, seed: int) -> tuple[bool, bytes]:
+    place = hashlib.sha256(f"{seed}\n{block}\n{cell.id}".encode()).digest()
+    return cell.workload == QUALITY, place

@@ -55,12 +55,21 @@ class AnswerQuality(Struct, frozen=True, kw_only=True):
     difference_missing: str | None = None  # why that is not known
 
 
+class Lambada(Struct, frozen=True, kw_only=True):
+    """Last words of passages, one value per document."""
+
+    sha256: str  # of the file
+    log_p: list[float | None]  # of all tokens of the word together; None: not finite
+    right: list[int]  # 1: each token of the word was the likeliest
+
+
 class Quality(Struct, frozen=True, kw_only=True):
     """Of one cell; `missing` says why a part is None or empty."""
 
     reference: QualityReference | None = None
     text: ScoredTokens | None = None
     answers: list[AnswerQuality] = field(default_factory=list)
+    lambada: Lambada | None = None  # None too where the study does not ask for it
     missing: dict[str, str] = field(default_factory=dict)
 
 

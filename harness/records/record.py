@@ -18,6 +18,7 @@ from harness.records.latency import AnswerLatency, Latency, Prefill
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
 from harness.records.phases import PhaseMemory
+from harness.records.quality import Gate, Quality
 from harness.records.roofline import Roofline
 from harness.records.validity import Validity
 
@@ -109,6 +110,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     category: str | None = None
     question: str | None = None
     stop: str | None = None  # "stop_string", "stop_token", "max_tokens"; "cut" at its deadline
+    stop_token: int | None = None  # that was drawn and ended it; it is not in `token_ids`
     prompt_tokens: int | None = None
     prefill_s: float | None = None
     decode_s: list[float] = field(default_factory=list)
@@ -151,6 +153,9 @@ class Record(Struct, frozen=True, kw_only=True):
     started_at: str  # UTC, ISO 8601
     place: Place | None = None  # in the run's order; None in records older than the question
     cooling: Cooling | None = None  # likewise
+    # The worker's whole life, cooling, conversions and references before it not counted.
+    took_s: float | None = None
+    gate: Gate | None = None  # of the first trial of a strategy
     load_s: float | None = None
     prefill: list[Prefill] = field(default_factory=list)
     decode_s: list[list[float]] = field(default_factory=list)  # per pass, per token
@@ -161,6 +166,7 @@ class Record(Struct, frozen=True, kw_only=True):
     limits: TrialLimits | None = None  # None in records that are older than the question
     validity: Validity | None = None  # None in records that are older than the question
     answers: list[Answer] = field(default_factory=list)
+    quality: Quality | None = None  # of the quality workload
     plan: list[SlotRecord] = field(default_factory=list)
     converted: ConvertedFile | None = None
     converted_missing: str | None = None  # why the original weights were read

@@ -9,7 +9,7 @@ from harness.measure.job import Answered, Failed, Finished, Imported, Job, Opene
 from harness.measure.judge import exit_warning, judge, plan_mismatch, remarks
 from harness.measure.memory_limit import MemoryRoom
 from harness.measure.process import Ended
-from harness.measure.trial import decode_speed, prefill_speed
+from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.worker import describe
 from harness.records.record import Answer, Prefill, SlotRecord
 from harness.runtime.strategy import resolve

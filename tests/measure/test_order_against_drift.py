@@ -13,8 +13,8 @@ from harness.config.study import Speed
 from harness.engines.base import ModelSource
 from harness.engines.fake import FakeEngine
 from harness.measure.job import Passed
+from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.speed import measure_speed
-from harness.measure.trial import decode_speed, prefill_speed
 from harness.stats import drift
 from tests.measure.scheduling import carry_out, make_plan, make_store, record_of
 

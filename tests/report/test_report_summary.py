@@ -5,7 +5,7 @@ import msgspec
 import pytest
 from fabricate import MIB, Fabricated
 
-from harness.measure.trial import prefill_speed
+from harness.measure.rates import prefill_speed
 from harness.records.record import Memory, Prefill
 from harness.report.advice import choice_sentence
 from harness.report.missing import why

@@ -1,0 +1,62 @@
+"""The worker's side of computing a reference: rows into a file, and their small form into another.
+
+Knows the engine protocol and passages; nothing of studies, trials or caches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+from harness.engines.base import Engine, Logits, ModelSource, Referring
+from harness.errors import HarnessError, Unsupported
+from harness.measure.job import ReferenceJob, Referred
+from harness.quality.rows_file import RowsFile, RowsWriter, rows_bytes
+from harness.quality.small_form import condense
+from harness.quality.small_form_file import write_small_forms
+from harness.runtime.output_file import replacing
+from harness.runtime.passage import Passage
+
+
+def compute_reference(
+    engine: Engine,
+    model: ModelSource,
+    job: ReferenceJob,
+    threads: int,
+    send: Callable[[Referred], None],
+) -> None:
+    """Write what `job` asks for, each file whole or not at all.
+
+    Raises `Unsupported` for an engine that has no reference, `HarnessError` where a file cannot be
+    written, and what the engine raises.
+    """
+    if not isinstance(engine, Referring):
+        raise Unsupported(f"the {engine.name} engine computes no reference")
+    passages = [Passage(ids=tuple(one.ids), first=one.first) for one in job.passages]
+    chunks = engine.reference(
+        model,
+        passages,
+        threads=threads,
+        on_progress=lambda done, total: send(Referred(done=done, total=total)),
+    )
+    out = Path(job.out)
+    _write_rows(out, job, (rows for _, rows in chunks))
+    if job.small is not None:
+        whole = RowsFile(out)
+        small = Path(job.small)
+        forms = {one.key: condense(whole.rows(one.key), one.targets) for one in job.passages}
+        write_small_forms(small, forms)
+
+
+def _write_rows(out: Path, job: ReferenceJob, chunks: Iterator[Logits]) -> None:
+    first = next(chunks, None)
+    if first is None:
+        raise HarnessError("the engine gave no rows of its reference")
+    n_vocab = first.shape[1]
+    rows = {one.key: one.n_rows for one in job.passages}
+    with replacing(out, rows_bytes(rows, n_vocab)) as file:
+        writer = RowsWriter(file, rows, n_vocab, {"weights_sha256": job.weights_sha256})
+        for chunk in chain([first], chunks):
+            writer.write(chunk)
+        writer.finish()

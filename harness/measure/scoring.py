@@ -1,0 +1,128 @@
+"""The worker's side of the quality workload, and of the gate before a strategy is measured.
+
+Feeds passages to a session and compares what it says with the reference's rows, chunk by chunk: no
+more is held than a chunk of either. Knows nothing of studies, and not where a reference comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from harness.engines.base import Logits, Session
+from harness.errors import WrongAnswers
+from harness.language.sampling import SamplingSettings
+from harness.measure.job import Gated, Judged, Scored, ScoredPassage, Scoring
+from harness.measure.last_words import measure_last_words
+from harness.measure.wanted_rows import wanted_rows
+from harness.quality.difference import completed, first_difference
+from harness.quality.gate import judge_gate
+from harness.quality.rows_file import RowsFile
+from harness.quality.small_form import SmallForm, compare_small
+from harness.quality.small_form_file import read_small_forms
+from harness.quality.tokens import compare_rows, joined
+from harness.records.quality import AnswerQuality, Difference, Quality, ScoredTokens
+
+NO_ROWS = "only the small form of the reference is here, and one cannot draw from that"
+Reference = Logits | SmallForm  # of one passage
+
+
+def look_at_first_tokens(
+    session: Session, gate: ScoredPassage, send: Callable[[Gated], None]
+) -> None:
+    """Send what the first tokens show; raises `WrongAnswers` where that is another function."""
+    candidate = np.concatenate([rows for _, rows in _candidate(session, gate)])
+    formats = [(slot.dtype, slot.weight_dtype) for slot in session.effective_plan()]
+    judged = judge_gate(_reference(gate), candidate, formats)
+    send(Gated(gate=judged))
+    if judged.why is not None:
+        raise WrongAnswers(judged.why)
+
+
+def measure_quality(
+    session: Session,
+    scoring: Scoring,
+    settings: SamplingSettings | None,
+    send: Callable[[Scored | Judged], None],
+) -> None:
+    """Score every passage, and send the figures of all; `settings` are those that answers had."""
+    text: list[ScoredTokens] = []
+    answers: list[AnswerQuality] = []
+    for done, one in enumerate(scoring.passages, start=1):
+        reference = _reference(one)
+        if one.answer is None:
+            text.append(_score(session, one, reference))
+        else:
+            assert settings is not None
+            answers.append(_score_answer(session, one, one.answer, reference, settings))
+        send(Scored(done=done, total=len(scoring.passages)))
+    lambada = scoring.lambada
+    quality = Quality(
+        reference=scoring.reference,
+        text=joined(text) if text else None,
+        answers=answers,
+        lambada=None if lambada is None else measure_last_words(session, lambada, send),
+    )
+    send(Judged(quality=quality))
+
+
+def _score(session: Session, one: ScoredPassage, reference: Reference) -> ScoredTokens:
+    return joined(_compare(one, reference, start, rows) for start, rows in _candidate(session, one))
+
+
+def _score_answer(
+    session: Session,
+    one: ScoredPassage,
+    question: str,
+    reference: Reference,
+    settings: SamplingSettings,
+) -> AnswerQuality:
+    """An answer, with where the reference would have left it."""
+    difference: Difference | None = None
+    if not isinstance(reference, SmallForm):
+        difference = first_difference(reference, one.passage.targets, settings)
+    parts = []
+    for start, rows in _candidate(session, one):
+        parts.append(_compare(one, reference, start, rows))
+        if difference is not None and start <= difference.index < start + len(rows):
+            difference = completed(difference, rows[difference.index - start])
+    return AnswerQuality(
+        id=question,
+        scored=joined(parts),
+        difference=difference,
+        difference_missing=NO_ROWS if isinstance(reference, SmallForm) else None,
+    )
+
+
+def _compare(
+    one: ScoredPassage, reference: Reference, start: int, candidate: Logits
+) -> ScoredTokens:
+    """Some of a passage's wanted rows, the first of which is row `start` of them."""
+    end = start + len(candidate)
+    if isinstance(reference, SmallForm):
+        return compare_small(reference.rows(start, end), candidate)
+    return compare_rows(reference[start:end], candidate, one.passage.targets[start:end])
+
+
+def _candidate(session: Session, one: ScoredPassage) -> Iterator[tuple[int, Logits]]:
+    return wanted_rows(session, one.passage.ids, one.passage.first)
+
+
+def _reference(one: ScoredPassage) -> Reference:
+    """The reference of a passage; raises `HarnessError` where its file cannot be read."""
+    if one.small:
+        return _small_forms(one.file)[one.passage.key]
+    return _rows_file(one.file).rows(one.passage.key)
+
+
+@cache
+def _rows_file(path: str) -> RowsFile:
+    return RowsFile(Path(path))
+
+
+@cache
+def _small_forms(path: str) -> dict[str, SmallForm]:
+    return read_small_forms(Path(path))

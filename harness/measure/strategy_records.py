@@ -1,0 +1,55 @@
+"""What the records of a run say of one strategy, over all of its workloads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from harness.plan.cell import Cell
+from harness.records.record import Answer, CellRef, Record
+from harness.records.store import RecordStore
+
+Strategy: TypeAlias = tuple[str, str, str, int]  # model, engine, strategy, threads
+
+
+def strategy_of(cell: Cell | CellRef) -> Strategy:
+    """What is loaded for a cell, whatever is then done with it."""
+    return (cell.model, cell.engine, cell.strategy, cell.threads)
+
+
+def has_passed(store: RecordStore, cell: Cell) -> bool:
+    """Whether a trial of the strategy was held against the reference, or could not be."""
+    return any(
+        one.gate is not None and one.gate.why is None and one.outcome.kind != "interrupted"
+        for one in _of(store, cell)
+    )
+
+
+def wrong_reason(store: RecordStore, cell: Cell) -> str | None:
+    """Why no more of the strategy is measured; None where nothing is known against it."""
+    for one in _of(store, cell):
+        if one.outcome.kind == "wrong_answers" and one.gate is not None:
+            return f"not measured: in {one.cell.id} {one.outcome.reason}"
+    return None
+
+
+def first_answers(store: RecordStore, cell: Cell) -> tuple[Answer, ...]:
+    """The answers of the strategy that are shown: of its first trial that ended well."""
+    given = (one for one in _of(store, cell) if one.outcome.kind == "ok" and one.answers)
+    first = min(given, key=lambda one: one.trial, default=None)
+    return () if first is None else tuple(first.answers)
+
+
+def answers_of_model(store: RecordStore, cell: Cell) -> tuple[Answer, ...]:
+    """Those of all strategies of the model, each once."""
+    found: dict[tuple[str, tuple[int, ...], int | None], Answer] = {}
+    for one in store.records:
+        if one.cell.model == cell.model and one.outcome.kind == "ok":
+            for answer in one.answers:
+                found[answer.id, tuple(answer.token_ids), answer.stop_token] = answer
+    return tuple(found.values())
+
+
+def _of(store: RecordStore, cell: Cell) -> Iterator[Record]:
+    wanted = strategy_of(cell)
+    return (one for one in store.records if strategy_of(one.cell) == wanted)

@@ -1,0 +1,88 @@
+"""LAMBADA: does a strategy know the last word of a passage that only its whole tells?
+
+The protocol is that of RWKV's own scripts: a line break, the text before the last space, and then
+the last word with its space; right where each token of the word is the likeliest; perplexity is
+per document, not per token: exp(-sum of log p(word) / documents). Paperno et al. 2016.
+
+Knows texts, tokens and figures; nothing of models, and not where the file lies.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from harness.errors import BadInput
+from harness.records.quality import Lambada
+from harness.stats import proportion
+
+PAD = "\n"  # what each document begins with
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One passage: all of its tokens, and how many of them are the last word."""
+
+    ids: tuple[int, ...]
+    n_word: int
+
+
+class LambadaSummary(Struct, frozen=True, kw_only=True):
+    """Figures of n documents; both are None without any."""
+
+    documents: int
+    accuracy: float | None  # share, 0 to 1
+    accuracy_low: float | None  # Wilson's interval
+    accuracy_high: float | None
+    perplexity: float | None  # per document; None where a word had no finite log-probability
+
+
+def read_texts(content: str, name: str) -> list[str]:
+    """The texts of a file of JSON lines, `{"text": …}` each.
+
+    Raises BadInput that names `name` and the line for what is no such line, or has no last word.
+    """
+    texts = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(
+                f'{name}:{number}: not a line of LAMBADA; each is a JSON object with "text"'
+            ) from error
+        if not isinstance(text, str) or " " not in text.strip():
+            raise BadInput(f"{name}:{number}: the text has no last word behind a space")
+        texts.append(text.strip())
+    if not texts:
+        raise BadInput(f"{name}: the file has no line")
+    return texts
+
+
+def documents(texts: Sequence[str], encode: Callable[[str], Sequence[int]]) -> list[Document]:
+    """The texts as tokens: context and last word are encoded apart, as the protocol has it."""
+    found = []
+    for text in texts:
+        before, _, word = text.rpartition(" ")
+        context, last = [*encode(PAD), *encode(before)], list(encode(f" {word}"))
+        found.append(Document(ids=(*context, *last), n_word=len(last)))
+    return found
+
+
+def summarise_lambada(found: Lambada) -> LambadaSummary:
+    """Accuracy and perplexity of what was scored."""
+    n = len(found.right)
+    low, high = proportion(sum(found.right), n) if n else (None, None)
+    known = [one for one in found.log_p if one is not None]
+    return LambadaSummary(
+        documents=n,
+        accuracy=sum(found.right) / n if n else None,
+        accuracy_low=low,
+        accuracy_high=high,
+        perplexity=math.exp(-math.fsum(known) / n) if n and len(known) == n else None,
+    )

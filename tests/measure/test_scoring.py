@@ -1,0 +1,211 @@
+"""The worker's side of quality, on a session that says what the test wants."""
+
+import numpy as np
+import pytest
+
+from harness.errors import WrongAnswers
+from harness.language.sampling import SamplingSettings
+from harness.measure.job import (
+    DocumentJob,
+    Gated,
+    Judged,
+    LambadaJob,
+    PassageJob,
+    Scored,
+    ScoredPassage,
+    Scoring,
+)
+from harness.measure.scoring import look_at_first_tokens, measure_quality
+from harness.quality.rows_file import RowsWriter
+from harness.quality.small_form import condense
+from harness.quality.small_form_file import write_small_forms
+from harness.quality.summary import summarise
+from harness.quality.tokens import compare_rows
+from harness.records.quality import QualityReference
+
+V = 96
+REFERENCE = QualityReference(form="full", weights_sha256="w", method="given by the test")
+GREEDY = SamplingSettings()
+
+
+def log_softmax(x):
+    return (x - np.log(np.exp(x).sum(-1, keepdims=True))).astype(np.float32)
+
+
+def rows_of(ids, scale=3.0):
+    """Rows [T, V] that hang on all tokens so far."""
+    rows = []
+    for end in range(1, len(ids) + 1):
+        random = np.random.default_rng([len(ids[:end]), *map(int, ids[:end])])
+        rows.append(random.standard_normal(V) * scale)
+    return log_softmax(np.array(rows))
+
+
+class Session:
+    """Scores with `model(ids) -> [T, V]`, in chunks of an odd size."""
+
+    def __init__(self, model, chunk=3):
+        self.model, self.chunk, self.fed = model, chunk, []
+
+    def effective_plan(self):
+        return ()
+
+    def score(self, ids):
+        self.fed.append(ids.tolist())
+        rows = self.model(ids.tolist())
+        for start in range(0, len(ids), self.chunk):
+            yield rows[start : start + self.chunk]
+
+
+def passage(ids, first, targets, key="k"):
+    return PassageJob(key=key, ids=list(ids), first=first, targets=list(targets))
+
+
+def stored(tmp_path, one, rows):
+    path = tmp_path / f"{one.key}.safetensors"
+    with path.open("wb") as file:
+        writer = RowsWriter(file, {one.key: len(rows)}, V, {})
+        writer.write(rows)
+        writer.finish()
+    return str(path)
+
+
+def placed(tmp_path, one, model=rows_of, **more):
+    rows = model(one.ids)[one.first :]
+    return ScoredPassage(passage=one, file=stored(tmp_path, one, rows), **more)
+
+
+def quality_of(session, scoring, settings=GREEDY):
+    said = []
+    measure_quality(session, scoring, settings, said.append)
+    judged = [one for one in said if isinstance(one, Judged)]
+    assert said[-1:] == judged
+    assert [one.done for one in said if isinstance(one, Scored)][-1] > 0
+    return judged[0].quality
+
+
+def blurred(ids):
+    noise = np.random.default_rng(5).standard_normal((len(ids), V)) * 0.05
+    return log_softmax(rows_of(ids) + noise)
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 6])
+def test_chunks_and_first_rows_change_nothing(tmp_path, first):
+    ids = [3, 1, 4, 1, 5, 9, 2]
+    one = passage(ids, first, range(7 - first))
+    scoring = Scoring(reference=REFERENCE, passages=[placed(tmp_path, one)])
+    quality = quality_of(Session(blurred), scoring)
+    assert quality.text == compare_rows(
+        rows_of(ids)[first:], blurred(ids)[first:], range(7 - first)
+    )
+    assert quality.reference == REFERENCE
+
+
+def test_the_reference_against_itself_is_without_fault(tmp_path):
+    one = passage(range(9), 0, range(9))
+    scoring = Scoring(reference=REFERENCE, passages=[placed(tmp_path, one)])
+    figures = summarise(quality_of(Session(rows_of), scoring).text)
+    assert figures.kl_mean.value < 1e-9
+    assert (figures.agreement, figures.perplexity_ratio) == (1, 1)
+
+
+def greedy_answer(model, prompt, n):
+    drawn = []
+    for _ in range(n):
+        drawn.append(int(np.argmax(model([*prompt, *drawn])[-1])))
+    return drawn
+
+
+def answer(tmp_path, prompt, drawn, **more):
+    one = passage([*prompt, *drawn[:-1]], len(prompt) - 1, drawn)
+    return placed(tmp_path, one, answer="q1", **more)
+
+
+def test_an_answer_that_the_reference_gives_too_has_no_difference(tmp_path):
+    drawn = greedy_answer(rows_of, [7, 8], 10)
+    scoring = Scoring(reference=REFERENCE, passages=[answer(tmp_path, [7, 8], drawn)])
+    quality = quality_of(Session(rows_of), scoring)
+    assert quality.text is None
+    assert [one.id for one in quality.answers] == ["q1"]
+    assert quality.answers[0].difference is None
+    assert quality.answers[0].difference_missing is None
+    assert len(quality.answers[0].scored.kl) == 10
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 9])
+def test_the_first_difference_has_the_probabilities_of_both(tmp_path, at):
+    drawn = greedy_answer(rows_of, [7, 8], 10)
+    drawn[at] = other = (drawn[at] + 1) % V
+    scoring = Scoring(reference=REFERENCE, passages=[answer(tmp_path, [7, 8], drawn)])
+    found = quality_of(Session(blurred), scoring).answers[0].difference
+    ids = [7, 8, *drawn[:-1]]
+    theirs, ours = np.exp(rows_of(ids)[1 + at]), np.exp(blurred(ids)[1 + at])
+    best = int(np.argmax(theirs))
+    assert (found.index, found.token, found.reference_token) == (at, other, best)
+    assert found.reference_p == pytest.approx(theirs[other], rel=1e-5)
+    assert found.reference_p_of_reference_token == pytest.approx(theirs[best], rel=1e-5)
+    assert found.p == pytest.approx(ours[other], rel=1e-5)
+    assert found.p_of_reference_token == pytest.approx(ours[best], rel=1e-5)
+
+
+def test_penalties_are_those_that_the_answer_had(tmp_path):
+    prompt, settings = [7], SamplingSettings(presence_penalty=100.0)
+    drawn = greedy_answer(rows_of, prompt, 1)
+    rows = rows_of([*prompt, *drawn])[-1].copy()
+    rows[drawn[0]] = -np.inf
+    second = int(np.argmax(rows))
+    scoring = Scoring(reference=REFERENCE, passages=[answer(tmp_path, prompt, [*drawn, second])])
+    assert quality_of(Session(rows_of), scoring, settings).answers[0].difference is None
+
+
+def test_the_small_form_bounds_and_cannot_be_drawn_from(tmp_path):
+    drawn = greedy_answer(rows_of, [7, 8], 8)
+    one = passage([7, 8, *drawn[:-1]], 1, drawn)
+    path = tmp_path / "small.npz"
+    write_small_forms(path, {"k": condense(rows_of(one.ids)[1:], drawn)})
+    place = ScoredPassage(passage=one, file=str(path), small=True, answer="q1")
+    found = quality_of(Session(blurred), Scoring(reference=REFERENCE, passages=[place])).answers[0]
+    exact = compare_rows(rows_of(one.ids)[1:], blurred(one.ids)[1:], drawn)
+    assert found.difference is None
+    assert "small form" in found.difference_missing
+    for least, kl, most in zip(found.scored.kl, exact.kl, found.scored.kl_most, strict=True):
+        assert least <= kl <= most
+    assert found.scored.agree == exact.agree
+
+
+def test_the_gate_lets_the_reference_pass_and_says_what_it_saw(tmp_path):
+    gate = placed(tmp_path, passage(range(32), 0, range(32)))
+    said = []
+    look_at_first_tokens(Session(blurred), gate, said.append)
+    assert [type(one) for one in said] == [Gated]
+    assert said[0].gate.why is None
+    assert said[0].gate.tokens == 32
+    assert said[0].gate.figures
+
+
+def test_the_gate_stops_another_function(tmp_path):
+    gate = placed(tmp_path, passage(range(32), 0, range(32)))
+    said = []
+    with pytest.raises(WrongAnswers):
+        look_at_first_tokens(Session(lambda ids: rows_of([*ids[1:], 0])), gate, said.append)
+    assert said[0].gate.why
+
+
+def test_last_words(tmp_path):
+    def model(ids):  # the likeliest token is always one more than the last
+        rows = np.full((len(ids), V), -9.0)
+        rows[np.arange(len(ids)), (np.array(ids) + 1) % V] = 0
+        return log_softmax(rows)
+
+    documents = [
+        DocumentJob(ids=[5, 9, 10, 11], n_word=2),
+        DocumentJob(ids=[5, 9, 10, 12], n_word=2),
+    ]
+    job = LambadaJob(sha256="s", documents=documents)
+    session = Session(model)
+    found = quality_of(session, Scoring(lambada=job)).lambada
+    hit = float(model([1])[0, 2])
+    miss = float(model([1])[0, 3])
+    assert found.right == [1, 0]
+    assert found.log_p == pytest.approx([2 * hit, hit + miss], abs=1e-5)
+    assert session.fed == [[5, 9, 10], [5, 9, 10]]
