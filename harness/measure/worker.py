@@ -82,12 +82,18 @@ def main() -> None:
 def describe(error: BaseException) -> Failed:
     """The outcome that an exception stands for."""
     reason = " ".join(str(error).split()) or type(error).__name__
+    detail = "".join(traceback.format_exception(error))
     return Failed(
         kind=_kind(error),
-        reason=reason[:500],
-        detail="".join(traceback.format_exception(error))[-8000:],
+        reason=_text(reason[:500]),
+        detail=_text(detail[-8000:]),
         peak_rss=peak_rss_bytes(),
     )
+
+
+def _text(words: str) -> str:
+    """Words as JSON can have them: a name of a file need not be UTF-8."""
+    return words.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def _kind(error: BaseException) -> str:
