@@ -72,8 +72,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     _prepare_streams()
     for name in (signal.SIGTERM, signal.SIGHUP):
-        # A closed terminal, `timeout` or a job scheduler stops us as Ctrl-C does: cleanly.
-        signal.signal(name, signal.default_int_handler)
+        # A closed terminal, `timeout` or a job scheduler stops us as Ctrl-C does: cleanly. Who
+        # started us with `nohup` wants to be left alone.
+        if signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, signal.default_int_handler)
     try:
         code = _run(arguments)
         sys.stdout.flush()
