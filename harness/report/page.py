@@ -14,7 +14,7 @@ from harness.report import evidence, fact_tables
 from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
-from harness.report.latency_tables import answer_table, latency_table
+from harness.report.latency_tables import answer_table, latency_tables
 from harness.report.limit_tables import limits_table
 from harness.report.order import order_lines
 from harness.report.plots import Plot, draw_plots
@@ -122,7 +122,7 @@ def _model_page(model: ModelSummary, slug: str, facts: Sequence[Fact]) -> ModelP
         loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
         quiet=tuple(filter(None, (quiet_table(model), gpu_table(model)))),
-        latency=tuple(filter(None, (latency_table(model), answer_table(model)))),
+        latency=(*latency_tables(model), *filter(None, [answer_table(model)])),
     )
 
 
