@@ -7,8 +7,11 @@ from fabricate import Fabricated
 
 from harness.records.order import Cooling, Heat, Place
 from harness.records.stop import Stop, StopCell, read_stop, stop_sentence, write_stop
+from harness.report.order import order_lines
+from harness.report.order_values import RunOrder
 from harness.report.page import make_page
 from harness.report.plots import draw_plots
+from harness.stats import Drift
 
 
 def placed(strategies=("cpu fp32", "cpu bf16"), trials=4, *, order="randomised", slope=0.0, **heat):
@@ -65,6 +68,26 @@ def test_drift_is_estimated_and_warned_of(summary_of):
     (caution,) = [one for one in summary.warnings if "from the first trial of the run" in one]
     assert "fell by 13" in caution
     assert "favours none" in caution
+
+
+@pytest.mark.parametrize(
+    "low, value, high, said",
+    [
+        (0.96, 1.01, 1.09, "none found: decode speed changed by −4.0 to +9.0 % (95 %)"),
+        (0.632, 0.8, 1.006, "too noisy to tell: decode speed changed by −36.8 to +0.6 % (95 %)"),
+        (0.95, 1.05, 1.2, "too noisy to tell: decode speed changed by −5.0 to +20.0 % (95 %)"),
+        (1e-9, 0.7, 543.6, "too noisy to tell: not even half the speed at the end, or twice, can"),
+        (0.9, 1.5, 2.1, "too noisy to tell: not even half the speed at the end, or twice, can"),
+        (1.2, 9.0, 500.0, "decode speed rose by at least 20.0 % (95 %), by how much is too noisy"),
+        (0.01, 0.2, 0.9, "decode speed fell by at least 10.0 % (95 %), by how much is too noisy"),
+        (0.7, 0.8, 0.9, "decode speed fell by 20.0 % (95 %: 10.0 to 30.0 %) from the first"),
+    ],
+)
+def test_of_noise_no_number_is_made(low, value, high, said):
+    found = Drift(value=value, low=low, high=high, n=6, groups=2)
+    order = RunOrder(kinds=("randomised",), seeds=(0,), blocks=3, drift=found)
+    text = dict(order_lines(order))["Drift"]
+    assert text.startswith(said)
 
 
 def test_a_drift_that_does_not_matter_is_told_and_not_warned_of(summary_of):
@@ -145,6 +168,9 @@ def test_why_a_run_ended_in_words():
     assert stop_sentence(make_stop("max_trials", a=0.041, b=0.01, c="failed", d=None)) == (
         "Stopped after 5 blocks, the most that the study allows, with intervals wider than ± 2 %: "
         "a, decode: ± 4.1 %; d, decode: no interval."
+    )
+    assert stop_sentence(make_stop("max_trials", a=542.6, b=0.9)).endswith(
+        "a, decode: more than ± 99 %; b, decode: ± 90 %."
     )
     assert "no cell has a speed" in stop_sentence(make_stop("no_speeds"))
 
