@@ -24,6 +24,7 @@ DISTRIBUTIONS, DISTRIBUTIONS_SHA256 = "distributions", "distributions_sha256"
 SHORT_HASH = 12  # digits of a hash that are shown where it is one of several things
 # Of many distributions that differ, these are named first: they compute.
 _COMPUTING = ("torch", "rwkv", "numpy", "tokenizers", "safetensors")
+_NOT_SET = "not set"  # a part of a fact, where the others are known
 _NAMED = 4  # distributions that a difference names; of the others, how many
 
 
@@ -66,17 +67,25 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
 
 
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
-    """Facts with more than one value among the records; what is unavailable is no value."""
+    """Facts with more than one value among the records; what is unavailable is no value.
+
+    A part that a mapping or list does not have is one: a variable that was set only later.
+    """
     seen: dict[str, list[tuple[str, Record]]] = {}
     sets: dict[str, Mapping[str, str]] = {}  # text of the distributions -> the distributions
     printed: dict[str, dict[str, str]] = {}  # name -> value -> the value as it is printed
-    for record in records:
-        for fact in flatten(record.facts):
+    flat = [(record, flatten(record.facts)) for record in records]
+    for record, facts in flat:
+        for fact in facts:
             if fact.value is not None:
                 seen.setdefault(fact.name, []).append((fact.value, record))
                 printed.setdefault(fact.name, {})[fact.value] = fact.shown or fact.value
                 if fact.listed:
                     sets[fact.value] = fact.listed
+    for record, facts in flat:
+        for name in _lacking(seen, record, facts):
+            seen[name].append((_NOT_SET, record))
+            printed[name][_NOT_SET] = _NOT_SET
     found = []
     for name, said in sorted(seen.items()):
         counts: dict[str, int] = {}
@@ -123,6 +132,18 @@ def find(facts: Iterable[Fact], names: Sequence[str]) -> str | None:
     """The value of the first of `names` that is known."""
     known = {fact.name: fact.value for fact in facts if fact.value is not None}
     return next((known[name] for name in names if name in known), None)
+
+
+def _lacking(names: Iterable[str], record: Record, facts: Iterable[Fact]) -> list[str]:
+    """Parts of facts that others have, and this record's do not."""
+    there = {fact.name for fact in facts}
+    absent = [name for name in names if name not in there]
+    return [name for name in absent if _has_parts(record.facts.get(name.partition(".")[0]))]
+
+
+def _has_parts(value: Any) -> bool:
+    """Whether a fact is known, and of several parts; it may have none of them."""
+    return isinstance(value, list) or (isinstance(value, Mapping) and set(value) != {UNAVAILABLE})
 
 
 def _is_filled(value: Any) -> bool:
