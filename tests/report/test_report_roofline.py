@@ -13,6 +13,7 @@ from harness.records.energy import Energy
 from harness.records.limits_file import append_limits
 from harness.records.roofline import Limit, LimitSet, Roofline
 from harness.records.store import read_run
+from harness.records.validity import Disturbance
 from harness.report.format import MISSING
 from harness.report.limit_tables import limits_table
 from harness.report.page import make_page
@@ -200,17 +201,14 @@ def test_a_run_that_was_stopped_has_no_end(summary_of):
     assert limits_table(summary_of(run_with())) is None
 
 
-def test_what_no_percentage_is_of_is_measured_once(summary_of):
-    once = LimitSet(
-        measured_at="",
-        when="begin",
-        threads=1,
-        facts_sha256="",
-        limits=[Limit(kind="product", device="cpu", dtype="fp32", bytes_per_s=7e9)],
-    )
-    table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(once,)))
-    assert column(table, "At the begin")[0].text == "7.00 GB/s"
-    assert "no percentage is of it" in column(table, "At the end")[0].why
+def test_what_disturbed_the_measuring_of_limits_is_said(summary_of):
+    busy = Disturbance(cause="other_cpu_cores", figure=1.5, limit=0.25, spoils=True)
+    disturbed = msgspec.structs.replace(limits("end"), disturbances=[busy])
+    summary = msgspec.structs.replace(summary_of(run_with()), limits=(limits(), disturbed))
+    [_, said] = limits_table(summary).remarks
+    assert "at the end, with 1 CPU threads: other CPU 1.50 CPUs (limit 0.25 CPUs)." in said
+    quiet = msgspec.structs.replace(summary, limits=(limits(),))
+    assert len(limits_table(quiet).remarks) == 1
 
 
 def test_the_terminal_has_a_small_table_of_shares(summary_of):
