@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from pathlib import Path
+from shutil import which
 
 import click
 
 from harness.cli.console import console
+
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")  # set where programs can open windows
 
 
 @click.command(short_help="Make a run's report again from its records.")
@@ -63,5 +69,14 @@ def show_report(run_dir: Path, *, as_json: bool) -> None:
 
 
 def next_command(html: Path) -> str:
-    """How to look at the report, on any system."""
-    return f"python -m webbrowser {html.resolve().as_uri()}"
+    """How to look at the report: the system's own command, or else an address for any browser.
+
+    Not Python's `webbrowser`: who started the harness by its own name may have no Python to call.
+    """
+    where = html.resolve()
+    # A viewer without a screen, as over ssh, would open nothing, or itself in this terminal.
+    on_screen = sys.platform == "darwin" or any(map(os.environ.get, _SCREENS))
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    if on_screen and which(opener):
+        return f"{opener} {shlex.quote(str(where))}"
+    return f"open {where.as_uri()} in a browser"
