@@ -48,7 +48,7 @@ NOT_USED = "no strategy of this run with these threads tells what its slots are"
 class RunsJobs(Protocol):
     """`run_job`, or what stands for it in a test."""
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - as `run_job`
         self,
         job: Job,
         *,

@@ -17,6 +17,7 @@ from harness.stats import Estimate
 GIGA = 1e9
 _NEARLY_ALL = 0.99
 _FIGURE = "decode_j_per_token"
+_NET_FIGURES = ("decode_net_j_per_token", "prefill_net_j_per_token")
 DECODE, PREFILL = "Decode, % of bandwidth limit", "Prefill, % of compute limit"
 _DEFINITIONS = (
     (
@@ -219,6 +220,7 @@ def _energy_remarks(rows: Sequence[Row]) -> Iterable[str]:
     if counters:
         named = listing([f"{name} ({how})" for name, how in counters.items()])
         yield f"{_ENERGY} Counted: {named}."
+        yield from _idle(rows)
         left_out = dict.fromkeys(
             f"{name.removeprefix('not counted: ')}: {why}"
             for row in rows
@@ -229,6 +231,19 @@ def _energy_remarks(rows: Sequence[Row]) -> Iterable[str]:
             yield f"Energy that was not counted: {'; '.join(left_out)}."
     elif reasons:
         yield f"Joules per token could not be measured: {'; '.join(reasons)}."
+
+
+def _idle(rows: Sequence[Row]) -> Iterable[str]:
+    """What is taken off for “above idle”, and why that is missing where it is."""
+    watts = {name: w for row in rows for name, w in row.energy.idle_w.items()}
+    if watts:
+        named = listing([f"{number(w)} W ({name})" for name, w in watts.items()])
+        yield f"Idle, watched before the first trial, the machine took {named}."
+    reasons = dict.fromkeys(
+        why for row in rows for name, why in row.energy.missing.items() if name in _NET_FIGURES
+    )
+    if reasons:
+        yield f"No figure above idle: {'; '.join(reasons)}."
 
 
 def _quoted(labels: Sequence[str]) -> str:

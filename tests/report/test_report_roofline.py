@@ -44,7 +44,7 @@ COUNTED = Energy(
     decode_j_per_token=1.5,
     decode_net_j_per_token=0.5,
     prefill_j_per_token=0.02,
-    idle_w={"package-0": 10.0},
+    idle_w={"package-0": 10.0, "cuda:1": 50.0},  # the second one no strategy uses
     missing={
         "prefill_net_j_per_token": "what the idle machine takes is not known",
         "not counted: cuda:0": "it has no counter",
@@ -172,6 +172,8 @@ def test_energy_stands_raw_and_above_idle_with_what_was_counted(table_of):
     assert (prefill.text, prefill.tag) == ("0.0200", None)
     said = " ".join(table.remarks)
     assert "Counted: package-0 (RAPL)." in said
+    assert "Idle, watched before the first trial, the machine took 10.0 W (package-0)." in said
+    assert "No figure above idle: what the idle machine takes is not known." in said
     assert "not counted: cuda:0: it has no counter." in said
 
 
