@@ -20,6 +20,7 @@ from harness.config.axes import read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.extends import located, read_tree, study_source
+from harness.config.inherited import without_idle
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem
 from harness.config.questions import Question, question_source, read_questions
@@ -55,6 +56,7 @@ def load_study(path: Path | str) -> LoadedStudy:
     questions: tuple[Question, ...] = ()
     located: dict[str, ModelFiles] = {}
     if root is not None:
+        root = without_idle(root)
         problems += schema_problems(root, Study)
         problems += meaning_problems(root)
         questions = _questions(root, problems)
