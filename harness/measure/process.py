@@ -197,12 +197,17 @@ def _clean_up(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Ours, with the thread count in every library's words, and this package importable."""
+    """Ours, with the thread count in every library's words, and this package importable.
+
+    GPUs go by the order of their bus, whatever CUDA would do by itself.
+    """
     environment = dict(os.environ)
     for name in _THREAD_VARIABLES:
         environment[name] = str(threads)
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["PYTHONUNBUFFERED"] = "1"
+    # As NVML, and so the plan, the facts and what is measured of a GPU count them.
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     root = str(Path(harness.__file__).resolve().parent.parent)
     # An empty entry would stand for the current directory.
     inherited = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))

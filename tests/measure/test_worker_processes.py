@@ -129,11 +129,13 @@ def test_libraries_are_told_the_threads_of_the_job(stand_in, tmp_path, monkeypat
     )
     for name in names:
         monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     stand_in("imported(**os.environ); finished()")
     ended = run(tmp_path)
     environment = ended.messages[0].versions
     assert {environment[name] for name in names} == {"3"}
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # as the plan numbers GPUs
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
