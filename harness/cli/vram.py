@@ -115,10 +115,11 @@ def _figures(device: DeviceForecast) -> tuple[int, ...]:
 
 def _print_notes(found: Iterable[Forecast]) -> None:
     click.echo("Ki, Mi, Gi are 2^10, 2^20, 2^30 bytes. The peak is the worst of loading, prefill")
-    click.echo("and decoding, not the sum of a row. On the CPU, Python and its libraries come on")
-    libraries = written(LIBRARIES_BYTES)
-    click.echo(f"top ({libraries}); `fit` counts them. Prompts are reckoned with {CHUNK_TOKENS}")
-    click.echo("tokens at a time; a study of shorter ones needs less.")
+    click.echo("and decoding, not the sum of a row. Prompts are reckoned in pieces of")
+    click.echo(
+        f"{CHUNK_TOKENS} tokens; a study of shorter ones needs less. On the CPU, Python and its"
+    )
+    click.echo(f"libraries come on top ({written(LIBRARIES_BYTES)}); `fit` counts them.")
     if any(one.device.startswith("cuda") for each in found for one in each.accelerators):
         click.echo(
             "So does a context on a CUDA device, 0.3 to 0.6 GiB; `fit` reckons with "
