@@ -12,12 +12,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.machine.facts import NotKnown, read
-from harness.machine.nvidia import cuda_devices, load_nvml, probe_nvidia
+from harness.machine.nvml import Load, cuda_gpus, load_nvml, open_nvml, told
 from harness.machine.switch import VARIABLE, probes_are_off
 
 _RAPL = "sys/class/powercap"
@@ -86,10 +87,8 @@ class NvmlCounter:
 
     def joules(self) -> float:
         """NVML counts millijoules."""
-        try:
+        with told(self.nvml):
             return int(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
-        except self.nvml.NVMLError as error:
-            raise NotKnown(f"NVML: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +181,7 @@ def open_meter(
     *,
     platform: str = sys.platform,
     environ: Mapping[str, str] = os.environ,
-    load: Callable[[], Any] = load_nvml,
+    load: Load = load_nvml,
 ) -> Meter:
     """The counters of the processor, and of the CUDA devices among `devices` (None: all)."""
     if probes_are_off():
@@ -233,33 +232,21 @@ def rapl_counters(root: Path, platform: str = sys.platform) -> list[RaplCounter]
     return found
 
 
-def _gpu_counters(
-    root: Path, environ: Mapping[str, str], load: Callable[[], Any]
-) -> list[NvmlCounter] | str:
+def _gpu_counters(root: Path, environ: Mapping[str, str], load: Load) -> list[NvmlCounter] | str:
     """Those that CUDA shows to this process, by CUDA's names; or why there are none."""
-    seen = probe_nvidia(root, load)
-    if not seen.gpus:
-        return str(seen.facts["gpus"].get("unavailable", "no NVIDIA GPU is here"))
     try:
-        nvml = load()
-        nvml.nvmlInit()
-    except ImportError:
-        return "NVML's bindings are not installed (extra: cuda)"
-    except Exception as error:  # noqa: BLE001 - NVML's own errors, of bindings known only here
-        return f"NVML: {error}"
-    # By their identity, for CUDA's numbers are not NVML's.
-    named = cuda_devices(
-        [replace(gpu, name=gpu.uuid) for gpu in seen.gpus], environ.get("CUDA_VISIBLE_DEVICES")
-    )
+        nvml = open_nvml(root, load)  # left open: the counters are read again and again
+        with told(nvml):
+            numbers = cuda_gpus(nvml, environ.get("CUDA_VISIBLE_DEVICES"))
+    except NotKnown as why:
+        return str(why)
     found = []
-    for one in named:
-        try:
-            handle = nvml.nvmlDeviceGetHandleByUUID(one.name)
-            counter = NvmlCounter(name=one.device, nvml=nvml, handle=handle)
+    for name, number in numbers.items():
+        with suppress(NotKnown), told(nvml):
+            handle = nvml.nvmlDeviceGetHandleByIndex(number)
+            counter = NvmlCounter(name=name, nvml=nvml, handle=handle)
             counter.joules()
-        except (NotKnown, nvml.NVMLError):
-            continue
-        found.append(counter)
+            found.append(counter)
     return found
 
 

@@ -142,7 +142,8 @@ class Limits:
         on_wait: Callable[[], None] | None,
     ) -> LimitSet:
         assert self.folder is not None
-        watcher = watch(self.noise, self.probes, gpus=any(one.device != HOST for one in asked))
+        gpus = {one.device for one in asked if one.device.startswith("cuda")}
+        watcher = watch(self.noise, self.probes, gpus=gpus)
         ended = self.run(
             Job(
                 engine=TORCH,

@@ -27,7 +27,7 @@ from harness.measure.process import Interrupted, run_job
 from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.trial_facts import facts_of, hashes, thread_warning
-from harness.measure.watching import judged_quiet, uses_gpu, watch
+from harness.measure.watching import cuda_devices_of, judged_quiet, watch
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.latency import Prefill
@@ -101,8 +101,9 @@ def measure(
             if bench.plans[trial.cell] is not None:
                 bench.idle.watch(on_note)
         reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
-        cooling = bench.cooler.wait(on_cooling)
-        watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
+        gpus = cuda_devices_of(bench.plans[trial.cell])
+        cooling = bench.cooler.wait(on_cooling, gpus=gpus)
+        watcher = watch(noise, bench.probes, gpus=gpus)
         started = datetime.now(timezone.utc)
         ended = run_job(
             structs.replace(job, weights=str(reading.weights)),

@@ -59,8 +59,8 @@ def two_gpus(joules, **changes):
 
     answers = {
         "nvmlDeviceGetCount": lambda: 2,
-        "nvmlDeviceGetUUID": lambda i: f"GPU-{i}",
-        "nvmlDeviceGetHandleByUUID": lambda uuid: uuid,
+        "nvmlDeviceGetUUID": lambda handle: handle,
+        "nvmlDeviceGetHandleByIndex": lambda number: f"GPU-{number}",
         "nvmlDeviceGetTotalEnergyConsumption": energy_mj,
     }
     return nvml(**answers | changes)
@@ -196,10 +196,10 @@ def test_a_gpu_without_the_counter_is_named(make_root):
 
 
 def test_a_gpu_that_the_driver_does_not_find_again_is_named(make_root):
-    def lost(uuid):
+    def lost(number):
         raise NVMLError("Not Found")
 
-    gpus = two_gpus({"GPU-0": 5, "GPU-1": 70}, nvmlDeviceGetHandleByUUID=lost)
+    gpus = two_gpus({"GPU-0": 5, "GPU-1": 70}, nvmlDeviceGetHandleByIndex=lost)
     meter = open_meter(
         {"cuda:0"}, make_root(NVIDIA), platform="linux", environ={}, load=lambda: gpus
     )

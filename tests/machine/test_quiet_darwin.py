@@ -66,14 +66,14 @@ def test_what_others_use():
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin", "plan9"])
-@pytest.mark.parametrize("gpus", [True, False])
+@pytest.mark.parametrize("gpus", [None, ("cuda:0",), ()])
 def test_every_figure_has_one_source_on_every_system(platform, gpus, tmp_path):
     sources = Probes(tmp_path, platform=platform).sources(gpus=gpus)
     assert sorted(name for one in sources for name in one.figures) == sorted(ALL_FIGURES)
 
 
 def test_what_macos_lacks_has_a_reason(tmp_path):
-    sources = Probes(tmp_path, platform="darwin").sources(gpus=False)
+    sources = Probes(tmp_path, platform="darwin").sources(gpus=())
     lacking = next(one for one in sources if "cpu_stall_share" in one.figures)
     with pytest.raises(NotKnown, match="macOS does not say"):
         lacking.read(1)

@@ -58,9 +58,21 @@ def test_the_first_trial_waits_for_nothing_and_is_what_others_wait_for():
 
 
 def test_it_waits_for_what_is_furthest_from_its_target():
-    machine = Machine(50.0, gpu0=80.0)
-    cooling = machine.cooler(BACK, celsius={"cpu": 45.0, "gpu0": 60.0}).wait()
+    machine = Machine(50.0, **{"cuda:0": 80.0})
+    cooling = machine.cooler(BACK, celsius={"cpu": 45.0, "cuda:0": 60.0}).wait()
     assert cooling.waited_s == 80 - 63
+
+
+@pytest.mark.parametrize(
+    "gpus, waited_s", [((), 50 - 48), ({"cuda:1"}, 55 - 53), ({"cuda:0", "cuda:1"}, 80 - 63)]
+)
+def test_it_waits_for_no_gpu_that_the_trial_does_not_use(gpus, waited_s):
+    machine = Machine(50.0, **{"cuda:0": 80.0, "cuda:1": 55.0})
+    first = {"cpu": 45.0, "cuda:0": 60.0, "cuda:1": 50.0}
+    cooling = machine.cooler(BACK, celsius=first).wait(gpus=gpus)
+    assert cooling.waited_s == waited_s
+    assert cooling.target.celsius.keys() == {"cpu", *gpus}
+    assert cooling.due.celsius == {"cpu": 50.0, "cuda:0": 80.0, "cuda:1": 55.0}
 
 
 def test_it_begins_anyway_when_the_longest_wait_is_over():

@@ -18,9 +18,9 @@ from harness.measure.job import Finished, Imported, Opened, Passed
 from harness.measure.trial import Trial, measure
 from harness.measure.watching import (
     MachineWatcher,
+    cuda_devices_of,
     disturbances,
     judged_quiet,
-    uses_gpu,
 )
 from harness.plan.plan import plan
 from harness.records.record import Outcome, Record
@@ -278,9 +278,11 @@ def test_a_worker_that_was_never_started_was_not_watched():
 
 
 def test_gpus_are_watched_only_where_they_are_used():
-    assert not uses_gpu(resolve("cpu fp32i8 *3 -> cpu fp32", 4))
-    assert uses_gpu(resolve("cuda fp16 *3 -> cpu fp32", 4))
-    assert uses_gpu(None)
+    assert cuda_devices_of(resolve("cpu fp32i8 *3 -> cpu fp32", 4)) == frozenset()
+    assert cuda_devices_of(resolve("cuda fp16 *3 -> cpu fp32", 4)) == {"cuda:0"}
+    assert cuda_devices_of(resolve("cuda:1 fp16 *2 -> cuda fp16", 4)) == {"cuda:0", "cuda:1"}
+    assert cuda_devices_of(resolve("mps fp16", 4)) == frozenset()
+    assert cuda_devices_of(None) is None
 
 
 def test_a_record_keeps_its_validity(run_trial):

@@ -269,7 +269,7 @@ def test_limits_are_measured_under_the_limit_of_memory_and_watched(tmp_path):
     limits = limits_of(tmp_path, worker, room=lambda: room, noise=True, probes=probes)
     limits.before(1)
     assert worker.rooms == [room]
-    assert probes.gpus is False
+    assert probes.gpus == set()
     [disturbed] = limits.of(1).disturbances
     assert (disturbed.cause, disturbed.figure) == ("other_cpu_cores", 1.5)
     assert read_limits(tmp_path)[0][0].disturbances == [disturbed]
@@ -278,7 +278,7 @@ def test_limits_are_measured_under_the_limit_of_memory_and_watched(tmp_path):
 def test_gpus_are_watched_where_their_limits_are_measured(tmp_path):
     probes = Busy()
     limits_of(tmp_path, Worker(), strategy="cuda fp16", noise=True, probes=probes).before(1)
-    assert probes.gpus is True
+    assert probes.gpus == {"cuda:0"}
 
 
 def test_a_limit_of_memory_that_is_too_low_leaves_out_the_limits_and_says_so(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from harness.machine.facts import NotKnown
+from harness.machine.nvml import text_of, told
 from harness.machine.quiet.cpu_time import children
 from harness.machine.quiet.source import Figures, long_enough
 
@@ -44,23 +44,20 @@ class GpuReading:
 
 
 class Gpus:
-    """All GPUs of the machine, by the handles that NVML gave once."""
+    """GPUs by NVML's numbers."""
 
     figures = ("gpus", "gpu_throttle_share", "foreign_gpu_processes")
     sampled = True
 
-    def __init__(self, nvml: Any, root: Path) -> None:
-        self._nvml, self._root = nvml, root
+    def __init__(self, nvml: Any, root: Path, numbers: Sequence[int]) -> None:
+        self._nvml, self._root, self._numbers = nvml, root, tuple(numbers)
         self._before: dict[int, frozenset[int]] = {}  # processes before the worker came
 
     def read(self, worker: int) -> list[GpuReading]:
         """One look at each; the first must come before the worker touches a GPU."""
-        try:
-            count = self._nvml.nvmlDeviceGetCount()
-            own = {worker, *_descendants(self._root, worker)}
-            return [self._one(index, own) for index in range(count)]
-        except self._nvml.NVMLError as error:
-            raise NotKnown(f"NVML: {error}") from error
+        own = {worker, *_descendants(self._root, worker)}
+        with told(self._nvml):
+            return [self._one(index, own) for index in self._numbers]
 
     def tell(self, readings: Sequence[list[GpuReading]], seconds: float) -> Figures:
         """Each GPU by itself, and the worst of them against the limits."""
@@ -82,7 +79,7 @@ class Gpus:
         watts = self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         return GpuReading(
             index=index,
-            name=name.decode() if isinstance(name, bytes) else name,
+            name=text_of(name),
             sm_mhz=self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             celsius=self._ask(
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
