@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +25,7 @@ from harness.quickstart.files import BUILTIN
 from harness.sizes import size
 
 _TURNS_SHOWN = 4
+_ANY_WIDTH = 1000
 Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
 
 
@@ -33,7 +35,7 @@ def show_plan(planned: Plan, study: str) -> None:
     rows = _rows(planned)
     notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
     _print(out, _headline(planned))
-    out.print(_table(planned, rows, notes))
+    out.print(_narrowed(_table(planned, rows, notes), out))
     _print_notes(out, planned, notes)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
@@ -97,6 +99,14 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
         ]
         table.add_row(*(Text(value) for value in values))
         previous = model
+    return table
+
+
+def _narrowed(table: Table, out: Console) -> Table:
+    """The table with less between its columns where a strategy would be broken otherwise."""
+    unbound = out.options.update(max_width=_ANY_WIDTH)
+    if Measurement.get(out, unbound, table).maximum > out.width:
+        table.padding = (0, 1, 0, 0)
     return table
 
 

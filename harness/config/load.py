@@ -18,6 +18,7 @@ import yaml
 
 from harness.config.axes import read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
+from harness.config.depth_settings import Depth
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.extends import located, read_tree, study_source
 from harness.config.inherited import without_idle
@@ -164,8 +165,7 @@ def _identity(study: Study, questions_sha256: str | None) -> str:
     if study.workloads.depth is None:  # as before there was this workload
         del asked["workloads"]["depth"]
     else:
-        del asked["workloads"]["depth"]["trials"]
-        asked["workloads"]["depth"]["at"] = study.workloads.depth.depths
+        asked["workloads"]["depth"] = _asked_of_depth(study.workloads.depth)
     for entry in (*asked["include"], *asked["exclude"]):
         if entry["batch"] is None:  # as before there was this axis
             del entry["batch"]
@@ -177,6 +177,14 @@ def _identity(study: Study, questions_sha256: str | None) -> str:
     if asked["workloads"]["answers"] is not None:
         asked["workloads"]["answers"]["questions"] = questions_sha256
     return _sha256(asked)
+
+
+def _asked_of_depth(depth: Depth) -> dict[str, Any]:
+    asked: dict[str, Any] = msgspec.to_builtins(depth)
+    del asked["trials"]
+    if asked["strategies"] == "all":  # as before there was a choice
+        del asked["strategies"]
+    return {**asked, "at": depth.depths}
 
 
 def _sha256(value: Any) -> str:

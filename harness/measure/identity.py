@@ -60,7 +60,7 @@ def record_key(
     """The two keys of a record: *computation* joins speeds, *presentation* joins answers."""
     workload = getattr(loaded.study.workloads, cell.workload)
     settings = msgspec.to_builtins(workload)
-    for more_of_the_same in ("trials", "until", "passes", "warmup_passes"):
+    for more_of_the_same in ("trials", "until", "passes", "warmup_passes", "strategies"):
         settings.pop(more_of_the_same, None)
     lengths = settings.get("prompt_tokens")
     if isinstance(lengths, int):

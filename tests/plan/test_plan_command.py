@@ -54,6 +54,13 @@ def test_table_fits_and_ends_in_the_next_command(planned_study):
     assert "skipped: " in done.stdout
 
 
+def test_the_columns_move_together_before_a_strategy_is_broken():
+    lines = run("plan", "builtin:quickstart").stdout.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert sum("cpu fp32i8 *3 -> cpu fp32 " in line for line in lines) == 2
+
+
 def test_every_skipped_cell_has_its_footnote(planned_study):
     done = run("plan", planned_study)
 
