@@ -101,7 +101,7 @@ def command(
     from harness.measure.bench import locked_sources, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
-    from harness.records.stop import stop_sentence, write_stop
+    from harness.records.stop import read_stop, stop_sentence, write_stop
     from harness.records.store import RecordStore
 
     models = _identify(loaded)
@@ -118,6 +118,7 @@ def command(
         click.echo(f"Note: {note}; that trial is measured again.", err=True)
     left = n_left(planned, store)
     with store.appending(), opened_conversions(no_cache=no_cache) as conversions:
+        _say_without_locks(store)
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
         note_identity(folder, identity)
@@ -125,7 +126,7 @@ def command(
         out.print(f"{word} {folder}: {_to_do(planned, left)}", markup=False, soft_wrap=True)
         finished = _measure_all(planned, store, bench, left)
         stop = stop_of(planned, store)
-        write_stop(folder, stop)
+        write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
     _report(folder, as_json=as_json)
@@ -134,6 +135,12 @@ def command(
         return EXIT_INTERRUPTED
     code = 0 if left == 0 else _exit_code(store, planned)
     return 0 if allow_failures and code == EXIT_CELL_FAILED else code
+
+
+def _say_without_locks(store: RecordStore) -> None:
+    if not store.is_locked:
+        text = "this file system has no locks: a second run into this folder would not be refused"
+        click.echo(f"Note: {text}.", err=True)
 
 
 def _to_do(planned: Plan, left: int) -> str:

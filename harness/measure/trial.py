@@ -34,8 +34,8 @@ from harness.records.latency import Prefill
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
 from harness.records.record import CellRef, Outcome, Record
-from harness.records.store import unwritable
 from harness.records.validity import Validity
+from harness.records.writing import unwritable
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
 from harness.sizes import parse_size
@@ -97,9 +97,9 @@ def measure(
         _touch(log)
         job = _job(trial.cell, bench.loaded)
         if trial.cell.workload == "speed":
-            bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
             if bench.plans[trial.cell] is not None:
-                bench.idle.watch(on_note)
+                bench.idle.watch(on_note)  # before anything has warmed the machine up
+            bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
         reading = _reading(trial, bench, job, Watch(message=on_message, wait=on_wait, note=on_note))
         gpus = cuda_devices_of(bench.plans[trial.cell])
         cooling = bench.cooler.wait(on_cooling, gpus=gpus)
