@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.invocation import as_typed
-from harness.report.format import number, size
+from harness.report.format import number, size, too_wide
 from harness.report.latency_tables import terminal_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
@@ -23,6 +23,7 @@ from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_UNKNOWN = "the trials are too few or too noisy for an interval that says anything"
 LEAST_WIDTH = 80  # columns; a narrower terminal breaks the lines, but shows every figure
 
 
@@ -119,6 +120,8 @@ def _speed(row: Row, value: Estimate | None, name: str) -> Cell:
         return figure(None, row.missing.get(name))
     text = number(value.value)
     if value.low is not None and value.high is not None:
+        if too_wide(value.low, value.high):
+            return Cell(text=f"{text} ± ?", why=_UNKNOWN)
         text += f" ± {number((value.high - value.low) / 2, value.value)}"
     return figure(text)
 

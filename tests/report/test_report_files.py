@@ -141,6 +141,18 @@ def test_the_table_has_speed_memory_accuracy_and_outcome_of_every_strategy(summa
     assert "skipped: no CUDA device on this machine" in first
 
 
+def test_an_interval_that_says_nothing_is_no_figure_on_the_terminal(summary_of):
+    run = fabricate.Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=2)
+    run.add(cell, trial=0, decode_tok_per_s=100.0)
+    run.add(cell, trial=1, decode_tok_per_s=400.0)
+    file = io.StringIO()
+    Console(file=file, width=80).print(result_table(summary_of(run)))
+    shown = " ".join(file.getvalue().split())
+    assert "250 ± ?¹" in shown
+    assert "¹ the trials are too few or too noisy" in shown
+
+
 def test_a_terminal_narrower_than_the_table_loses_no_column(summary_of):
     summary = summary_of(fabricate.plausible())
     shown = {}
