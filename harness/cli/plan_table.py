@@ -201,7 +201,8 @@ def _print_time(out: Console, planned: Plan) -> None:
         _print(
             out,
             f"With deadline and cool-down a trial takes {duration(planned.longest_trial_s)} at "
-            f"worst, all of them {duration(planned.longest_trial_s * planned.n_trials)}.",
+            f"worst, all of them about {duration(planned.longest_trial_s * planned.n_trials)}, "
+            "apart from converting weights and from what noise makes it measure again.",
         )
 
 
