@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.records.roofline import Limit, LimitSet
 from harness.records.validity import say
-from harness.report.format import number
+from harness.report.format import count, number
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import Summary
 
@@ -76,9 +76,9 @@ def _disturbed(measured: Sequence[LimitSet]) -> Iterable[str]:
         if one.disturbances:
             said = "; ".join(say(each) for each in one.disturbances)
             yield (
-                f"The machine was not quiet while its limits were measured at the {one.when}, with "
-                f"{one.threads} CPU threads: {said}. They may be too low, and percentages of them "
-                "too high."
+                f"The machine was not quiet while its limits were measured at the {one.when}, on "
+                f"{count(one.threads, 'CPU thread')}: {said}. They may be too low, and "
+                "percentages of them too high."
             )
 
 

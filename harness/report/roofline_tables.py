@@ -39,6 +39,11 @@ _ENERGY = (
     "machine or GPU, whoever uses it."
 )
 
+_OR = (
+    "or the machine was busier when its limits were measured than when the trials were: "
+    "“Limits of this machine” says so."
+)
+
 
 def roofline_table(model: ModelSummary, facts: Sequence[Fact]) -> Table | None:
     """Every strategy that was timed, beside the limits; None where no record knows of any."""
@@ -90,11 +95,17 @@ def _plain(cell: Cell) -> Cell:
 def remarks(rows: Iterable[Row], facts: Sequence[Fact]) -> Iterable[str]:
     """What to know of shares that are above 100 %, or of which that can be expected."""
     rows = list(rows)
-    above = [row.label for row in rows if _is_above(row)]
+    above = [row.label for row in rows if _is_above(row.roofline.decode_share)]
     if above:
         yield (
             f"More than 100 % of the bandwidth limit ({_quoted(above)}): a part of the weights "
-            "came from a cache, which is faster than the memory that the limit is of."
+            f"came from a cache, which is faster than the memory that the limit is of, {_OR}"
+        )
+    above = [row.label for row in rows if _is_above(row.roofline.prefill_share)]
+    if above:
+        yield (
+            f"More than 100 % of the compute limit ({_quoted(above)}): the matrices of the model "
+            f"suit the device better than the square ones that the limit is of, {_OR}"
         )
     cache = largest_cache(facts)
     fitting = [row.label for row in rows if cache is not None and _host_bytes(row, cache)]
@@ -184,8 +195,7 @@ def _only_device(work: Roofline) -> str | None:
     return next((name for name, n in work.step_bytes.items() if n >= _NEARLY_ALL * total), None)
 
 
-def _is_above(row: Row) -> bool:
-    share = row.roofline.decode_share
+def _is_above(share: Estimate | None) -> bool:
     return share is not None and share.value > 1
 
 

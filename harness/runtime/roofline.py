@@ -30,7 +30,7 @@ from harness.runtime.tensor_info import ITEM_BYTES
 
 REPEATS = 7
 FEWEST_REPEATS = 3
-ENOUGH_S = 0.15  # of one figure: a slow operation is not repeated more often than that takes
+ENOUGH_S = 0.4  # of one figure: a slow operation is not repeated more often than that takes
 SLOW_S = 0.6  # an operation that takes longer is not repeated at all
 SAMPLE_S = 0.005  # of one sample: shorter operations are repeated within it, and waited for once
 COLUMNS = 1024  # inputs of the large matrix; its rows follow from the bytes

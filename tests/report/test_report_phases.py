@@ -84,6 +84,22 @@ def test_the_largest_trial_speaks(model_of):
     assert "torch engine alone" in shown["predicted"].why
 
 
+def test_the_largest_forecast_stands_beside_it(model_of):
+    trials = [
+        [PhaseMemory(phase="load", host=read(250), forecast=foreseen(mib))] for mib in (40, 60, 50)
+    ]
+    shown = cells(phase_tables.phases(model_of(run_with(*trials))))
+    assert shown["predicted"].text == "60.0 MiB, 1.20 ×"
+
+
+def test_less_than_before_loading_is_no_growth(model_of):
+    shown = cells(
+        phase_tables.phases(model_of(run_with([PhaseMemory(phase="load", host=read(150))])))
+    )
+    assert shown["RSS with children"].text == "150 MiB"
+    assert shown["of it the model"].text == MISSING
+
+
 def test_children_are_told_apart_where_there_are_any(model_of):
     phase = PhaseMemory(phase="passes", host=read(260, 308))
     shown = cells(phase_tables.phases(model_of(run_with([phase]))))

@@ -111,7 +111,8 @@ def test_a_share_is_the_median_over_trials_with_its_interval(table_of):
     ]
     decode, _ = column(table_of(run), "Decode, % of bandwidth limit")
     assert decode.text == "50.0 %"
-    assert " to " in decode.tag
+    low, high = decode.tag.splitlines()[0].split(" to ")
+    assert 20 < float(low) < 50 < float(high) < 90  # in percent, as the share
 
 
 def test_several_devices_have_their_bytes_named_and_no_single_rate(table_of):
@@ -130,7 +131,11 @@ def test_several_devices_have_their_bytes_named_and_no_single_rate(table_of):
 def test_more_than_the_memory_can_give_is_said_in_words(table_of):
     above = table_of(run_with(roofline=msgspec.structs.replace(WORK, decode_share=1.4)))
     assert column(above, "Decode, % of bandwidth limit")[0].text == "140 %"
-    assert any("More than 100 %" in remark for remark in above.remarks)
+    [said] = [remark for remark in above.remarks if "More than 100 %" in remark]
+    assert "of the bandwidth limit" in said
+    prefill = table_of(run_with(roofline=msgspec.structs.replace(WORK, prefill_share=1.1)))
+    [said] = [remark for remark in prefill.remarks if "More than 100 %" in remark]
+    assert "of the compute limit (“cpu fp32” and “cpu bf16”)" in said
     below = table_of(run_with(roofline=WORK))
     assert not any("More than 100 %" in remark for remark in below.remarks)
 
@@ -197,6 +202,19 @@ def test_limits_stand_with_their_drift(summary_of):
     assert "no room" in table.footnotes
 
 
+def test_of_several_ends_the_last_one_is_shown(summary_of):
+    measured = (limits(), limits("end", read=6e9), limits("begin", read=7e9), limits("end"))
+    table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=measured))
+    assert column(table, "At the end")[0].text == "8.00 GB/s"
+    assert column(table, "Change")[0].text == "+0 %"
+
+
+def test_a_share_of_nothing_is_none(table_of):
+    nothing = msgspec.structs.replace(WORK, decode_share=0.0)
+    decode, _ = column(table_of(run_with(roofline=nothing)), "Decode, % of bandwidth limit")
+    assert (decode.text, decode.why) == (MISSING, "not recorded")
+
+
 def test_a_run_that_was_stopped_has_no_end(summary_of):
     table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(limits(),)))
     assert column(table, "At the end")[0].why == "not measured again at the end"
@@ -208,7 +226,7 @@ def test_what_disturbed_the_measuring_of_limits_is_said(summary_of):
     disturbed = msgspec.structs.replace(limits("end"), disturbances=[busy])
     summary = msgspec.structs.replace(summary_of(run_with()), limits=(limits(), disturbed))
     [_, said] = limits_table(summary).remarks
-    assert "at the end, with 1 CPU threads: other CPU 1.50 CPUs (limit 0.25 CPUs)." in said
+    assert "at the end, on 1 CPU thread: other CPU 1.50 CPUs (limit 0.25 CPUs)." in said
     quiet = msgspec.structs.replace(summary, limits=(limits(),))
     assert len(limits_table(quiet).remarks) == 1
 
