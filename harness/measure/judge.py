@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from harness.measure.job import Answered, Failed, Finished, Job, Opened
+from harness.measure.job import Answered, Failed, FedContext, Finished, Job, Opened, PhaseEnded
 from harness.measure.process import Ended
 from harness.records.limits import TrialLimits
 from harness.records.record import Outcome, SlotRecord
@@ -158,9 +158,12 @@ def _reached(ended: Ended) -> str:
         "written": "while converting the weights",
         "converted": "after converting the weights",
     }
-    last = ended.messages[-1] if ended.messages else None
+    messages = [one for one in ended.messages if not isinstance(one, PhaseEnded)]
+    last = messages[-1] if messages else None
     if last is None:
         return "before the engine was imported"
     tag = type(last).__struct_config__.tag
-    n = sum(isinstance(message, type(last)) for message in ended.messages)
+    if isinstance(last, FedContext):
+        return f"after feeding {last.fed.to_tokens} tokens of context"
+    n = sum(isinstance(message, type(last)) for message in messages)
     return words.get(str(tag), f"after {n} {'result' if n == 1 else 'results'}")
