@@ -19,13 +19,15 @@ FLAT_WITHIN = 0.02  # per 1,000 tokens of context
 SLOPE = "Slope, % per 1,000"  # tokens of context
 NO_FIRST_TOKEN = "every answer ended before its first token"
 NO_STEP = "no token was fed after the prompt"
+_PER_SECOND = ", tok/s"
 _ONE_DEPTH = "one depth has no slope"
 _WAITS_REMARKS = (
     (
         "Load: from the file to a model that is ready. First pass: the very first prompt and steps "
         "of a fresh process, end to end, when all is cold. End to end: the same once warm, from "
         "handing over the last prompt to having the logits of the last step, sampling and text "
-        "apart. Medians over trials, with the 95 % interval below where there is one."
+        "apart. Medians over trials, with the 95 % interval below where there is one; “too noisy "
+        "to tell” where its ends differ by more than ten times."
     ),
     (
         "First token: from handing over a question’s text to the first token drawn that is none of "
@@ -125,7 +127,7 @@ def depth_table(model: ModelSummary) -> Table:
     """Decode speed behind each depth of context, and the slope."""
     sweeps = [(row, row.latency.depth) for row in model.rows if row.latency.depth is not None]
     depths = sorted({one.tokens for _, sweep in sweeps if sweep for one in sweep.speeds})
-    titles = tuple(f"After {tokens:,}, tok/s" for tokens in depths)
+    titles = tuple(f"After {tokens:,}{_PER_SECOND}" for tokens in depths)
     return Table(
         caption=f"Decode speed of {model.name} behind so many tokens of context",
         columns=columns("Strategy", *titles, SLOPE, "Verdict", numeric=(*titles, SLOPE)),
@@ -141,6 +143,23 @@ def depth_table(model: ModelSummary) -> Table:
                 f"trials. Flat: the interval lies within ± {FLAT_WITHIN * 100:.0f} %."
             ),
         ),
+    )
+
+
+def terminal_depth_table(model: ModelSummary) -> Table | None:
+    """The same for a terminal: the least and the largest depth; None where none was visited."""
+    whole = depth_table(model)
+    if not whole.rows:
+        return None
+    first, last = whole.columns[1], whole.columns[-3]
+    ends = (1,) if first == last else (1, len(whole.columns) - 3)
+    kept = (0, *ends, -2, -1)
+    titles = ["Strategy", *(whole.columns[at].title.removesuffix(_PER_SECOND) for at in ends), SLOPE]
+    return Table(
+        caption=f"{model.name}, decode tok/s after so many tokens of context "
+        f"(flat: slope within ± {FLAT_WITHIN * 100:.0f} %)",
+        columns=columns(*titles, "Verdict", numeric=titles[1:]),
+        rows=tuple(tuple(row[at] for at in kept) for row in whole.rows),
     )
 
 

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from harness.report.format import elided, number, size
 from harness.report.labels import lay_out
 from harness.report.missing import why
-from harness.report.results import device_names, row_name, trials_text
+from harness.report.plot_curves import top_of
+from harness.report.results import device_names, estimates_text, row_name, trials_text
 from harness.report.style import (
     BLUE,
     INK,
@@ -85,7 +86,7 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     if not known:
         return None
     figure, axes = new_axes(FRAME_IN + BAR_IN * len(pairs))
-    top = max(value.value if value.high is None else value.high for value in known)
+    top = top_of(known)
     reasons = []
     for at, (row, value) in enumerate(pairs):
         if value is None:
@@ -99,7 +100,7 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     axes.set_xlabel(
         f"tokens per second ({'error bars: 95 % interval' if interval else 'no interval'})"
     )
-    title = put_title(figure, what, model.name, f"median of {_trials(known)}")
+    title = put_title(figure, what, model.name, f"median of {estimates_text(known)}")
     _write_reasons(axes, top * 0.008, reasons)
     said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]
     return Drawing(
@@ -111,7 +112,7 @@ def _speed_bar(axes: Axes, row: Row, value: Estimate, at: int) -> None:
     hatch = "///" if row.is_reference else None
     axes.barh(at, value.value, height=THICKNESS, color=BLUE, hatch=hatch)
     if value.low is not None and value.high is not None:
-        # An interval that reaches below zero is cut by the axis, and told in full in the table.
+        # An interval beyond the axis is cut by it, and told in full in the table.
         sides = [[value.value - value.low], [value.high - value.value]]
         axes.errorbar([value.value], [at], xerr=sides, color=INK, linewidth=1.1)
     # In a column of its own: beside a long error bar it would be read as the bar's end.
@@ -175,12 +176,6 @@ def _write_reasons(axes: Axes, x: float, reasons: Sequence[tuple[float, str]]) -
         lines = wrap(reason, letters, max_lines=2, placeholder=" …")
         text = axes.text(x, y, "\n".join(lines), color=MUTED, **REASON)
         text.set_in_layout(False)
-
-
-def _trials(values: Sequence[Estimate]) -> str:
-    ns = sorted({value.n for value in values})
-    few = f"{ns[0]} to " if len(ns) > 1 else ""
-    return f"{few}{ns[-1]} {'trial' if ns[-1] == 1 else 'trials'}"
 
 
 def _largest_peak(row: Row) -> int:

@@ -33,6 +33,7 @@ LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
 HEAP = 0.7  # the smallest as a share of the largest from which an axis from zero shows a heap
 LEAST_SPAN = 0.05  # of the largest value, that an axis shows which does not begin at zero
 LEAST_SPAN_BYTES = 2**20  # and in bytes
+DWARFS = 2.0  # times the largest value: where an axis ends that longer error bars would stretch
 MARKED = 8  # markers on a line
 
 
@@ -53,8 +54,8 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
         axes.errorbar([total], [speed.value], yerr=error_sides(speed), markersize=6, **look)
     unit = _memory_axis(axes, [total for total, _, _ in points])
     speeds = [speed.value for _, speed, _ in points]
-    tops = [speed.value if speed.high is None else speed.high for _, speed, _ in points]
-    value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
+    top = top_of([speed for _, speed, _ in points])
+    value_axis(axes, min(speeds), top, "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
     axes.set_xlabel(f"peak memory{where}, {unit}")
     how = trials_text([row for _, _, row in points])
@@ -124,6 +125,12 @@ def value_axis(axes: Axes, low: float, high: float, label: str) -> None:
         axes.set_ylim(0, high * 1.12 or 1)
         axes.set_ylabel(label)
     counting_axis(axes.yaxis)
+
+
+def top_of(values: Sequence[Estimate]) -> float:
+    """How far an axis reaches: to the ends of all intervals, unless they dwarf what is measured."""
+    ends = max(value.value if value.high is None else value.high for value in values)
+    return min(ends, DWARFS * max(value.value for value in values))
 
 
 def looks_of(rows: Sequence[Row]) -> list[dict[str, Any]]:

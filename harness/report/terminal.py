@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.invocation import as_typed
 from harness.report.format import number, size, too_wide
-from harness.report.latency_tables import terminal_table
+from harness.report.latency_tables import terminal_depth_table, terminal_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
 from harness.report.roofline_tables import short_table
@@ -46,12 +46,9 @@ def result_table(summary: Summary) -> Group:
     parts: list[RenderableType] = []
     for model in summary.models:
         parts.extend(_shown(_short_table(model)))
-        waits = terminal_table(model)
-        if waits is not None:
-            parts.extend(_shown(waits))
-        shares = short_table(model)
-        if shares is not None:
-            parts.extend(_shown(shares))
+        for more in (terminal_table(model), terminal_depth_table(model), short_table(model)):
+            if more is not None:
+                parts.extend(_shown(more))
     if not parts:
         parts.append(Text("Nothing was planned, and nothing was measured."))
     return Group(*parts)

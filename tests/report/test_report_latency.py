@@ -14,6 +14,7 @@ from harness.report.latency_tables import (
     batch_table,
     depth_table,
     latency_tables,
+    terminal_depth_table,
     terminal_table,
 )
 from harness.report.plots import draw_plots
@@ -184,6 +185,23 @@ def test_flat_is_said_only_where_the_interval_says_it(slopes, verdict, model_of)
     assert found["Slope, % per 1,000"] == f"{mean:+.2f}".replace("-", "−")
     (plot,) = [plot for plot in draw_plots(model) if plot.kind == "depth"]
     assert verdict in plot.says
+
+
+def test_a_terminal_shows_the_least_and_the_largest_depth(model_of):
+    table = terminal_depth_table(model_of(swept([0.001, -0.001, 0.0])))
+    assert texts(table) == {
+        "Strategy": "cpu fp32",
+        "After 0": "10.0",
+        "After 4,000": "10.0",
+        "Slope, % per 1,000": "+0.00",
+        "Verdict": "flat",
+    }
+    assert len(table.caption) <= 80
+    one = terminal_depth_table(model_of(swept([0.1], depths=(8,))))
+    assert [column.title for column in one.columns[1:3]] == ["After 8", "Slope, % per 1,000"]
+    run = Fabricated(["cpu fp32"])
+    run.speed("cpu fp32", 100)
+    assert terminal_depth_table(model_of(run)) is None
 
 
 def test_one_depth_has_no_slope_and_no_plot(model_of):

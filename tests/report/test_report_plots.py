@@ -119,6 +119,20 @@ def test_speeds_far_apart_get_a_logarithmic_axis_that_says_so(model_of):
     assert axes.get_ylim()[0] == 0
 
 
+def test_error_bars_that_dwarf_the_speeds_are_cut_by_the_axis(model_of):
+    run = Fabricated(["cpu fp32"], trials=2)
+    cell = run.planned(run.cell("cpu fp32"))
+    for trial, speed in enumerate((10.0, 90.0)):
+        memory = fabricate.Memory(peak_rss_bytes=fabricate.MIB)
+        run.add(cell, trial=trial, decode_tok_per_s=speed, memory=memory)
+    model = model_of(run)
+    assert model.rows[0].decode_tok_per_s.high > 1e6
+    _, axes = axes_of(plot_bars.decode, model)
+    assert axes.get_xlim()[1] == pytest.approx(2 * 50 * 1.03)
+    _, axes = axes_of(plot_curves.tradeoff, model)
+    assert axes.get_ylim()[1] < 150
+
+
 def test_an_interval_that_reaches_below_zero_is_drawn_all_the_same(model_of):
     run = Fabricated(trials=2)
     for strategy, speeds in (("cpu fp32", (10.0, 90.0)), ("cpu bf16", (2.0, 2.1))):
