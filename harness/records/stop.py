@@ -47,6 +47,8 @@ def stop_sentence(stop: Stop) -> str:
     if stop.kind == "no_speeds":
         return f"Stopped after {blocks}: no cell has a speed whose interval could narrow."
     wide = [_worst(name, cell) for name, cell in stop.cells.items() if _is_wide(cell, stop)]
+    if not wide:  # every trial failed or was noisy
+        return f"Stopped after {blocks}, the most that the study allows: no cell has a good trial."
     more = f"; and {len(wide) - 3} more" if len(wide) > 3 else ""
     return (
         f"Stopped after {blocks}, the most that the study allows, with intervals wider than "

@@ -173,6 +173,7 @@ def test_why_a_run_ended_in_words():
         "a, decode: more than ± 99 %; b, decode: ± 90 %."
     )
     assert "no cell has a speed" in stop_sentence(make_stop("no_speeds"))
+    assert stop_sentence(make_stop("max_trials", a="failed")).endswith("no cell has a good trial.")
 
 
 def test_what_was_not_needed_is_not_missed(summary_of, tmp_path):
