@@ -17,8 +17,9 @@ from harness.machine.quiet.source import Figures, long_enough
 
 # NVML's bits of why a clock is not higher, and whether that disturbs a measurement: a power limit
 # and clocks that somebody set are how the card is meant to run, heat and faults are not.
+SET_BY_USER = "clocks set by the user"
 REASONS = {
-    0x2: ("clocks set by the user", False),
+    0x2: (SET_BY_USER, False),
     0x4: ("power limit", False),
     0x8: ("hardware slowdown", True),
     0x10: ("sync boost", False),
