@@ -102,6 +102,7 @@ def test_a_guard_looks_a_few_times_a_second_and_keeps_the_most_it_saw(tmp_path, 
     assert guard.passed_bytes is None
     assert guard.pause_s == LOOK_S
     assert (kept.method, kept.peak_bytes, kept.looks) == ("watchdog", 9, 3)
+    assert kept.peak_missing is None
     assert kept.missing.startswith("no cgroup: ")
 
 
@@ -200,16 +201,17 @@ def test_a_cgroup_whose_peak_is_not_told_was_filled_to_its_limit(tmp_path):
     (folder / "memory.events").write_text("oom_kill 1\n")
     guard.end()
     assert guard.passed_bytes == 300 * MIB
+    assert "Linux 5.19" in guard.record().peak_missing
     for path in folder.iterdir():  # files that a kernel would have taken away with the folder
         path.unlink()
     guard.close()
     assert not folder.exists()
 
 
-def test_a_peak_is_what_was_held_at_most_and_else_what_is_held_now(tmp_path):
+def test_a_peak_is_what_was_held_at_most_and_never_what_is_left_at_the_end(tmp_path):
     made = Cgroup(tmp_path)
     (tmp_path / "memory.current").write_text("5\n")
-    assert made.peak_bytes() == 5
+    assert made.peak_bytes() is None
     (tmp_path / "memory.peak").write_text("9\n")
     assert made.peak_bytes() == 9
 
@@ -293,3 +295,13 @@ def test_a_worker_dies_with_a_parent_that_was_killed_also_in_the_midst_of_c_code
         assert int(started.stdout.readline()) != started.pid
         started.kill()
         assert started.stdout.read() == b""  # ends when the last who holds the pipe is gone
+
+
+@pytest.mark.parametrize(("probes", "why"), [("on", "before anybody looked"), ("off", "off")])
+def test_a_peak_that_nobody_saw_has_its_reason(probes, why, tmp_path, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", probes)
+    guard = MemoryGuard(MemoryRoom(bytes=10, source="study"), tmp_path)
+    guard.begin(10)
+    kept = guard.record()
+    assert kept.peak_bytes is None
+    assert why in kept.peak_missing
