@@ -35,6 +35,7 @@ from harness.runtime.forecast_stored import HOST
 from harness.runtime.limits import INT8, LimitQuestion
 from harness.runtime.strategy import UINT8, LayerPlan, device_key
 from harness.runtime.traffic import Slot, crosses_bus, multiplied_in
+from harness.sizes import size
 
 DEADLINE_S = 120.0
 HOST_BYTES = 2**27  # at least
@@ -161,8 +162,7 @@ class Limits:
             room=self.room(),
         )
         found = [message.limit for message in ended.messages if isinstance(message, LimitFound)]
-        outcome = judge(ended, None)
-        why = f"{outcome.kind}: {outcome.reason}" if outcome.kind != "ok" else "no answer came"
+        why = _why_silent(ended)
         validity = watcher.validity(self.noise)
         found += [unanswered(one, why) for one in asked[len(found) :]]
         measured = LimitSet(
@@ -179,6 +179,17 @@ class Limits:
     def _facts_sha256(self) -> str:
         text = json.dumps(self.facts, sort_keys=True, ensure_ascii=False, default=str)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _why_silent(ended: Ended) -> str:
+    """Why a worker did not answer all that it was asked."""
+    if ended.passed_bytes is not None:
+        return (
+            f"measuring it held {size(ended.passed_bytes)}, more than {ended.room.short}: it needs "
+            "buffers that no cache holds, and PyTorch beside them"
+        )
+    outcome = judge(ended, None)
+    return f"{outcome.kind}: {outcome.reason}" if outcome.kind != "ok" else "no answer came"
 
 
 def run_limits(
@@ -221,12 +232,13 @@ def questions_for(plans: Iterable[Iterable[Slot]], host_bytes: int) -> tuple[Lim
     slots = [slot for plan in plans for slot in plan]
     if not slots:
         return ()
-    # The embedding always lies on the host.
-    wanted: dict[tuple[str, str, str | None], None] = {("read", HOST, None): None}
-    for slot in slots:
-        wanted["read", device_key(slot.device), None] = None
+    # What takes little memory comes first: it is known where a limit of memory stops the rest.
+    wanted: dict[tuple[str, str, str | None], None] = {}
     for slot in slots:
         wanted["multiply", device_key(slot.device), multiplied_in(slot)] = None
+    wanted["read", HOST, None] = None  # the embedding always lies there
+    for slot in slots:
+        wanted["read", device_key(slot.device), None] = None
     for slot in slots:
         int8 = INT8 if slot.weight_dtype == UINT8 else ""
         wanted["product", device_key(slot.device), f"{slot.dtype}{int8}"] = None

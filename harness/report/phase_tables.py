@@ -22,8 +22,8 @@ _OLD = "the record is older than phases"
 _GROWTH = (
     "Of it the model: the worker’s own peak beyond what was resident before the model was opened. "
     "The pages of libraries that are first used then are in it, some 20 MiB that nothing predicts "
-    "and that are much of a small model. Predicted: what the forecast said of that, or of what torch "
-    "allocates on a device, and its ratio to what was measured."
+    "and that are much of a small model. Predicted: what the forecast said of that, or of what "
+    "torch allocates on a device, and its ratio to what was measured."
 )
 
 

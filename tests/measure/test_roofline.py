@@ -96,7 +96,7 @@ def test_at_the_end_all_of_it_is_asked_again(tmp_path):
     limits.before(1)
     limits.at_end()
     kinds = [[question.kind for question in job.limits] for job in worker.jobs]
-    assert kinds == [["read", "multiply", "product"]] * 2
+    assert kinds == [["multiply", "read", "product"]] * 2
     kept, note = read_limits(tmp_path)
     assert [one.when for one in kept] == ["begin", "end"]
     assert note is None
@@ -144,10 +144,10 @@ def test_what_a_worker_did_not_answer_has_the_reason(tmp_path):
     dead = Failed(kind="out_of_memory_host", reason="no room", detail="", peak_rss=NOTHING)
     limits = limits_of(tmp_path, Worker(answers=1, last=dead, returncode=1))
     limits.before(1)
-    read, multiply, _ = limits.of(1).limits
-    assert read.bytes_per_s == 1e9
-    assert (multiply.kind, multiply.flop_per_s) == ("multiply", None)
-    assert multiply.missing == "out_of_memory_host: no room"
+    first, read, _ = limits.of(1).limits
+    assert first.bytes_per_s == 1e9
+    assert (read.kind, read.bytes_per_s) == ("read", None)
+    assert read.missing == "out_of_memory_host: no room"
 
 
 def test_where_nothing_was_found_out_a_run_that_goes_on_tries_again(tmp_path):
@@ -219,9 +219,9 @@ def test_questions_follow_from_the_slots_each_once():
     plans = [resolve("cuda fp16i8 *1 -> cuda fp16 *0+", 2), resolve("cuda:0 fp16i8", 2)]
     asked = questions_for(plans, 7)
     assert [(q.kind, q.device, q.dtype) for q in asked] == [
+        ("multiply", "cuda:0", "fp16"),  # which takes least memory
         ("read", "cpu", None),  # where the embedding lies
         ("read", "cuda:0", None),
-        ("multiply", "cuda:0", "fp16"),
         ("product", "cuda:0", "fp16i8"),
         ("product", "cuda:0", "fp16"),
         ("bus", "cuda:0", None),
@@ -293,8 +293,8 @@ def test_a_limit_of_memory_that_is_too_low_leaves_out_the_limits_and_says_so(tmp
     limits.before(1)
     [found] = limits.of(1).limits
     assert found.bytes_per_s is None
-    assert found.missing.startswith("out_of_memory_host")
-    assert "limits.memory" in found.missing
+    assert found.missing.startswith("measuring it held ")
+    assert "more than limits.memory: 1 B: it needs buffers" in found.missing
 
 
 class Asked(FakeEngine):
@@ -493,7 +493,7 @@ def test_a_run_asks_for_its_speed_trials_and_threads_alone(tmp_path):
     limits = run_limits(study, planned, plans, {}, tmp_path)
     assert limits.off is None
     assert {n: [(q.kind, q.dtype) for q in some] for n, some in limits.questions.items()} == {
-        2: [("read", None), ("multiply", "fp32"), ("product", "fp32")]
+        2: [("multiply", "fp32"), ("read", None), ("product", "fp32")]
     }
     off = structs.replace(study, roofline=False)
     assert "roofline: false" in run_limits(off, planned, plans, {}, tmp_path).off
