@@ -24,6 +24,7 @@ _DRIFT = (
     "The run's drift is that of one straight line through the logarithms of all strategies' trials "
     "over their places, each strategy at a level of its own; its interval is Student's t."
 )
+_LOWEST = -105.0  # a speed falls by 100 % at most
 LEAST_REACH = 5.0  # percent either way that the axis shows at least: less is noise to the eye
 
 
@@ -44,7 +45,7 @@ def sequence(model: ModelSummary) -> Drawing | None:
         ends.append((numbers[-1], percents[-1], row_name(row), look["color"]))
     reach = max(LEAST_REACH, 1.15 * max(abs(percent) for percent in everything))
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_ylim(-reach, reach)
+    axes.set_ylim(max(-reach, _LOWEST), reach)
     axes.set_xlabel("trial of the run, in the order in which they ran")
     axes.set_ylabel("decode, % from the median")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -111,8 +111,12 @@ def put_title(figure: Figure, what: str, name: str, how: str) -> str:
 
 def counting_axis(axis: Axis) -> None:
     """Ticks as plain numbers with a comma between thousands, also on a logarithmic axis."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _count(value: float) -> str:
+    return f"{value:,.10g}".replace("-", "−")
 
 
 def size_axis(axis: Axis, largest: float, *, span: float | None = None) -> str:
