@@ -116,25 +116,33 @@ def _crash(ended: Ended) -> Outcome:
             reason=f"killed by the system for want of memory, {_reached(ended)}",
             detail=ended.log_tail,
         )
+    # The C library gives up so where it cannot have even its own few bytes.
+    is_full = ended.address_space_bytes is not None and "cannot allocate" in ended.log_tail.lower()
     return Outcome(
-        kind="crashed",
+        kind="out_of_memory_host" if is_full else "crashed",
         reason=f"{_death(ended.returncode)}, {_reached(ended)}",
         detail=ended.log_tail,
+        limit=_address_space(ended) if is_full else None,
     )
 
 
 def _failure(message: Failed, ended: Ended) -> Outcome:
     """What the worker said itself, with what libraries printed besides."""
     printed = ended.log_tail.strip()
-    is_bounded = message.kind == "out_of_memory_host" and ended.address_space_bytes is not None
+    is_full = message.kind == "out_of_memory_host"
     return Outcome(
         kind=message.kind,  # type: ignore[arg-type]
         reason=message.reason,
         detail=f"{message.detail}\n\nIts output ended:\n{printed}" if printed else message.detail,
-        limit=f"limits.address_space: {size(ended.address_space_bytes or 0)}"
-        if is_bounded
-        else None,
+        limit=_address_space(ended) if is_full else None,
     )
+
+
+def _address_space(ended: Ended) -> str | None:
+    """The limit of the address space, as outcomes name it; None where there is none."""
+    if ended.address_space_bytes is None:
+        return None
+    return f"limits.address_space: {size(ended.address_space_bytes)}"
 
 
 def _death(returncode: int) -> str:

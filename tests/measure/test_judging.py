@@ -1,6 +1,7 @@
 """Outcomes from evidence."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -247,6 +248,16 @@ def test_only_want_of_memory_names_the_limit_of_the_address_space():
     ):
         failed = Failed(kind=kind, reason="", detail="", peak_rss=PEAK)
         assert judge(ended(failed, address_space_bytes=2**31), None).limit == limit
+
+
+def test_a_c_library_that_gives_up_under_that_limit_ran_out_of_memory():
+    words = "cannot allocate memory for thread-local data: ABORT\n"
+    for limit, kind in ((2**31, "out_of_memory_host"), (None, "crashed")):
+        died = replace(ended(returncode=127, address_space_bytes=limit), log_tail=words)
+        outcome = judge(died, None)
+        assert (outcome.kind, outcome.exit_code) == (kind, 127)
+        assert outcome.limit == (limit and "limits.address_space: 2.00 GiB")
+    assert judge(ended(returncode=127, address_space_bytes=2**31), None).kind == "crashed"
 
 
 def test_what_was_cut_and_what_had_to_be_ended_are_remarks():
