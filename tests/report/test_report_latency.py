@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fabricate import Fabricated
+from msgspec.structs import replace
 
 from harness.config.depth_settings import Depth
 from harness.records.latency import AnswerLatency, AtDepth, FirstPass, Latency, Prefill
@@ -129,6 +130,25 @@ def test_what_was_not_measured_is_missing_for_its_own_reason(model_of):
     assert answer_table(model_of(run)) is None
 
 
+def test_percentiles_are_of_the_trials_that_carry_them(model_of):
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=2)
+    for trial, steps in enumerate((8, 30)):
+        run.add(cell, trial=trial, decode_s=[[0.01] * steps])
+    _, steps = latency_tables(model_of(run))
+    assert texts(steps)["Decode p90"] == "10.0 ms"
+    assert whys(steps) == {"Decode p99": "p99 needs 100 steps in a trial, and there are 30"}
+
+
+def test_a_part_that_took_no_time_counts_as_well(model_of):
+    run = Fabricated(["cpu fp32"])
+    parts = [answer(name, first=0.5) for name in "abc"]
+    for one in parts[:2]:
+        parts[parts.index(one)] = replace(one, latency=replace(one.latency, tokenize_s=0.0))
+    run.add(run.planned(run.cell("cpu fp32", "answers")), answers=parts)
+    assert texts(answer_table(model_of(run)))["Tokenise"] == "0 ms"
+
+
 def test_old_records_have_no_latency_and_say_so(model_of):
     run = Fabricated(["cpu fp32"])
     run.speed("cpu fp32", 100)
@@ -183,8 +203,14 @@ def test_flat_is_said_only_where_the_interval_says_it(slopes, verdict, model_of)
     assert found["After 0, tok/s"] == "10.0"
     mean = sum(slopes) / len(slopes) * 100
     assert found["Slope, % per 1,000"] == f"{mean:+.2f}".replace("-", "−")
+    assert model.rows[0].latency.depth.slope.n == len(slopes)  # those that are 0 as well
     (plot,) = [plot for plot in draw_plots(model) if plot.kind == "depth"]
     assert verdict in plot.says
+
+
+def test_the_interval_of_a_slope_is_in_percent_like_the_slope(model_of):
+    (row,) = depth_table(model_of(swept([0.1, 0.101, 0.102]))).rows
+    assert [cell.tag for cell in row[-2:]] == ["+9.85 to +10.35", None]
 
 
 def test_a_terminal_shows_the_least_and_the_largest_depth(model_of):
