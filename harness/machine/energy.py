@@ -26,7 +26,7 @@ _ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # AMD's go by the same name; -mm
 # What a counter counts for takes no more than this: so a second wrap can be ruled out.
 _MOST_W = {"package": 1000.0, "dram": 400.0}
 _FEWEST_RENEWALS = 5  # in a window: with fewer, a value more or less would be much of it
-CPU, GPU = "processor", "GPU"
+CPU = "processor"
 
 
 class Counter(Protocol):

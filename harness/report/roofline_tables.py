@@ -19,26 +19,43 @@ _NEARLY_ALL = 0.99
 _FIGURE = "decode_j_per_token"
 _NET_FIGURES = ("decode_net_j_per_token", "prefill_net_j_per_token")
 DECODE, PREFILL = "Decode, % of bandwidth limit", "Prefill, % of compute limit"
+_BYTES, _DECODE_J, _PREFILL_J = "Bytes per step", "Decode, J per token", "Prefill, J per token"
+_BANDWIDTH = (
+    "the least time in which a decode step can be done, if nothing but moving its bytes took time, "
+    "in percent of the median step"
+)
+_COMPUTE = (
+    "the least time in which the longest prompt can be fed, if nothing but multiplying took time, "
+    "in percent of the median one"
+)
+_MOVED = (
+    "every weight once, and one row of the embedding and the state (read and written) for each row "
+    "of the batch"
+)
 _DEFINITIONS = (
     (
-        "Bandwidth limit: the least time in which a decode step can be done, if nothing but moving "
-        "its bytes took time, in percent of the median step. A step moves every weight once, one "
-        "row of the embedding and the state (read and written) for each row of the batch, at the "
-        "speed at which each device’s memory was read in this run; devices work one after another, "
-        "and copies of streamed slots run beside them."
+        f"Bandwidth limit: {_BANDWIDTH}. A step moves {_MOVED}, at the speed at which each "
+        "device’s memory was read in this run; devices work one after another, and copies of streamed slots "
+        "run beside them."
     ),
     (
-        "Compute limit: the same of the longest prompt, if nothing but multiplying took time: two "
-        "operations for each number of a matrix and each token (the head sees the last one alone), "
-        "at the speed at which square matrices were multiplied in the format of the products."
+        f"Compute limit: {_COMPUTE}: two operations for each number of a matrix and each token "
+        "(the head sees the last one alone), at the speed at which square matrices were multiplied in "
+        "the format of the products."
     ),
 )
+_TAKEN = "what the counters moved by while tokens were {}, over those tokens"
 _ENERGY = (
-    "Joules per token: what the counters moved by while tokens were decoded, over those tokens; "
-    "“above idle” is less what the idle machine took in that time. A counter counts for the whole "
-    "machine or GPU, whoever uses it."
+    f"Joules per token: {_TAKEN.format('decoded or fed')}; “above idle” is less what the idle "
+    "machine took in that time. A counter counts for the whole machine or GPU, whoever uses it."
 )
-
+_WHAT = {
+    _BYTES: f"What a decode step must move: {_MOVED}.",
+    DECODE: f"{_BANDWIDTH[0].upper()}{_BANDWIDTH[1:]}.",
+    PREFILL: f"{_COMPUTE[0].upper()}{_COMPUTE[1:]}.",
+    _DECODE_J: f"Joules: {_TAKEN.format('decoded')}.",
+    _PREFILL_J: f"Joules: {_TAKEN.format('fed')}.",
+}
 _OR = (
     "or the machine was busier when its limits were measured than when the trials were: "
     "“Limits of this machine” says so."
@@ -51,18 +68,18 @@ def roofline_table(model: ModelSummary, facts: Sequence[Fact]) -> Table | None:
     if not rows:
         return None
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
-        ("Bytes per step", _bytes),
+        (_BYTES, _bytes),
         (DECODE, decode_share),
         (PREFILL, prefill_share),
     ]
     if any(row.energy.decode_j_per_token for row in rows):
-        shown.append(("Decode, J per token", _decode_j))
+        shown.append((_DECODE_J, _decode_j))
     if any(row.energy.prefill_j_per_token for row in rows):
-        shown.append(("Prefill, J per token", _prefill_j))
+        shown.append((_PREFILL_J, _prefill_j))
     titles = [title for title, _ in shown]
     return Table(
         caption=f"How near {model.name} came to the limits of this machine",
-        columns=columns("Strategy", *titles, numeric=titles),
+        columns=columns("Strategy", *titles, numeric=titles, what=_WHAT),
         rows=tuple((code(row.label), *(cell(row) for _, cell in shown)) for row in rows),
         remarks=(*_DEFINITIONS, *remarks(rows, facts), *_energy_remarks(rows)),
     )

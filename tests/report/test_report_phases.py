@@ -132,6 +132,11 @@ def test_a_device_has_its_own_columns_and_reasons(model_of):
     assert shown["Reserved, cuda"].text == "512 MiB"
     assert not any("Process" in title for title in shown)
     assert "Process: – (NVML names no process of this number)." in table.remarks
+    for one in table.columns[2:]:  # behind strategy and phase
+        assert one.what, one.title
+    said = {one.title: one.what for one in table.columns}
+    assert said["predicted, cuda"] == said["predicted"]
+    assert said["Allocated, cuda"].startswith("the most that torch's allocator")
 
 
 def test_what_is_shown_is_defined_and_what_no_one_has_is_named(model_of):

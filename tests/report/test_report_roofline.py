@@ -175,6 +175,7 @@ def test_energy_stands_raw_and_above_idle_with_what_was_counted(table_of):
     assert (decode.text, decode.tag) == ("1.50", "0.500 above idle")
     prefill = column(table, "Prefill, J per token")[0]
     assert (prefill.text, prefill.tag) == ("0.0200", None)
+    assert all(one.what for one in table.columns[1:])  # behind the strategy
     said = " ".join(table.remarks)
     assert "Counted: package-0 (RAPL)." in said
     assert "Idle, watched before the first trial, the machine took 10.0 W (package-0)." in said
