@@ -13,6 +13,9 @@ from typing import Any
 from msgspec import structs
 
 from harness.config.load import LoadedStudy
+from harness.machine.disks import NAMES as DISK_FACTS
+from harness.machine.disks import weights_disk_facts
+from harness.machine.facts import unavailable
 from harness.machine.quiet import Probes
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.cooldown import Cooler
@@ -280,6 +283,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
                 questions_sha256=bench.loaded.questions_sha256,
                 study_sha256=bench.loaded.sha256,
             ),
+            **_disk_facts(ran.reading),
         },
         warnings=[
             without_folders(one, here)
@@ -290,6 +294,13 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
             )
         ],
     )
+
+
+def _disk_facts(reading: Reading | None) -> dict[str, Any]:
+    """Of the file that was read, which may be a converted one elsewhere."""
+    if reading is None:
+        return dict.fromkeys(DISK_FACTS, unavailable(NOT_SO_FAR))
+    return weights_disk_facts(Path(reading.weights))
 
 
 def _nameless(outcome: Outcome, here: Mapping[str, str]) -> Outcome:

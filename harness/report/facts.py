@@ -7,10 +7,10 @@ known by name: a hundred of them are one fact here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.machine.declared import about, shown
+from harness.machine.declared import LOADING, about, shown
 from harness.machine.kinds import plain
 from harness.records.record import Record
 from harness.report.format import MISSING, count
@@ -19,7 +19,11 @@ from harness.report.values import Fact, FactDifference
 UNAVAILABLE = "unavailable"
 # A fact that differs because the study varies one of these is no surprise. Strategies are not among
 # them: each may have only one record, and then a change of driver between two would look explained.
-_AXES = ("model", "engine", "threads")
+_AXES: Mapping[str, Callable[[Record], Any]] = {
+    "model": lambda record: record.cell.model,
+    "engine": lambda record: record.cell.engine,
+    "threads": lambda record: record.cell.threads,
+}
 DISTRIBUTIONS, DISTRIBUTIONS_SHA256 = "distributions", "distributions_sha256"
 SHORT_HASH = 12  # digits of a hash that are shown where it is one of several things
 # Of many distributions that differ, these are named first: they compute.
@@ -97,7 +101,7 @@ def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
                 FactDifference(
                     name=name,
                     values=_printed(counts, printed[name]),
-                    follows=_follows(said),
+                    follows=_follows(name, said),
                     says=distribution_changes(list(sets.values()))
                     if name == DISTRIBUTIONS
                     else None,
@@ -159,15 +163,29 @@ def _distributions(versions: Mapping[str, Any], sha256: Any) -> Fact:
     )
 
 
-def _follows(said: Sequence[tuple[str, Record]]) -> str | None:
+def _follows(name: str, said: Sequence[tuple[str, Record]]) -> str | None:
     """The axis of which this fact is a function, if there is one."""
-    for axis in _AXES:
-        by_axis: dict[Any, set[str]] = {}
-        for value, record in said:
-            by_axis.setdefault(getattr(record.cell, axis), set()).add(value)
-        if all(len(values) == 1 for values in by_axis.values()):
+    for axis, of in _AXES.items():
+        if _is_function(said, of):
             return axis
+    # Converted weights lie in a cache, perhaps on another disk.
+    declared = about(name)
+    of_loading = declared is not None and declared.must_match == LOADING
+    if of_loading and _is_function(said, _file_read):
+        return "conversion of weights"
     return None
+
+
+def _is_function(said: Sequence[tuple[str, Record]], of: Callable[[Record], Any]) -> bool:
+    """Whether records that agree in something agree in the value too."""
+    values: dict[Any, set[str]] = {}
+    for value, record in said:
+        values.setdefault(of(record), set()).add(value)
+    return all(len(one) == 1 for one in values.values())
+
+
+def _file_read(record: Record) -> tuple[str, bool]:
+    return record.cell.model, record.converted is not None
 
 
 def _fact(name: str, value: Any) -> Fact:

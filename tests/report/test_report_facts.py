@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fabricate import FACTS, Fabricated
 
-from harness.records.record import Record
+from harness.records.record import ConvertedFile, Record
 from harness.report.fact_tables import difference_table, distribution_list, fact_tables
 from harness.report.facts import all_facts, differences, distribution_changes, flatten
 from harness.report.html import render_html
@@ -242,6 +242,19 @@ def test_a_variable_that_was_set_later_is_a_change():
         "gpus.1.name": {"not set": 1, "b": 1},
     }
     assert "env.OMP_NUM_THREADS" not in {fact.name for fact in all_facts({}, run.records)}
+
+
+def test_converted_weights_on_another_disk_are_no_surprise(summary_of):
+    facts = [{"weights_disk": "hard disk", "kernel": "5"}, {"weights_disk": "SSD", "kernel": "6"}]
+    run = run_with(*facts, *facts)
+    kept = ConvertedFile(file="x", source_sha256="0", plan="p", bytes=1, made_now=False)
+    found = {one.name: one for one in differences(run.records)}
+    assert found["weights_disk"].follows is None
+    run.records[1::2] = [msgspec.structs.replace(r, converted=kept) for r in run.records[1::2]]
+    found = {one.name: one for one in differences(run.records)}
+    assert found["weights_disk"].follows == "conversion of weights"
+    assert found["kernel"].follows is None
+    assert found["weights_disk"].must_match == ("loading",)
 
 
 def test_on_another_machine_not_every_fact_has_a_sentence(summary_of):
