@@ -35,13 +35,13 @@ _MOVED = (
 _DEFINITIONS = (
     (
         f"Bandwidth limit: {_BANDWIDTH}. A step moves {_MOVED}, at the speed at which each "
-        "device’s memory was read in this run; devices work one after another, and copies of streamed slots "
-        "run beside them."
+        "device’s memory was read in this run; devices work one after another, and copies of "
+        "streamed slots run beside them."
     ),
     (
         f"Compute limit: {_COMPUTE}: two operations for each number of a matrix and each token "
-        "(the head sees the last one alone), at the speed at which square matrices were multiplied in "
-        "the format of the products."
+        "(the head sees the last one alone), at the speed at which square matrices were "
+        "multiplied in the format of the products."
     ),
 )
 _TAKEN = "what the counters moved by while tokens were {}, over those tokens"
