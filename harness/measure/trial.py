@@ -235,15 +235,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
     )
     return Record(
         key=record_key(bench.loaded, cell, identity, bench.plans[cell], plan),
-        cell=CellRef(
-            id=cell.id,
-            model=cell.model,
-            engine=cell.engine,
-            strategy=cell.strategy,
-            workload=cell.workload,
-            threads=cell.threads,
-            batch=cell.batch,
-        ),
+        cell=cell_ref(cell),
         trial=trial.trial,
         attempt=trial.attempt,
         place=trial.place,
@@ -301,6 +293,19 @@ def _disk_facts(reading: Reading | None) -> dict[str, Any]:
     if reading is None:
         return dict.fromkeys(DISK_FACTS, unavailable(NOT_SO_FAR))
     return weights_disk_facts(Path(reading.weights))
+
+
+def cell_ref(cell: Cell) -> CellRef:
+    """The cell, as its records name it."""
+    return CellRef(
+        id=cell.id,
+        model=cell.model,
+        engine=cell.engine,
+        strategy=cell.strategy,
+        workload=cell.workload,
+        threads=cell.threads,
+        batch=cell.batch,
+    )
 
 
 def _nameless(outcome: Outcome, here: Mapping[str, str]) -> Outcome:

@@ -25,6 +25,7 @@ from harness.measure.trial import Trial, measure
 from harness.measure.worker import describe
 from harness.plan.plan import plan
 from harness.runtime.strategy import resolve
+from tests.measure.workers import Clock
 
 LONG_S = 600  # never reached: a stand-in's alarm comes before it
 JOB = Job(
@@ -38,21 +39,6 @@ JOB = Job(
 )
 
 
-class Clock:
-    """The parent's time, which stands still until a message makes it pass the deadline."""
-
-    def __init__(self, until):
-        self._until = until
-        self._now = 0.0
-
-    def monotonic(self):
-        return self._now
-
-    def message(self, message):
-        if isinstance(message, self._until):
-            self._now = LONG_S + 1.0
-
-
 @pytest.fixture
 def late(monkeypatch):
     """Let the deadline pass as soon as a message of a type has come."""
@@ -60,7 +46,7 @@ def late(monkeypatch):
     def use(until):
         clock = Clock(until)
         monkeypatch.setattr(process, "time", clock)
-        return clock.message
+        return clock.hear
 
     return use
 
