@@ -154,7 +154,8 @@ def terminal_depth_table(model: ModelSummary) -> Table | None:
     first, last = whole.columns[1], whole.columns[-3]
     ends = (1,) if first == last else (1, len(whole.columns) - 3)
     kept = (0, *ends, -2, -1)
-    titles = ["Strategy", *(whole.columns[at].title.removesuffix(_PER_SECOND) for at in ends), SLOPE]
+    depths = [whole.columns[at].title.removesuffix(_PER_SECOND) for at in ends]
+    titles = ["Strategy", *depths, SLOPE]
     return Table(
         caption=f"{model.name}, decode tok/s after so many tokens of context "
         f"(flat: slope within ± {FLAT_WITHIN * 100:.0f} %)",

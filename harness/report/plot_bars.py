@@ -66,7 +66,7 @@ def memory(model: ModelSummary) -> Drawing | None:
         _host_bar(axes, row, middle, thickness * BETWEEN)
         for lane, device in enumerate(row.memory.device_peak_bytes.items(), start=1):
             _device_bar(axes, device, middle + lane * thickness, thickness * BETWEEN)
-    _name_rows(axes, rows)
+    name_rows(axes, rows)
     scale = max(_largest_peak(row) for row in rows)
     axes.set_xlim(0, scale * (1.3 if devices else 1.12))
     axes.set_xlabel(f"{size_axis(axes.xaxis, scale)}, largest of the trials")
@@ -93,7 +93,7 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
             reasons.append((at, _reason(row)))
         else:
             _speed_bar(axes, row, value, at)
-    _name_rows(axes, [row for row, _ in pairs])
+    name_rows(axes, [row for row, _ in pairs])
     axes.set_xlim(0, top * 1.03)
     counting_axis(axes.xaxis)
     interval = any(value.low is not None for value in known)
@@ -140,20 +140,22 @@ def _host_bar(axes: Axes, row: Row, y: float, height: float) -> None:
         before = used.import_rss_bytes
         axes.barh(y, before, height=height, color=PALE_BLUE, hatch="///", label="libraries")
         axes.barh(y, peak - before, left=before, label="the model and its work", **own)
-    _beside(axes, size(peak), peak, y)
+    beside(axes, size(peak), peak, y)
 
 
 def _device_bar(axes: Axes, device: tuple[str, int], y: float, height: float) -> None:
     name, n_bytes = device
     axes.barh(y, n_bytes, height=height, color=ORANGE, hatch="\\\\\\", label="device")
-    _beside(axes, f"{size(n_bytes)} on {name}", n_bytes, y)
+    beside(axes, f"{size(n_bytes)} on {name}", n_bytes, y)
 
 
-def _beside(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center")
+def beside(axes: Axes, text: str, x: float, y: float, **look: Any) -> None:
+    """Write a text on the right of a bar that ends at x."""
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", **look)
 
 
-def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+def name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+    """Write the strategies' names on the left, the first on top; bars are at 0, 1 and so on."""
     axes.set_yticks(range(len(rows)), [row_name(row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
     axes.tick_params(axis="y", length=0)
