@@ -5,11 +5,14 @@ from datetime import datetime, timezone
 import pytest
 from msgspec import structs
 
+from harness.config.limit_settings import Limits as StudyLimits
+from harness.config.noise_settings import Noise
 from harness.config.study import Model, Study, Workloads
 from harness.engines.fake import FakeEngine
 from harness.errors import Unsupported
 from harness.machine.memory import MemoryReading
 from harness.machine.quiet import Probes
+from harness.measure import roofline
 from harness.measure.job import Failed, Finished, Job, LimitFound
 from harness.measure.memory_limit import MemoryRoom
 from harness.measure.probing import probe_limits
@@ -497,6 +500,29 @@ def test_a_run_asks_for_its_speed_trials_and_threads_alone(tmp_path):
     }
     off = structs.replace(study, roofline=False)
     assert "roofline: false" in run_limits(off, planned, plans, {}, tmp_path).off
+
+
+@pytest.mark.parametrize(("threads", "caches"), [(1, 1), (2, 2), (16, 3)])
+def test_a_run_measures_its_limits_as_its_trials_and_beyond_the_caches_of_its_threads(
+    threads, caches, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(roofline, "last_level_caches", lambda: 3)
+    cell = Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=threads)
+    planned = Plan(study="s", seed=0, cells=(PlannedCell(cell=cell, trials=1),))
+    study = Study(
+        name="s",
+        models={"m": Model(weights="w")},
+        strategies=["cpu fp32"],
+        workloads=Workloads(),
+        limits=StudyLimits(memory="3GiB"),
+        noise=Noise(other_cpu_cores=7.0),
+    )
+    facts = {"cpu_caches_bytes": {"L3": 2**26}}
+    limits = run_limits(study, planned, {cell: resolve("cpu fp32", 2)}, facts, tmp_path)
+    assert limits.room() == MemoryRoom(bytes=3 * 2**30, source="study")
+    assert limits.noise == Noise(other_cpu_cores=7.0)
+    sizes = {q.n_bytes for q in limits.questions[threads]}
+    assert sizes == {caches * 4 * 2**26}
 
 
 def test_with_probes_off_nothing_is_asked(tmp_path, monkeypatch):
