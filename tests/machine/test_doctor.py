@@ -180,6 +180,16 @@ def test_what_cannot_be_told_is_neither_fine_nor_found():
     assert found.fine == ()
 
 
+def test_a_quota_of_all_that_is_in_sight_holds_nobody_up():
+    allowed = look({"cpu_allowed": 8, "cgroup_cpus": 8.0})
+    assert "CPU limit" in allowed.fine
+
+
+def test_who_uses_next_to_nothing_is_not_named():
+    found = busiest({(1, "a"): 0.0, (2, "b"): 0.0}, {(1, "a"): 0.08, (2, "b"): 0.1}, 2.0)
+    assert [one.name for one in found] == ["b"]
+
+
 def test_the_busiest_processes_between_two_looks():
     before = {(1, "init"): 5.0, (7, "cc1"): 10.0, (8, "idle"): 3.0, (9, "gone"): 1.0}
     after = {(1, "init"): 6.0, (7, "cc1"): 12.0, (8, "idle"): 3.0, (10, "new"): 50.0}

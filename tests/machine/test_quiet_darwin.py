@@ -1,5 +1,8 @@
 """What disturbs a Mac, from recorded output of its programs."""
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 
 from harness.machine.facts import NotKnown
@@ -13,6 +16,7 @@ from harness.machine.quiet.darwin import (
     parse_on_battery,
     parse_speed_limit,
     parse_vm_stat,
+    read_cpu_times,
     run_program,
 )
 from harness.machine.quiet.probes import ALL_FIGURES
@@ -52,6 +56,26 @@ def test_what_is_not_understood_is_not_known(parse):
 def test_a_program_that_is_not_there_is_not_known(tmp_path):
     with pytest.raises(NotKnown, match="cannot be run"):
         run_program([str(tmp_path / "pmset")])
+
+
+def test_times_of_all_and_of_ours_by_psutil(monkeypatch):
+    """Busy counts what runs at low priority; ours are this process, the worker and its children."""
+    used = {0: 1.0, 50: 10.0, 51: 100.0}
+
+    class Process:
+        def __init__(self, pid=0):
+            self.pid = pid
+
+        def children(self, *, recursive):
+            return [Process(51)] if recursive and self.pid == 50 else []
+
+        def cpu_times(self):
+            return SimpleNamespace(user=used[self.pid], system=0.5)
+
+    monkeypatch.setattr(psutil, "Process", Process)
+    times = SimpleNamespace(user=1000.0, nice=200.0, system=30.0, idle=4.0)
+    monkeypatch.setattr(psutil, "cpu_times", lambda: times)
+    assert read_cpu_times(50) == CpuTimes(busy_s=1230.0, stolen_s=0.0, own_s=111.0 + 1.5)
 
 
 def test_what_others_use():

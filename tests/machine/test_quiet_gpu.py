@@ -168,3 +168,11 @@ def test_only_the_gpus_that_a_trial_uses_are_looked_at(make_root):
     assert strangers(None, visible="1") == ([0, 1, 2], 2)
     with pytest.raises(NotKnown, match="NVML does not know cuda:1"):
         strangers({"cuda:1"}, visible="1")
+
+
+def test_the_worst_of_several_gpus_is_held_against_the_limits(tmp_path):
+    """One is slowed down, the other is not."""
+    bindings = working()
+    bindings.nvmlDeviceGetCurrentClocksThrottleReasons = {0: 0, 1: HEAT}.get
+    source = Gpus(bindings, tmp_path, [0, 1])
+    assert source.tell([source.read(WORKER)] * 2, 2.0)["gpu_throttle_share"] == 1.0

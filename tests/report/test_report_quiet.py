@@ -168,6 +168,18 @@ def test_gpus_have_a_table_of_their_own(summary_of):
     assert texts == ["cpu fp32", "0: H100", "1,200", "–", "80.0", "–", "heat, by the driver"]
 
 
+def test_of_several_trials_the_worst_is_said_and_the_hottest_shown(summary_of):
+    def trial(number, swapped, celsius):
+        limit = Disturbance(cause="swap_in_bytes", figure=swapped, limit=2.0**20, spoils=False)
+        gpu = GpuSeen(index=0, name="H100", max_celsius=celsius)
+        return (number, 0, "ok", 100.0, seen(limit, swap_in_bytes=swapped, gpus=[gpu]))
+
+    run = with_attempts(trial(0, 2**21, 60), trial(1, 2**23, 80), trial(2, 2**22, 70), planned=3)
+    (row,) = summary_of(run).models[0].rows
+    assert row.quiet.says == ("swap in 8.0 MiB (limit 1.0 MiB)",)
+    assert [gpu.max_celsius for gpu in row.quiet.gpus] == [80]
+
+
 def test_old_records_were_not_watched(summary_of):
     model = summary_of(with_attempts((0, 0, "ok", 100.0, None))).models[0]
     assert model.rows[0].quiet is None

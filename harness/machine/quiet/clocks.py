@@ -113,7 +113,11 @@ class Battery:
         if not folder.is_dir():
             raise NotKnown("/sys/class/power_supply: nothing there")
         supplies = [str(one.relative_to(self._root)) for one in sorted(folder.iterdir())]
-        types = {path: _text(self._root, f"{path}/type") for path in supplies}
+        types = {
+            path: _text(self._root, f"{path}/type")
+            for path in supplies
+            if _text(self._root, f"{path}/scope") != "Device"  # a mouse has a battery of its own
+        }
         mains = [path for path, kind in types.items() if kind in ("Mains", "USB")]
         batteries = [path for path, kind in types.items() if kind == "Battery"]
         if not mains and not batteries:
