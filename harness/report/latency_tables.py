@@ -157,7 +157,7 @@ def terminal_depth_table(model: ModelSummary) -> Table | None:
     depths = [whole.columns[at].title.removesuffix(_PER_SECOND) for at in ends]
     titles = ["Strategy", *depths, SLOPE]
     return Table(
-        caption=f"{model.name}, decode tok/s after so many tokens of context "
+        caption=f"{model.name}, decode tok/s with context behind it "
         f"(flat: slope within ± {FLAT_WITHIN * 100:.0f} %)",
         columns=columns(*titles, "Verdict", numeric=titles[1:]),
         rows=tuple(tuple(row[at] for at in kept) for row in whole.rows),

@@ -97,9 +97,9 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     axes.set_xlim(0, top * 1.03)
     counting_axis(axes.xaxis)
     interval = any(value.low is not None for value in known)
-    axes.set_xlabel(
-        f"tokens per second ({'error bars: 95 % interval' if interval else 'no interval'})"
-    )
+    bars = "error bars: 95 % interval" if interval else "no interval"
+    cut = any(value.high is not None and value.high > top for value in known)
+    axes.set_xlabel(f"tokens per second ({bars}{', some end beyond the axis' if cut else ''})")
     title = put_title(figure, what, model.name, f"median of {estimates_text(known)}")
     _write_reasons(axes, top * 0.008, reasons)
     said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]

@@ -34,7 +34,8 @@ _REMARKS = (
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
-        "came after the libraries were imported, and below it stands what the forecast predicted."
+        "came after the libraries were imported, and below it stands what the forecast predicted, "
+        "also as so many times (×) what was measured."
     ),
 )
 

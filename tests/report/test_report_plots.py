@@ -129,6 +129,7 @@ def test_error_bars_that_dwarf_the_speeds_are_cut_by_the_axis(model_of):
     assert model.rows[0].decode_tok_per_s.high > 1e6
     _, axes = axes_of(plot_bars.decode, model)
     assert axes.get_xlim()[1] == pytest.approx(2 * 50 * 1.03)
+    assert "some end beyond the axis" in axes.get_xlabel()
     _, axes = axes_of(plot_curves.tradeoff, model)
     assert axes.get_ylim()[1] < 150
 
