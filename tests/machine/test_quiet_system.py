@@ -220,6 +220,6 @@ def test_the_battery_of_a_mouse_is_not_the_machines(make_root):
 
 
 def test_a_share_is_never_more_than_all(make_root):
-    """Microseconds are counted a little past the end."""
+    """Time is counted a little past the end."""
     source = Pressure(make_root({}), "cpu")
-    assert source.tell([0, 2_100_000], 2.0) == {"cpu_stall_share": 1.0}
+    assert source.tell([0.0, 2.1], 2.0) == {"cpu_stall_share": 1.0}
