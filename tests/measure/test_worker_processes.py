@@ -46,6 +46,7 @@ def late(monkeypatch):
     def use(until):
         clock = Clock(until)
         monkeypatch.setattr(process, "time", clock)
+        monkeypatch.setattr(process, "_EXIT_S", LONG_S)  # is not granted to one that is late
         return clock.hear
 
     return use
