@@ -57,7 +57,7 @@ def test_the_order_is_named_with_its_seed_and_blocks(summary_of):
     assert head["Order"] == "randomised: 4 blocks, each strategy once in each (seed 5)"
     assert head["Drift"].startswith("none found: decode speed changed by −")
     assert "Stop" not in head
-    assert "Heat" not in head
+    assert not {"Heat", "Cool-down"} & head.keys()
 
 
 def test_drift_is_estimated_and_warned_of(summary_of):
@@ -100,8 +100,17 @@ def test_a_drift_that_does_not_matter_is_told_and_not_warned_of(summary_of):
 def test_the_sequential_order_is_warned_of(summary_of):
     summary = summary_of(placed(order="sequential", slope=-0.02))
     assert about(summary)["Order"] == "sequential, one strategy after the other"
+    assert summary.order.blocks == 0
     assert any("sequential order" in one for one in summary.warnings)
     assert any("favours those that came early or late" in one for one in summary.warnings)
+
+
+def test_disturbed_trials_are_not_asked_for_drift_where_others_are_good(summary_of):
+    run = placed()
+    good = summary_of(run).order.drift
+    place = Place(order="randomised", seed=5, block=4, sequence=8)
+    run.add(run.cell("cpu fp32"), trial=4, outcome="noisy", decode_tok_per_s=1.0, place=place)
+    assert summary_of(run).order.drift == good
 
 
 def test_one_trial_each_tells_no_drift(summary_of):
