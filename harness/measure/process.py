@@ -205,8 +205,6 @@ def _environment(threads: int) -> dict[str, str]:
     for name in _THREAD_VARIABLES:
         environment[name] = str(threads)
     environment["TOKENIZERS_PARALLELISM"] = "false"
-    # CUDA's own order is by speed: then cuda:0 would not be the GPU that was asked about under it.
-    environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     environment["PYTHONUNBUFFERED"] = "1"
     # As NVML, and so the plan, the facts and what is measured of a GPU count them.
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
