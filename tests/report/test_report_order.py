@@ -7,10 +7,13 @@ from fabricate import Fabricated
 
 from harness.records.order import Cooling, Heat, Place
 from harness.records.stop import Stop, StopCell, read_stop, stop_sentence, write_stop
+from harness.report import plot_order
+from harness.report.format import number
 from harness.report.order import order_lines
 from harness.report.order_values import RunOrder
 from harness.report.page import make_page
 from harness.report.plots import draw_plots
+from harness.report.style import house_style
 from harness.stats import Drift
 
 
@@ -137,6 +140,15 @@ def test_trials_are_drawn_in_their_order_with_the_numbers_behind(summary_of):
     assert [row[0].text for row in table.rows[:2]] == ["cpu fp32", "cpu bf16"]
     assert [cell.text for cell in table.rows[0][5:]] == ["50", "3"]
     assert "cpu bf16" in plot.says
+
+
+def test_points_stand_at_the_places_and_the_percents_that_the_table_names(summary_of):
+    model = summary_of(placed(slope=-0.02)).models[0]
+    with house_style():
+        (axes,) = plot_order.sequence(model).figure.axes
+    drawn = {(x, number(y)) for line in axes.lines[:2] for x, y in line.get_xydata()}
+    rows = plot_order.sequence_table(model).rows
+    assert drawn == {(float(row[1].text), row[4].text) for row in rows}
 
 
 def test_starts_at_different_temperatures_are_warned_of(summary_of):
