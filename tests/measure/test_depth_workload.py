@@ -56,6 +56,27 @@ class Growing:
         return self._now
 
 
+class Queued(Growing):
+    """The same on a device: what is asked is done when it is waited for."""
+
+    _due = 0.0
+
+    def prefill(self, ids, state):
+        return self._later(super().prefill, ids, state)
+
+    def step(self, ids, state):
+        return self._later(super().step, ids, state)
+
+    def _later(self, call, ids, state):
+        before = self._now
+        result = call(ids, state)
+        self._due, self._now = self._due + self._now - before, before
+        return result
+
+    def synchronize(self):
+        self._now, self._due = self._now + self._due, 0.0
+
+
 def swept(session=None, seed=0, **settings):
     session = session or Growing()
     sent = []
@@ -64,9 +85,10 @@ def swept(session=None, seed=0, **settings):
     return session, [message.visit for message in sent if isinstance(message, VisitedDepth)]
 
 
-def test_feeding_is_timed_from_depth_to_depth(monkeypatch):
+@pytest.mark.parametrize("kind", [Growing, Queued])
+def test_feeding_is_timed_from_depth_to_depth(kind, monkeypatch):
     monkeypatch.setattr(depth_module, "CHUNK_TOKENS", 100)
-    session, sent = Growing(), []
+    session, sent = kind(), []
     settings = Depth(at=[0, 250, 40], generate_tokens=1, passes=1)
     measure_depth(session, settings, 0, session.clock, sent.append)
     fed = [message.fed for message in sent if isinstance(message, FedContext)]
@@ -75,8 +97,9 @@ def test_feeding_is_timed_from_depth_to_depth(monkeypatch):
     assert sent[:2] == [FedContext(fed=one) for one in fed]  # before the first visit
 
 
-def test_each_visit_has_the_time_of_its_steps_alone():
-    _, visits = swept()
+@pytest.mark.parametrize("kind", [Growing, Queued])
+def test_each_visit_has_the_time_of_its_steps_alone(kind):
+    _, visits = swept(kind())
     for visit in visits:
         # Behind the context comes one token that is not timed.
         behind = [visit.tokens + 1 + step for step in range(3)]
