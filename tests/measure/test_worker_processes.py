@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -15,8 +17,9 @@ from harness.config.load import load_study
 from harness.config.study import Speed
 from harness.errors import BadInput
 from harness.machine import probe_machine
-from harness.measure import process
+from harness.measure import process, trial
 from harness.measure.bench import prepare_bench
+from harness.measure.conversion import Reading
 from harness.measure.identity import ModelIdentity
 from harness.measure.job import Failed, Finished, Imported, Job, Opened, Passed
 from harness.measure.judge import judge
@@ -263,6 +266,22 @@ def test_a_worker_that_stumbles_after_its_last_result_is_ok_with_a_warning(
     record = measure(Trial(cell=cell, trial=0, attempt=0), prepared)
     assert record.outcome.kind == "ok"
     assert record.warnings == said
+
+
+def test_the_worker_is_told_the_file_that_was_converted_for_it(bench, stand_in, monkeypatch):
+    prepared, cell = bench
+    read = Reading(weights=Path("converted.safetensors"))
+    conversions = SimpleNamespace(reading=lambda *_, **__: read)
+    told, real = [], trial.run_job
+
+    def run_job(job, **rest):
+        told.append(job.weights)
+        return real(job, **rest)
+
+    monkeypatch.setattr(trial, "run_job", run_job)
+    stand_in(f"imported(); opened({slots('cpu fp32')}); passed(); finished()")
+    measure(Trial(cell=cell, trial=0, attempt=0), replace(prepared, conversions=conversions))
+    assert told == ["converted.safetensors"]
 
 
 def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
