@@ -224,6 +224,11 @@ def test_the_driver_knows_the_process_and_the_whole_device(nvidia):
     assert nvidia(two_gpus()) == {"cuda:0": {"process_bytes": 300, "device_used_bytes": 1000}}
 
 
+def test_a_process_that_is_listed_twice_holds_both(nvidia):
+    twice = two_gpus(nvmlDeviceGetComputeRunningProcesses=running((7, 300), (8, 9), (7, 40)))
+    assert nvidia(twice)["cuda:0"]["process_bytes"] == 340
+
+
 def test_devices_are_counted_as_cuda_does(nvidia):
     assert nvidia(two_gpus(), ["cuda"], visible="GPU-1")["cuda"]["device_used_bytes"] == 2000
     assert nvidia(two_gpus(), ["cuda:1"], visible="1")["cuda:1"]["device_used_bytes"] is None

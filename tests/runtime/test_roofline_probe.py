@@ -74,6 +74,15 @@ def test_a_limit_is_that_of_the_fastest_repetition():
         assert found.samples_s[:3] == pytest.approx((0.03, 0.005, 0.02))
 
 
+def test_the_first_time_is_not_timed():
+    # It touches pages and loads kernels.
+    seen = []
+    devices = DeviceMap({"cpu": torch.device("cpu")})
+    timed = Prober(devices=devices, clock=lambda: seen.append("clock") or len(seen) * 1.0)
+    timed._time(lambda: seen.append("run"), torch.device("cpu"))
+    assert seen[:3] == ["run", "clock", "run"]
+
+
 def test_matrices_grow_where_small_ones_are_done_at_once(monkeypatch):
     monkeypatch.setattr(roofline, "HOST_SIDE", 16)
     monkeypatch.setattr(roofline, "MOST_HOST_SIDE", 64)
