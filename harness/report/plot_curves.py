@@ -26,7 +26,7 @@ from harness.report.style import (
     put_title,
     size_axis,
 )
-from harness.report.values import ModelSummary, Row
+from harness.report.values import ModelSummary
 from harness.stats import Estimate
 
 LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
@@ -81,7 +81,9 @@ def latency(model: ModelSummary) -> Drawing | None:
     figure, axes = new_axes(3.9)
     curves = [[s * 1e3 for s in row.curve_s] for row in rows]
     ends = []
-    for look, row, curve in zip(looks_of(rows), rows, curves, strict=True):
+    looks = looks_of(model)
+    for row, curve in zip(rows, curves, strict=True):
+        look = looks[row.label]
         every = max(1, len(curve) // MARKED)
         positions = range(1, len(curve) + 1)
         axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
@@ -133,21 +135,27 @@ def top_of(values: Sequence[Estimate]) -> float:
     return min(ends, DWARFS * max(value.value for value in values))
 
 
-def looks_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Colour, marker and dashes of each row's line: no two are alike in all three."""
-    looks: list[dict[str, Any]] = []
+def looks_of(model: ModelSummary) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of each row's line by its label: no two are alike in all three.
+
+    They follow from all rows of the model, so that a row looks the same in every plot. The first
+    row of each strategy chooses before its larger batches do: colours differ where they fit.
+    """
+    first: dict[tuple[str, str, int], str] = {}
+    for row in model.rows:
+        first.setdefault((row.engine, row.strategy, row.threads), row.label)
+    leading = set(first.values())
+    looks: dict[str, dict[str, Any]] = {}
     others = 0
-    for row in rows:
-        if row.is_reference and not any(look["color"] == INK for look in looks):
-            looks.append({"color": INK, "marker": "o", "linestyle": "-"})
+    for row in sorted(model.rows, key=lambda row: row.label not in leading):
+        if row.is_reference and not any(look["color"] == INK for look in looks.values()):
+            looks[row.label] = {"color": INK, "marker": "o", "linestyle": "-"}
             continue
-        looks.append(
-            {
-                "color": LINES[others % len(LINES)],
-                "marker": MARKERS[others % len(MARKERS)],
-                "linestyle": ("-", "--", ":")[others // len(LINES) % 3],
-            }
-        )
+        looks[row.label] = {
+            "color": LINES[others % len(LINES)],
+            "marker": MARKERS[others % len(MARKERS)],
+            "linestyle": ("-", "--", ":")[others // len(LINES) % 3],
+        }
         others += 1
     return looks
 

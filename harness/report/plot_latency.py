@@ -90,7 +90,9 @@ def _curves(
         return None
     figure, axes = new_axes(3.9)
     ends = []
-    for look, line in zip(looks_of([line.row for line in lines]), lines, strict=True):
+    looks = looks_of(model)
+    for line in lines:
+        look = looks[line.row.label]
         for x, value in line.points:
             axes.errorbar([x], [value.value], yerr=error_sides(value), color=look["color"])
         xs = [x for x, _ in line.points]

@@ -36,7 +36,9 @@ def sequence(model: ModelSummary) -> Drawing | None:
     drawn, axes = new_axes(3.4)
     ends: list[tuple[float, float, str, str]] = []
     everything: list[float] = []
-    for look, row in zip(looks_of(rows), rows, strict=True):
+    looks = looks_of(model)
+    for row in rows:
+        look = looks[row.label]
         places = _in_order(row)
         percents = _percents(places)
         everything.extend(percents)
