@@ -60,14 +60,16 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
     """The run's facts, and those of its records beyond them that never differ.
 
     What all records say is what ran; the run's own facts may be older than a run that went on.
+    A fact that is missing in one record is not, where another has its parts.
     """
     known = {fact.name: fact for fact in flatten(facts)}
     for record in records:
         for fact in flatten(record.facts):
             if fact.value is not None or fact.name not in known:
                 known[fact.name] = fact
-    differing = {change.name for change in differences(records)}
-    return tuple(fact for fact in known.values() if fact.name not in differing)
+    left_out = {change.name for change in differences(records)}
+    left_out |= {name for fact in known.values() for name in _wholes(fact)}
+    return tuple(fact for fact in known.values() if fact.name not in left_out)
 
 
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
@@ -136,6 +138,12 @@ def find(facts: Iterable[Fact], names: Sequence[str]) -> str | None:
     """The value of the first of `names` that is known."""
     known = {fact.name: fact.value for fact in facts if fact.value is not None}
     return next((known[name] for name in names if name in known), None)
+
+
+def _wholes(fact: Fact) -> list[str]:
+    """The names of what a known fact is a part of: `gpus` and `gpus.0` of `gpus.0.ecc`."""
+    names = fact.name.split(".") if fact.value is not None else []
+    return [".".join(names[:end]) for end in range(1, len(names))]
 
 
 def _lacking(names: Iterable[str], record: Record, facts: Iterable[Fact]) -> list[str]:

@@ -59,7 +59,6 @@ def test_facts_are_printed_as_they_are_declared(summary_of):
     }
     tables = {table.caption: table for table in fact_tables(summary_of(run_with(facts)).facts)}
     assert texts([tables["GPU"]]) == {
-        "gpus": "–",  # the run's own facts are older
         "gpus.0.name": "H100",
         "gpus.0.memory_bytes": "80.0 GiB",
         "gpus.0.power_limit_w": "700 W",
@@ -299,6 +298,17 @@ def test_what_all_records_say_goes_before_the_runs_own_facts():
     run = run_with({"torch": {"unavailable": "crashed"}})
     known = {fact.name: fact for fact in all_facts(FACTS, run.records)}
     assert known["torch"].value == "2.0.1"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_trial_that_did_not_come_far_adds_no_missing_fact_to_its_parts(changed):
+    short = {"torch_build": {"unavailable": "the trial did not come this far"}}
+    builds = [{"torch_build": {"USE_MKL": "ON"}}, {"torch_build": {"USE_MKL": "OFF"}}]
+    run = run_with(short, builds[0], builds[1 if changed else 0], short)
+    named = {fact.name for fact in all_facts({}, run.records) if "torch_build" in fact.name}
+    assert named == (set() if changed else {"torch_build.USE_MKL"})
+    (alone,) = all_facts({}, run_with(short).records)[-1:]
+    assert (alone.name, alone.why_missing) == ("torch_build", "the trial did not come this far")
 
 
 @pytest.mark.parametrize("path", sorted(OLD_RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)
