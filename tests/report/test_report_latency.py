@@ -230,6 +230,13 @@ def test_a_terminal_shows_the_least_and_the_largest_depth(model_of):
     assert terminal_depth_table(model_of(run)) is None
 
 
+def test_a_disturbed_sweep_does_not_count_where_others_are_good(model_of):
+    run = swept([0.001, -0.001, 0.0])
+    visits = [AtDepth(tokens=n, decode_s=[9.0]) for n in DEPTHS]
+    run.add(run.cell("cpu fp32", "depth"), trial=3, outcome="noisy", latency=Latency(depth=visits))
+    assert {one.tok_per_s.n for one in model_of(run).rows[0].latency.depth.speeds} == {3}
+
+
 def test_one_depth_has_no_slope_and_no_plot(model_of):
     model = model_of(swept([0.1, 0.2], depths=(0,)))
     assert "one depth" in whys(depth_table(model))["Verdict"]
