@@ -191,8 +191,15 @@ def _name(trial: Trial) -> str:
 
 def _result(record: Record) -> str:
     outcome = record.outcome
-    if outcome.kind != "ok":
-        return f"{outcome.kind}: {outcome.reason}" if outcome.reason else outcome.kind
+    if outcome.kind == "ok":
+        return _figures(record) or "no answers"
+    said = f"{outcome.kind}: {outcome.reason}" if outcome.reason else outcome.kind
+    figures = _figures(record) if outcome.kind == "noisy" else None
+    return f"{said}; {figures}" if figures else said
+
+
+def _figures(record: Record) -> str | None:
+    """What a trial gave; None where that is nothing."""
     if record.decode_tok_per_s is not None and record.prefill_tok_per_s is not None:
         return (
             f"decode {record.decode_tok_per_s:.1f} tok/s, "
@@ -201,10 +208,11 @@ def _result(record: Record) -> str:
     if record.latency is not None and record.latency.depth:
         depths = {visit.tokens for visit in record.latency.depth}
         return f"decoded after {min(depths):,} to {max(depths):,} tokens of context"
+    if not record.answers:
+        return None
     judged = [answer.right for answer in record.answers if answer.right is not None]
-    if not judged:
-        return f"{len(record.answers)} answers"
-    return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} right"
+    right = f", {sum(judged)} of {len(judged)} right" if judged else ""
+    return f"{len(record.answers)} {'answer' if len(record.answers) == 1 else 'answers'}{right}"
 
 
 def duration(seconds: float) -> str:

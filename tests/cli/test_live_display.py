@@ -10,6 +10,7 @@ from harness.machine import MemoryReading
 from harness.measure.job import Imported, Passed
 from harness.measure.trial import Trial
 from harness.plan.cell import Cell
+from harness.records.record import Answer, CellRef, Key, Outcome, Record
 
 CELL = Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=1)
 PASS = Passed(prefill=[], decode_s=[])
@@ -72,3 +73,35 @@ def test_without_a_terminal_a_sign_of_life_comes_after_half_a_minute(shown):
     said = out.file.getvalue().splitlines()
     name = "m | cpu fp32 | 1t | speed #1"
     assert said == [f"[1/3] {name} …", f"  {name}: starting, 31 s"]
+
+
+SPEEDS = {"decode_tok_per_s": 36.14, "prefill_tok_per_s": 320.0}
+RIGHT = Answer(id="sum", text="85", token_ids=[1], right=True)
+
+
+@pytest.mark.parametrize(
+    "kind, given, said",
+    [
+        ("ok", SPEEDS, "decode 36.1 tok/s, prefill 320.0 tok/s"),
+        ("noisy", SPEEDS, "noisy: why; decode 36.1 tok/s, prefill 320.0 tok/s"),
+        ("noisy", {"answers": [RIGHT]}, "noisy: why; 1 answer, 1 of 1 right"),
+        ("noisy", {}, "noisy: why"),
+        ("timeout", SPEEDS, "timeout: why"),  # of some passes only
+    ],
+)
+def test_a_noisy_trial_shows_its_cause_and_its_figures(kind, given, said, shown):
+    display, out, _ = shown(terminal=False)
+    trial = Trial(cell=CELL, trial=0, attempt=0)
+    cell = CellRef(id=CELL.id, **{name: getattr(CELL, name) for name in CELL.__slots__})
+    outcome = Outcome(kind=kind, reason=None if kind == "ok" else "why")
+    record = Record(
+        key=Key(computation="c"),
+        cell=cell,
+        trial=0,
+        attempt=0,
+        facts={},
+        **{"outcome": outcome, "started_at": "2026-05-01T10:00:00Z", **given},
+    )
+    display.begin(trial)
+    display.end(trial, record)
+    assert out.file.getvalue().splitlines()[-1] == f"  m | cpu fp32 | 1t | speed #1: {said} (0 s)"
