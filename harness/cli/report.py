@@ -34,9 +34,10 @@ def command(run_dir: Path, *, as_json: bool) -> None:
         raise BadInput(str(error)) from error
 
 
-def show_report(run_dir: Path, *, as_json: bool) -> None:
+def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
     """Write the report of a run and print its table, where the report lies, and what is next.
 
+    What is next is for the caller to say where this `is_last` not.
     Raises `RecordsError` where the folder is not a run's, is damaged, or cannot be written to.
     """
     from harness.records.store import read_run
@@ -65,7 +66,8 @@ def show_report(run_dir: Path, *, as_json: bool) -> None:
         out.print(f"Note: {note}", markup=False)
     # Paths and commands stay in one piece, to be copied.
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
-    out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
+    if is_last:
+        out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
 
 
 def next_command(html: Path) -> str:

@@ -129,7 +129,7 @@ def command(
         write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
-    _report(folder, as_json=as_json)
+    _report(folder, as_json=as_json, is_last=finished)
     if not finished:
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
@@ -290,13 +290,13 @@ def _create_folder(
         raise BadInput(str(error)) from error  # the folder is what the user named
 
 
-def _report(folder: Path, *, as_json: bool) -> None:
+def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
     """Write the report; whatever stops that, the records are there and the way back is said."""
     from harness.cli.report import show_report
 
     click.echo("Writing the report …", err=True)
     try:
-        show_report(folder, as_json=as_json)
+        show_report(folder, as_json=as_json, is_last=is_last)
     except KeyboardInterrupt:
         again = command_line("report", folder)
         click.echo(f"The records are kept. To report on them: {again}", err=True)
