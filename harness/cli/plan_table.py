@@ -22,6 +22,7 @@ from harness.plan.missing import describe_missing
 from harness.plan.order import order
 from harness.plan.plan import Plan
 from harness.quickstart.files import BUILTIN
+from harness.report.at_least import LEAST_WIDTH, AtLeast
 from harness.sizes import size
 
 _TURNS_SHOWN = 4
@@ -35,7 +36,7 @@ def show_plan(planned: Plan, study: str) -> None:
     rows = _rows(planned)
     notes = _letters(reason for one in planned.cells for reason in one.skip_reasons)
     _print(out, _headline(planned))
-    out.print(_narrowed(_table(planned, rows, notes), out))
+    out.print(AtLeast(_narrowed(_table(planned, rows, notes), out)), crop=False)
     _print_notes(out, planned, notes)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
@@ -105,7 +106,7 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
 def _narrowed(table: Table, out: Console) -> Table:
     """The table with less between its columns where a strategy would be broken otherwise."""
     unbound = out.options.update(max_width=_ANY_WIDTH)
-    if Measurement.get(out, unbound, table).maximum > out.width:
+    if Measurement.get(out, unbound, table).maximum > max(out.width, LEAST_WIDTH):
         table.padding = (0, 1, 0, 0)
     return table
 

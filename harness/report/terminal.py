@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.invocation import as_typed
+from harness.report.at_least import AtLeast
 from harness.report.format import number, size, too_wide
 from harness.report.latency_tables import terminal_depth_table, terminal_table
 from harness.report.quiet_tables import outcome_cell
@@ -24,18 +25,6 @@ from harness.stats import Estimate
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNKNOWN = "the trials are too few or too noisy for an interval that says anything"
-LEAST_WIDTH = 80  # columns; a narrower terminal breaks the lines, but shows every figure
-
-
-class _AtLeast:
-    """A table that is never narrower than so many columns: `rich` would leave out columns."""
-
-    def __init__(self, table: RichTable, width: int) -> None:
-        self._table, self._width = table, width
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(self._width, options.max_width)
-        yield from console.render(self._table, options.update(width=width))
 
 
 def result_table(summary: Summary) -> Group:
@@ -58,7 +47,7 @@ def _shown(table: Table) -> list[RenderableType]:
     """A table with its caption, its footnotes, and an empty line."""
     return [
         Text(table.caption, style="bold"),
-        _AtLeast(_rich(table), LEAST_WIDTH),
+        AtLeast(_rich(table)),
         *(
             Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
             for at, why in enumerate(table.footnotes, start=1)
