@@ -22,10 +22,14 @@ PYTEST := -m pytest --benchmark-disable --numprocesses $(WORKERS) --ignore tests
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: bench test test-pins test-flake test-slow microbench lint check clean help
+.PHONY: venv bench test test-pins test-flake test-slow microbench lint check clean help
 
+# What `run` suggests next can be pasted, also where nobody has activated the environment.
+bench: export RWKV_HARNESS_COMMAND ?= $(TODAY) -m harness
 bench: .venv/.ready ## run the quickstart study (STUDY=… another) and write its report
 	$(TODAY) -m harness run $(STUDY) $(ARGS)
+
+venv: .venv/.ready ## make the environment .venv, or bring it up to date
 
 test: .venv/.ready ## run the tests with today's versions
 	$(TODAY) $(PYTEST) $(ARGS)

@@ -148,6 +148,16 @@ def test_a_converted_file_is_refused_with_the_users_command(tmp_path, monkeypatc
     assert f"Convert the original for it: {NIX} convert --in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["plan", "--help"], ["plan"]])
+def test_the_usage_is_spelled_as_the_harness_was_started(arguments, monkeypatch, capsys):
+    monkeypatch.setenv(VARIABLE, "harness-of-mine")
+    with pytest.raises(SystemExit):
+        main(arguments)
+    shown = "".join(capsys.readouterr())
+    assert shown.startswith("Usage: harness-of-mine ")
+    assert "python -m" not in shown
+
+
 def test_no_other_message_spells_it_by_itself():
     found = {
         path.relative_to(ROOT).as_posix()

@@ -1,13 +1,14 @@
 """What a run shows while it measures: a live line on a terminal, plain lines otherwise.
 
-The live line moves only when the worker sends something, and once a second: a display that draws
-ten times a second would be measured along with the model.
+The live line moves when the worker sends something, and once a second, but never more often than
+four times a second: a worker that reports a hundred passes a second would have its own display
+measured along with the model.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
@@ -36,13 +37,21 @@ from harness.records.record import Record
 
 _BAR_WIDTH = 12
 _HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
+_REDRAW_S = 0.25  # at least, between two drawings; each takes about half a millisecond
 
 
 class RunDisplay:
     """Shows trials as they come. `n_trials` is how many will run, or `at_most` how many."""
 
-    def __init__(self, out: Console, n_trials: int, *, at_most: bool = False) -> None:
-        self._out = out
+    def __init__(
+        self,
+        out: Console,
+        n_trials: int,
+        *,
+        at_most: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._out, self._clock = out, clock
         self._n_trials = n_trials
         self._at_most = at_most
         self._block: int | None = None
@@ -50,7 +59,8 @@ class RunDisplay:
         self._begun: set[tuple[str, int]] = set()
         self._spent: list[float] = []  # seconds of finished trials
         self._name = self._phase = ""
-        self._trial_started = self._last_said = time.monotonic()
+        self._trial_started = self._last_said = clock()
+        self._drawn: float | None = None  # when; None: it must be drawn now
         self._live = Live(console=out, auto_refresh=False, transient=True)
 
     @contextmanager
@@ -66,7 +76,7 @@ class RunDisplay:
         """A trial starts."""
         if trial.skip_reason is not None:
             return
-        self._trial_started = time.monotonic()
+        self._trial_started = self._clock()
         key = (trial.cell.id, trial.trial)
         self._n_trials += key in self._begun  # a noisy one, which is made again
         self._begun.add(key)
@@ -74,6 +84,7 @@ class RunDisplay:
         self._block = None if trial.place is None else trial.place.block
         if not self._out.is_terminal:
             self._say(f"{self._count()} {self._name} …{self._left(', ')}")
+        self._drawn = None
         self.tick()
 
     def message(self, message: Message) -> None:
@@ -96,7 +107,7 @@ class RunDisplay:
             self._convert(message)
         elif isinstance(message, Converted):
             # Only trials tell how long trials take.
-            self._phase, self._trial_started = "starting", time.monotonic()
+            self._phase, self._trial_started = "starting", self._clock()
         self.tick()
 
     def _convert(self, message: Written) -> None:
@@ -131,12 +142,16 @@ class RunDisplay:
         self._say(text)
 
     def tick(self) -> None:
-        """Redraw, or give a sign of life; called about once a second."""
-        elapsed = time.monotonic() - self._trial_started
+        """Redraw, or give a sign of life; called once a second, and as often as a worker speaks."""
+        now = self._clock()
+        elapsed = now - self._trial_started
         if self._out.is_terminal:
+            if self._drawn is not None and now - self._drawn < _REDRAW_S:
+                return
+            self._drawn = now
             with suppress(OSError):  # a terminal that went away must not stop the measuring
                 self._live.update(self._line(f"{self._phase} {elapsed:.0f} s"), refresh=True)
-        elif time.monotonic() - self._last_said > _HEARTBEAT_S:
+        elif now - self._last_said > _HEARTBEAT_S:
             self._say(f"  {self._name}: {self._phase}, {elapsed:.0f} s")
 
     def end(self, trial: Trial, record: Record) -> None:
@@ -144,7 +159,7 @@ class RunDisplay:
         if trial.skip_reason is not None:
             self._say(f"  {_name(trial)}: skipped: {trial.skip_reason}")
             return
-        seconds = time.monotonic() - self._trial_started
+        seconds = self._clock() - self._trial_started
         self._n_done += 1
         self._spent.append(seconds)
         self._say(f"  {_name(trial)}: {_result(record)} ({seconds:.0f} s)")
@@ -175,7 +190,7 @@ class RunDisplay:
         return f"{before}{about}{duration(left)} left"
 
     def _say(self, line: str) -> None:
-        self._last_said = time.monotonic()
+        self._last_said = self._clock()
         with suppress(OSError):
             self._out.print(as_typed(line), markup=False, soft_wrap=True)
 
@@ -191,8 +206,15 @@ def _name(trial: Trial) -> str:
 
 def _result(record: Record) -> str:
     outcome = record.outcome
-    if outcome.kind != "ok":
-        return f"{outcome.kind}: {outcome.reason}" if outcome.reason else outcome.kind
+    if outcome.kind == "ok":
+        return _figures(record) or "no answers"
+    said = f"{outcome.kind}: {outcome.reason}" if outcome.reason else outcome.kind
+    figures = _figures(record) if outcome.kind == "noisy" else None
+    return f"{said}; {figures}" if figures else said
+
+
+def _figures(record: Record) -> str | None:
+    """What a trial gave; None where that is nothing."""
     if record.quality is not None:
         return _scored(record.quality)
     if record.decode_tok_per_s is not None and record.prefill_tok_per_s is not None:
@@ -203,10 +225,11 @@ def _result(record: Record) -> str:
     if record.latency is not None and record.latency.depth:
         depths = {visit.tokens for visit in record.latency.depth}
         return f"decoded after {min(depths):,} to {max(depths):,} tokens of context"
+    if not record.answers:
+        return None
     judged = [answer.right for answer in record.answers if answer.right is not None]
-    if not judged:
-        return f"{len(record.answers)} answers"
-    return f"{len(record.answers)} answers, {sum(judged)} of {len(judged)} right"
+    right = f", {sum(judged)} of {len(judged)} right" if judged else ""
+    return f"{len(record.answers)} {'answer' if len(record.answers) == 1 else 'answers'}{right}"
 
 
 def _scored(quality: Quality) -> str:

@@ -57,7 +57,7 @@ def _look(machine: Machine, seconds: float) -> Moment:
     from harness.machine.quiet import Probes, Sampler
     from harness.machine.switch import probes_are_off
 
-    sampler = Sampler(Probes().sources(gpus=True))
+    sampler = Sampler(Probes().sources(gpus=None))
     off = probes_are_off()
     sampler.begin(os.getpid())
     before = {} if off else cpu_seconds()

@@ -19,6 +19,7 @@ from harness.cli.vram import device_document
 from harness.errors import BadInput
 from harness.invocation import command_line
 from harness.machine import Machine, probe_machine
+from harness.report.at_least import AtLeast
 from harness.runtime.fit import (
     LIBRARIES_BYTES,
     Candidate,
@@ -122,7 +123,7 @@ def _show(named: NamedModel, model: str, limits: Limits, found: Fit, best: Candi
     out.print(Text(f"{named}\n"))
     out.print(Text(f"  {best.strategy}\n"), soft_wrap=True)
     out.print(Text(f"{describe(best.strategy, named.shape.n_layer)}. Predicted:"))
-    out.print(_table(best, limits_of(limits)))
+    out.print(AtLeast(_table(best, limits_of(limits))), crop=False)
     context = ""
     if any(one.device.startswith("cuda") for one in best.forecast.accelerators):
         context = f"a CUDA context (reckoned as {size(CUDA_CONTEXT_BYTES)}); on the CPU "

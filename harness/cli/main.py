@@ -16,7 +16,7 @@ import click
 from harness import __version__
 from harness.cli.exits import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
 from harness.errors import BadInput, HarnessError
-from harness.invocation import as_typed
+from harness.invocation import as_typed, command_line
 
 # In the order of a user's day; each is a module of this package that defines `command`.
 COMMANDS = {
@@ -55,6 +55,9 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"harness.cli.{COMMANDS[name]}").command
         return command
 
+    def get_help(self, ctx: click.Context) -> str:
+        return as_typed(super().get_help(ctx))
+
 
 @click.command(
     cls=_Commands,
@@ -64,7 +67,7 @@ class _Commands(click.Group):
 def cli() -> None:
     """Benchmark RWKV-4 language models: speed, memory and quality per strategy.
 
-    Begin with: rwkv-harness run configs/quickstart.yaml
+    Begin with: python -m harness run builtin:quickstart
     """
 
 
@@ -72,8 +75,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
     _prepare_streams()
     for name in (signal.SIGTERM, signal.SIGHUP):
-        # A closed terminal, `timeout` or a job scheduler stops us as Ctrl-C does: cleanly.
-        signal.signal(name, signal.default_int_handler)
+        # A closed terminal, `timeout` or a job scheduler stops us as Ctrl-C does: cleanly. Who
+        # started us with `nohup` wants to be left alone.
+        if signal.getsignal(name) is not signal.SIG_IGN:
+            signal.signal(name, signal.default_int_handler)
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -97,7 +102,7 @@ def _run(arguments: list[str] | None) -> int:
     try:
         # Not through click's own main, which takes a broken pipe for a failure.
         given = sys.argv[1:] if arguments is None else list(arguments)
-        with cli.make_context("rwkv-harness", given) as context:
+        with cli.make_context(command_line(), given) as context:
             code = cli.invoke(context)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:

@@ -36,6 +36,7 @@ def _show(stored: tuple[Stored, ...], n_others: int) -> None:
     from rich.text import Text
 
     from harness.cli.console import console
+    from harness.report.at_least import AtLeast
 
     out = console()
     table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
@@ -52,7 +53,7 @@ def _show(stored: tuple[Stored, ...], n_others: int) -> None:
             place = one.place
             table.add_row(Text(f"{place}:", style="bold"))
         table.add_row(*(Text(value) for value in _row(one, notes)))
-    out.print(table)
+    out.print(AtLeast(table), crop=False)
     for note in notes:
         out.print(Text(note))
     if n_others:

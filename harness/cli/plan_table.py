@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,9 +23,11 @@ from harness.plan.missing import describe_missing
 from harness.plan.order import order
 from harness.plan.plan import Plan
 from harness.quickstart.files import BUILTIN
+from harness.report.at_least import LEAST_WIDTH, AtLeast
 from harness.sizes import size
 
 _TURNS_SHOWN = 4
+_ANY_WIDTH = 1000
 Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
 
 
@@ -36,7 +39,7 @@ def show_plan(planned: Plan, study: str) -> None:
     _print(out, _headline(planned))
     if planned.settings:
         _print(out, f"Set here: {'; '.join(planned.settings)}.")
-    out.print(_table(planned, rows, notes))
+    out.print(AtLeast(_narrowed(_table(planned, rows, notes), out)), crop=False)
     _print_notes(out, planned, notes)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
@@ -100,6 +103,14 @@ def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[s
         ]
         table.add_row(*(Text(value) for value in values))
         previous = model
+    return table
+
+
+def _narrowed(table: Table, out: Console) -> Table:
+    """The table with less between its columns where a strategy would be broken otherwise."""
+    unbound = out.options.update(max_width=_ANY_WIDTH)
+    if Measurement.get(out, unbound, table).maximum > max(out.width, LEAST_WIDTH):
+        table.padding = (0, 1, 0, 0)
     return table
 
 
@@ -207,7 +218,8 @@ def _print_time(out: Console, planned: Plan) -> None:
         _print(
             out,
             f"With deadline and cool-down a trial takes {duration(planned.longest_trial_s)} at "
-            f"worst, all of them {duration(planned.longest_trial_s * planned.n_trials)}.",
+            f"worst, all of them about {duration(planned.longest_trial_s * planned.n_trials)}, "
+            "apart from converting weights and from what noise makes it measure again.",
         )
 
 

@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 def command(names: tuple[str, ...], *, update: bool, folder: Path | None) -> int:
     """Download what STUDY or MODEL needs, and check size and hash.
 
-    STUDY is a YAML file; MODEL is hf://owner/repo/file[@revision], a link, or a name that
-    models.yaml has. What is there already is checked and kept. An interrupted download goes on
-    where it stopped. Gated repositories want a token in HF_TOKEN.
+    STUDY is a YAML file; MODEL is hf://owner/repo/file[@revision], a link, a name that
+    models.yaml has, or weights that are here and want their tokenizer. What is there already is
+    checked and kept. An interrupted download goes on where it stopped. Gated repositories want a
+    token in HF_TOKEN.
     """
     job = PullJob(update=update, folder=folder)
     for name in names:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from pathlib import Path
+from shutil import which
 
 import click
 
 from harness.cli.console import console
+
+_SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")  # set where programs can open windows
 
 
 @click.command(short_help="Make a run's report again from its records.")
@@ -28,9 +34,10 @@ def command(run_dir: Path, *, as_json: bool) -> None:
         raise BadInput(str(error)) from error
 
 
-def show_report(run_dir: Path, *, as_json: bool) -> None:
+def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
     """Write the report of a run and print its table, where the report lies, and what is next.
 
+    What is next is for the caller to say where this `is_last` not.
     Raises `RecordsError` where the folder is not a run's, is damaged, or cannot be written to.
     """
     from harness.records.store import read_run
@@ -59,9 +66,19 @@ def show_report(run_dir: Path, *, as_json: bool) -> None:
         out.print(f"Note: {note}", markup=False)
     # Paths and commands stay in one piece, to be copied.
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
-    out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
+    if is_last:
+        out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
 
 
 def next_command(html: Path) -> str:
-    """How to look at the report, on any system."""
-    return f"python -m webbrowser {html.resolve().as_uri()}"
+    """How to look at the report: the system's own command, or else an address for any browser.
+
+    Not Python's `webbrowser`: who started the harness by its own name may have no Python to call.
+    """
+    where = html.resolve()
+    # A viewer without a screen, as over ssh, would open nothing, or itself in this terminal.
+    on_screen = sys.platform == "darwin" or any(map(os.environ.get, _SCREENS))
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    if on_screen and which(opener):
+        return f"{opener} {shlex.quote(str(where))}"
+    return f"open {where.as_uri()} in a browser"

@@ -107,7 +107,7 @@ def command(
     from harness.measure.bench import Lent, locked_sources, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
-    from harness.records.stop import stop_sentence, write_stop
+    from harness.records.stop import read_stop, stop_sentence, write_stop
     from harness.records.store import RecordStore
 
     models = _identify(loaded)
@@ -128,6 +128,7 @@ def command(
         opened_conversions(no_cache=no_cache) as conversions,
         opened_references(results, no_cache=no_cache) as references,
     ):
+        _say_without_locks(store)
         # The folder keeps the whole plan, also where one workload of it is run now.
         whole = plan(loaded, machine, seen, trials=trials)
         note_identity(folder, identity)
@@ -136,15 +137,21 @@ def command(
         out.print(f"{word} {folder}: {_to_do(planned, left)}", markup=False, soft_wrap=True)
         finished = _measure_all(planned, store, bench, left)
         stop = stop_of(planned, store)
-        write_stop(folder, stop)
+        write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
-    _report(folder, as_json=as_json)
+    _report(folder, as_json=as_json, is_last=finished)
     if not finished:
         out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
     code = 0 if left == 0 else _exit_code(store, planned)
     return 0 if allow_failures and code == EXIT_CELL_FAILED else code
+
+
+def _say_without_locks(store: RecordStore) -> None:
+    if not store.is_locked:
+        text = "this file system has no locks: a second run into this folder would not be refused"
+        click.echo(f"Note: {text}.", err=True)
 
 
 def _to_do(planned: Plan, left: int) -> str:
@@ -297,13 +304,13 @@ def _create_folder(
         raise BadInput(str(error)) from error  # the folder is what the user named
 
 
-def _report(folder: Path, *, as_json: bool) -> None:
+def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
     """Write the report; whatever stops that, the records are there and the way back is said."""
     from harness.cli.report import show_report
 
     click.echo("Writing the report …", err=True)
     try:
-        show_report(folder, as_json=as_json)
+        show_report(folder, as_json=as_json, is_last=is_last)
     except KeyboardInterrupt:
         again = command_line("report", folder)
         click.echo(f"The records are kept. To report on them: {again}", err=True)

@@ -13,6 +13,7 @@ from rich.text import Text
 from harness.cli.console import console
 from harness.cli.model_argument import SIZES, NamedModel, named_model
 from harness.invocation import command_line
+from harness.report.at_least import AtLeast
 from harness.runtime.fit import LIBRARIES_BYTES
 from harness.runtime.forecast import (
     CHUNK_TOKENS,
@@ -74,7 +75,7 @@ def command(
     out = console()
     out.print(Text(f"{named}; batch {batch}."))
     table = forecast_table(found.items())
-    out.print(table)
+    out.print(AtLeast(table), crop=False)
     _print_notes(found.values())
     wanted = model or named.name.removeprefix("RWKV-4 ")
     overview = named.converted_for is not None  # `fit` chooses formats, and its are settled
@@ -115,10 +116,11 @@ def _figures(device: DeviceForecast) -> tuple[int, ...]:
 
 def _print_notes(found: Iterable[Forecast]) -> None:
     click.echo("Ki, Mi, Gi are 2^10, 2^20, 2^30 bytes. The peak is the worst of loading, prefill")
-    click.echo("and decoding, not the sum of a row. On the CPU, Python and its libraries come on")
-    libraries = written(LIBRARIES_BYTES)
-    click.echo(f"top ({libraries}); `fit` counts them. Prompts are reckoned with {CHUNK_TOKENS}")
-    click.echo("tokens at a time; a study of shorter ones needs less.")
+    click.echo("and decoding, not the sum of a row. Prompts are reckoned in pieces of")
+    click.echo(
+        f"{CHUNK_TOKENS} tokens; a study of shorter ones needs less. On the CPU, Python and its"
+    )
+    click.echo(f"libraries come on top ({written(LIBRARIES_BYTES)}); `fit` counts them.")
     if any(one.device.startswith("cuda") for each in found for one in each.accelerators):
         click.echo(
             "So does a context on a CUDA device, 0.3 to 0.6 GiB; `fit` reckons with "
@@ -161,7 +163,7 @@ def _show_overview(batch: int, *, as_json: bool) -> None:
             "\n".join(one.device for one in devices[0]),
             *("\n".join(short_size(one.peak_bytes) for one in each) for each in devices),
         )
-    out.print(table)
+    out.print(AtLeast(table), crop=False)
     _print_notes(one for sizes in found.values() for one in sizes.values())
     click.echo(f"\nNext: {command_line('vram', '3b')}")
 

@@ -7,7 +7,7 @@ says so elsewhere.
 from __future__ import annotations
 
 from harness.config.document import Key, Node
-from harness.config.matrix import SPEED, Axes, Combination, combinations
+from harness.config.matrix import DEPTH, SPEED, Axes, Combination, combinations
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
 from harness.runtime.strategy import canonical, resolve
@@ -31,16 +31,20 @@ def read_axes(root: Node) -> Axes:
     """The values of each axis, each once."""
     workloads = root.get("workloads")
     engines = (node.text for _, node in axis_nodes(root, "engines", DEFAULT_ENGINE))
-    strategies = (spell(node) for node in root.get("strategies").items)
+    spelt = (spell(node) for node in root.get("strategies").items)
+    strategies = tuple(dict.fromkeys(name for name in spelt if name is not None))
     threads = (node.value for _, node in axis_nodes(root, "threads", DEFAULT_THREADS))
     batches = (node.value for _, node in batch_nodes(root))
+    reference = spell(root.get("reference")) or next(iter(strategies), None)
+    only_reference = workloads.get(DEPTH).get("strategies").text == "reference"
     return Axes(
         models=tuple(root.get("models").entries),
         engines=tuple(dict.fromkeys(name for name in engines if name is not None)),
-        strategies=tuple(dict.fromkeys(name for name in strategies if name is not None)),
+        strategies=strategies,
         threads=tuple(dict.fromkeys(count for count in threads if isinstance(count, int))),
         workloads=tuple(name for name in WORKLOADS if workloads.get(name).value is not None),
         batches=tuple(dict.fromkeys(count for count in batches if isinstance(count, int))),
+        depth_of=reference if only_reference else None,
     )
 
 

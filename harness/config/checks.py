@@ -156,6 +156,7 @@ def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
 
 def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
     wrong = False
+    whole = all(getattr(axes, axis) for axis in AXIS_OF.values())
     for index, entry in enumerate(root.get("exclude").items):
         if entry.value == {}:
             wrong = True
@@ -167,7 +168,7 @@ def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
                 wrong = True
                 text = _not_among(AXIS_OF[field], str(value), [str(name) for name in allowed])
                 yield root.problem(("exclude", index, field), text)
-    if "exclude" in root.entries and not wrong and all(axes) and not read_cells(root, axes):
+    if "exclude" in root.entries and not wrong and whole and not read_cells(root, axes):
         yield root.problem(("exclude",), "leaves out every cell of the study.")
 
 

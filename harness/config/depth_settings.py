@@ -5,7 +5,7 @@ Knows the settings and how a number of tokens is written; the sweep is in `measu
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -40,6 +40,14 @@ class Depth(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _Count, Meta(description="Visits of each depth, per trial, in shuffled order.")
     ] = 3
     trials: Annotated[_Count, Meta(description="Trials per cell, each a fresh process.")] = 3
+
+    strategies: Annotated[
+        Literal["all", "reference"],
+        Meta(
+            description="Which strategies it is run with: all, or the study's reference alone. "
+            "Flat or not is the architecture's; a strategy hardly changes it."
+        ),
+    ] = "all"
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
+from harness.config.inherited import without_idle
 from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem, listed, nearest
@@ -64,6 +65,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
     located: dict[str, ModelFiles] = {}
     applied = Settings()
     if root is not None:
+        root = without_idle(root)
         root, applied = apply_settings(root, settings, problems)
         problems += schema_problems(root, Study)
         expanded = expand(root, problems)

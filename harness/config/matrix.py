@@ -1,6 +1,7 @@
 """The matrix of a study: every combination of its axes, minus what is excluded.
 
-Pure. Used by `checks.py` on a study that may still have problems, and by `plan/` on a good one.
+Pure. Used by `checks.py` on a study that may still have problems, and by `plan/` and `report/` on a
+good one.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import NamedTuple
 
+from msgspec.structs import asdict
+
+from harness.config.study import Study
+
 WITH_TOKENIZER = ("answers", "quality")  # workloads that read or write text
 SPEED = "speed"  # the workload that several batch sizes are measured of
+DEPTH = "depth"  # the workload that may be the reference strategy's alone
 
 
 class Combination(NamedTuple):
@@ -28,6 +34,7 @@ class Axes(NamedTuple):
     """The values of each axis, in the order of the study; strategies are canonical.
 
     `batches` is an axis of the workload `speed` alone: all others run one row at a time.
+    `depth_of` is the only strategy that the workload `depth` is run with; None: with all.
     """
 
     models: tuple[str, ...]
@@ -36,6 +43,39 @@ class Axes(NamedTuple):
     threads: tuple[int, ...]
     workloads: tuple[str, ...]
     batches: tuple[int, ...] = (1,)
+    depth_of: str | None = None
+
+
+def study_cells(study: Study) -> tuple[Combination, ...]:
+    """All cells of a study: the matrix without what is excluded, then what is included."""
+    workloads = study.workloads
+    reference = study.reference or study.strategies[0]
+    only_reference = workloads.depth is not None and workloads.depth.strategies == "reference"
+    axes = Axes(
+        models=tuple(study.models),
+        engines=tuple(study.engines),
+        strategies=tuple(study.strategies),
+        threads=study.thread_counts,
+        workloads=workloads.names,
+        batches=workloads.speed.batch_sizes if workloads.speed else (1,),
+        depth_of=reference if only_reference else None,
+    )
+    excluded = [
+        {name: value for name, value in asdict(one).items() if value is not None}
+        for one in study.exclude
+    ]
+    included = (
+        Combination(
+            model=one.model,
+            engine=one.engine or axes.engines[0],
+            strategy=one.strategy,
+            threads=one.threads or axes.threads[0],
+            workload=one.workload,
+            batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
+        )
+        for one in study.include
+    )
+    return (*combinations(axes, excluded), *included)
 
 
 def combinations(
@@ -54,6 +94,8 @@ def _points(axes: Axes) -> Iterator[Combination]:
     for model, engine, strategy, threads, workload in product(
         axes.models, axes.engines, axes.strategies, axes.threads, axes.workloads
     ):
+        if workload == DEPTH and axes.depth_of not in (None, strategy):
+            continue
         for batch in axes.batches if workload == SPEED else (1,):
             yield Combination(model, engine, strategy, threads, workload, batch)
 

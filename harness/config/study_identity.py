@@ -47,6 +47,8 @@ def _of_workloads(asked: dict[str, Any], study: Study, contents: dict[str, str |
         del asked["depth"]
     else:
         del asked["depth"]["trials"]
+        if asked["depth"]["strategies"] == "all":
+            del asked["depth"]["strategies"]
         asked["depth"]["at"] = study.workloads.depth.depths
     if asked["answers"] is not None:
         del asked["answers"]["trials"]

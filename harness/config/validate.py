@@ -133,6 +133,7 @@ def _bounds(schema: Schema) -> str:
         "minimum": "of at least",
         "exclusiveMinimum": "above",
         "maximum": "of at most",
+        "exclusiveMaximum": "below",
     }
     if "minimum" in schema and "maximum" in schema:
         return f" from {schema['minimum']} to {schema['maximum']}"

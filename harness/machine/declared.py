@@ -6,7 +6,8 @@ serial numbers and the GPUs' identifiers are never among them. Knows not how a f
 
 What must match: two speeds can be compared as speeds of the same machine where all facts that
 matter for `speed` are equal; answers, and every other computed number, can differ for no other
-reason than the strategy where those that matter for `answers` are. A fact that matters for neither
+reason than the strategy where those that matter for `answers` are; load times hang besides on those
+that matter for `loading`. A fact that matters for neither
 tells where something came from, or whose effect another fact states.
 """
 
@@ -23,6 +24,7 @@ NOTHING: Matters = ()
 SPEED: Matters = ("speed",)
 ANSWERS: Matters = ("answers",)
 BOTH: Matters = ("speed", "answers")
+LOADING: Matters = ("loading",)
 
 
 class About(NamedTuple):
@@ -188,6 +190,8 @@ _GROUPS: Mapping[str, Mapping[str, _Row]] = {
         "tokenizer_sha256": (k.HASH, ANSWERS, "hash of the tokenizer"),
         "questions_sha256": (k.HASH, ANSWERS, "hash of the questions"),
         "study_sha256": (k.HASH, NOTHING, "hash of the study"),
+        "weights_disk": (k.TEXT, LOADING, "kind of disk that the weights were read from"),
+        "weights_file_system": (k.TEXT, LOADING, "file system that the weights were read from"),
     },
 }
 GROUPS = tuple(_GROUPS)  # in the order in which they are shown

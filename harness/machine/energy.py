@@ -6,23 +6,27 @@ bindings, that a test can replace. macOS tells power to root alone, so it has no
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.machine.facts import NotKnown, read
-from harness.machine.nvidia import cuda_devices, load_nvml, probe_nvidia
+from harness.machine.nvml import Load, cuda_gpus, load_nvml, open_nvml, told
 from harness.machine.switch import VARIABLE, probes_are_off
 
 _RAPL = "sys/class/powercap"
 _ZONE = re.compile(r"intel-rapl:(\d+)(:\d+)?")  # AMD's go by the same name; -mmio ones are doubles
-_MOST_W = 2000.0  # no single counter counts for more: so a second wrap can be ruled out
-CPU, GPU = "processor", "GPU"
+# What a counter counts for takes no more than this: so a second wrap can be ruled out.
+_MOST_W = {"package": 1000.0, "dram": 400.0}
+_FEWEST_RENEWALS = 5  # in a window: with fewer, a value more or less would be much of it
+CPU = "processor"
 
 
 class Counter(Protocol):
@@ -40,6 +44,14 @@ class Counter(Protocol):
     def wraps_at_j(self) -> float | None:
         """Where it begins again at 0; None: never."""
 
+    @property
+    def most_w(self) -> float:
+        """What it counts for never takes more watts."""
+
+    @property
+    def renewed_s(self) -> float:
+        """Seconds from one of its values to the next, about."""
+
     def joules(self) -> float:
         """Its value now. Raises `NotKnown` where it cannot be read."""
 
@@ -52,11 +64,13 @@ class RaplCounter:
     root: Path
     zone: str
     wraps_at_j: float | None
+    most_w: float = max(_MOST_W.values())
+    renewed_s: float = 0.001
     method: str = "RAPL"
 
     def joules(self) -> float:
         """The kernel counts microjoules."""
-        return int(_read(self.root, f"{_RAPL}/{self.zone}/energy_uj")) / 1e6
+        return _microjoules(self.root, f"{_RAPL}/{self.zone}/energy_uj")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,14 +81,14 @@ class NvmlCounter:
     nvml: Any
     handle: Any
     wraps_at_j: float | None = None
+    most_w: float = math.inf
+    renewed_s: float = 0.1
     method: str = "NVML total energy"
 
     def joules(self) -> float:
         """NVML counts millijoules."""
-        try:
+        with told(self.nvml):
             return int(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) / 1e3
-        except self.nvml.NVMLError as error:
-            raise NotKnown(f"NVML: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,17 +136,11 @@ class Meter:
             name = counter.name
             if name in missing:
                 continue
-            wraps = counter.wraps_at_j
-            if wraps is not None and took_s * _MOST_W > wraps:
-                missing[name] = f"it begins again after {wraps:.0f} J, perhaps more than once here"
-                continue
-            moved = moved_j(before.joules[name], after.joules[name], wraps)
-            if moved is None:
-                missing[name] = "the counter went back"
-            elif moved == 0:
-                missing[name] = f"the counter did not move in {took_s:.3f} s"
+            found = _moved(counter, before.joules[name], after.joules[name], took_s)
+            if isinstance(found, str):
+                missing[name] = found
             else:
-                joules[name] = moved
+                joules[name] = found
         return joules, missing
 
 
@@ -140,8 +148,24 @@ def _ask(counter: Counter) -> float | str:
     """The counter's value, or why it cannot be read."""
     try:
         return counter.joules()
-    except (NotKnown, ValueError) as error:
+    except NotKnown as error:
         return str(error)
+
+
+def _moved(counter: Counter, before: float, after: float, took_s: float) -> float | str:
+    """Joules between two values, `took_s` seconds apart; or why they tell nothing."""
+    wraps = counter.wraps_at_j
+    if took_s < _FEWEST_RENEWALS * counter.renewed_s:
+        return (
+            f"{took_s:.3f} s is too short for a counter that is renewed about every "
+            f"{counter.renewed_s:g} s"
+        )
+    if wraps is not None and took_s * counter.most_w > wraps:
+        return f"it begins again after {wraps:.0f} J, perhaps more than once in {took_s:.0f} s"
+    moved = moved_j(before, after, wraps)
+    if moved is None:
+        return "the counter went back"
+    return moved or f"the counter did not move in {took_s:.3f} s"
 
 
 def moved_j(before: float, after: float, wraps_at_j: float | None) -> float | None:
@@ -157,7 +181,7 @@ def open_meter(
     *,
     platform: str = sys.platform,
     environ: Mapping[str, str] = os.environ,
-    load: Callable[[], Any] = load_nvml,
+    load: Load = load_nvml,
 ) -> Meter:
     """The counters of the processor, and of the CUDA devices among `devices` (None: all)."""
     if probes_are_off():
@@ -189,50 +213,48 @@ def rapl_counters(root: Path, platform: str = sys.platform) -> list[RaplCounter]
     found = []
     for zone in zones:
         match = _ZONE.fullmatch(zone)
-        kind = read(root, f"{_RAPL}/{zone}/name") if match else ""
-        if match is None or kind.split("-")[0] not in ("package", "dram"):
+        name = read(root, f"{_RAPL}/{zone}/name") if match else ""
+        kind = name.partition("-")[0]
+        if match is None or kind not in _MOST_W:
             continue  # psys is the platform, core and uncore are parts of a package
-        _read(root, f"{_RAPL}/{zone}/energy_uj")  # may we?
-        wraps = int(read(root, f"{_RAPL}/{zone}/max_energy_range_uj")) / 1e6
-        name = kind if "-" in kind else f"{kind}-{match[1]}"
-        found.append(RaplCounter(name=name, root=root, zone=zone, wraps_at_j=wraps))
+        found.append(
+            RaplCounter(
+                name=name if "-" in name else f"{name}-{match[1]}",
+                root=root,
+                zone=zone,
+                wraps_at_j=_microjoules(root, f"{_RAPL}/{zone}/max_energy_range_uj"),
+                most_w=_MOST_W[kind],
+            )
+        )
+        found[-1].joules()  # may we?
     if not found:
         raise NotKnown(f"/{_RAPL}: the kernel shows no energy counter (RAPL) here")
     return found
 
 
-def _gpu_counters(
-    root: Path, environ: Mapping[str, str], load: Callable[[], Any]
-) -> list[NvmlCounter] | str:
+def _gpu_counters(root: Path, environ: Mapping[str, str], load: Load) -> list[NvmlCounter] | str:
     """Those that CUDA shows to this process, by CUDA's names; or why there are none."""
-    seen = probe_nvidia(root, load)
-    if not seen.gpus:
-        return str(seen.facts["gpus"].get("unavailable", "no NVIDIA GPU is here"))
     try:
-        nvml = load()
-        nvml.nvmlInit()
-    except ImportError:
-        return "NVML's bindings are not installed (extra: cuda)"
-    except Exception as error:  # noqa: BLE001 - NVML's own errors, of bindings known only here
-        return f"NVML: {error}"
-    # By their identity, for CUDA's numbers are not NVML's.
-    named = cuda_devices(
-        [replace(gpu, name=gpu.uuid) for gpu in seen.gpus], environ.get("CUDA_VISIBLE_DEVICES")
-    )
+        nvml = open_nvml(root, load)  # left open: the counters are read again and again
+        with told(nvml):
+            numbers = cuda_gpus(nvml, environ.get("CUDA_VISIBLE_DEVICES"))
+    except NotKnown as why:
+        return str(why)
     found = []
-    for one in named:
-        try:
-            handle = nvml.nvmlDeviceGetHandleByUUID(one.name)
-            counter = NvmlCounter(name=one.device, nvml=nvml, handle=handle)
+    for name, number in numbers.items():
+        with suppress(NotKnown), told(nvml):
+            handle = nvml.nvmlDeviceGetHandleByIndex(number)
+            counter = NvmlCounter(name=name, nvml=nvml, handle=handle)
             counter.joules()
-        except (NotKnown, nvml.NVMLError):
-            continue
-        found.append(counter)
+            found.append(counter)
     return found
 
 
-def _read(root: Path, path: str) -> str:
-    """As `read`, with what helps where only root may."""
+def _microjoules(root: Path, path: str) -> float:
+    """The joules in a file; where only root may read it, with what helps. Raises `NotKnown`."""
     if not os.access(root / path, os.R_OK) and (root / path).exists():
         raise NotKnown(f"/{path}: only root may read it; to allow it: sudo chmod a+r /{path}")
-    return read(root, path)
+    text = read(root, path)
+    if not text.isdecimal():
+        raise NotKnown(f"/{path}: not understood: {text[:40]!r}")
+    return int(text) / 1e6

@@ -6,50 +6,51 @@ machine does not tell is missing, with the reason.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from harness.machine.facts import NotKnown, read
-from harness.machine.nvidia import load_nvml
+from harness.machine.nvml import Load, Nvml, cuda_gpus, load_nvml, of_devices, told
 from harness.machine.quiet.clocks import Temperature
 from harness.machine.quiet.darwin import Run, parse_speed_limit, run_program
 from harness.machine.switch import VARIABLE, probes_are_off
 
 CPU = "cpu"
-GPU = "gpu"  # followed by NVML's number
+GPU = "gpu"  # in place of devices, where none of them tells
 LIMIT = "cpu_clock_limit_percent"
 _POLICIES = "sys/devices/system/cpu/cpufreq/policy*"
-_DRIVERS = ("proc/driver/nvidia", "dev/dxg")  # the second is WSL's
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatReading:
     """What could be read at one moment."""
 
-    celsius: dict[str, float] = field(default_factory=dict)  # of "cpu", "gpu0", …
+    celsius: dict[str, float] = field(default_factory=dict)  # of "cpu", "cuda:0", …
     cpu_clock_limit_percent: float | None = None  # what is allowed of the CPU's highest clock
     method: dict[str, str] = field(default_factory=dict)  # figure -> where it comes from
     missing: dict[str, str] = field(default_factory=dict)  # figure -> why there is none
 
 
 class HeatProbe:
-    """Reads temperatures; `gpus`: of the NVIDIA GPUs too."""
+    """Reads temperatures: the processor's, and those of `devices` (`cuda:0`; None: of all)."""
 
     def __init__(
         self,
         root: Path = Path("/"),
         *,
-        gpus: bool = False,
+        devices: Collection[str] | None = (),
         platform: str = sys.platform,
-        load: Callable[[], Any] = load_nvml,
+        environ: Mapping[str, str] = os.environ,
+        load: Load = load_nvml,
         run: Run = run_program,
     ) -> None:
-        self._root, self._gpus, self._platform = root, gpus, platform
-        self._load, self._run = load, run
-        self._nvml: Any = None  # left open: a GPU without persistence would restart its driver
+        self._root, self._platform, self._run = root, platform, run
+        self._devices = devices
+        self._visible = environ.get("CUDA_VISIBLE_DEVICES")
+        self._nvml = Nvml(root, load)
 
     def read(self) -> HeatReading:
         """One reading."""
@@ -68,7 +69,7 @@ class HeatProbe:
             limit, method[LIMIT] = self._limit()
         except NotKnown as why:
             missing[LIMIT] = str(why)
-        if self._gpus:
+        if self._devices is None or self._devices:
             try:
                 found = self._gpu_temperatures()
                 celsius |= found
@@ -103,28 +104,11 @@ class HeatProbe:
             raise NotKnown(f"/{folder} is not understood") from error
 
     def _gpu_temperatures(self) -> dict[str, float]:
-        nvml = self._opened()
+        nvml = self._nvml.get()
         found: dict[str, float] = {}
-        try:
-            for index in range(nvml.nvmlDeviceGetCount()):
-                handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        with told(nvml):
+            for name, number in of_devices(cuda_gpus(nvml, self._visible), self._devices).items():
+                handle = nvml.nvmlDeviceGetHandleByIndex(number)
                 celsius = nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
-                found[f"{GPU}{index}"] = float(celsius)
-        except nvml.NVMLError as error:
-            raise NotKnown(f"NVML: {error}") from error
+                found[name] = float(celsius)
         return found
-
-    def _opened(self) -> Any:
-        if self._nvml is None:
-            if not any((self._root / path).exists() for path in _DRIVERS):
-                raise NotKnown("no NVIDIA driver is loaded")
-            try:
-                nvml = self._load()
-            except ImportError as error:
-                raise NotKnown("NVML's bindings are not installed (extra: cuda)") from error
-            try:
-                nvml.nvmlInit()
-            except nvml.NVMLError as error:
-                raise NotKnown(f"NVML: {error}") from error
-            self._nvml = nvml
-        return self._nvml

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from harness.machine.facts import NotKnown
 from harness.machine.memory import MemoryReading
-from harness.machine.nvidia import cuda_handles, load_nvml
+from harness.machine.nvml import Load, cuda_gpus, load_nvml, opened_nvml, told
 from harness.machine.switch import VARIABLE, probes_are_off
 
 NAMES = ("process_bytes", "device_used_bytes")
-_METHODS = {"process_bytes": "NVML, at the end", "device_used_bytes": "NVML, at the end"}
+_METHOD = "NVML, at the end"
 _UNKNOWN = 2**64 - 1  # NVML's "not available", where bindings hand it on as a number
 
 
 def nvidia_memory(
     devices: Sequence[str],
     *,
-    load: Callable[[], Any] = load_nvml,
+    root: Path = Path("/"),
+    load: Load = load_nvml,
     environ: Mapping[str, str] = os.environ,
     pid: int | None = None,
 ) -> dict[str, dict[str, MemoryReading]]:
@@ -34,55 +37,44 @@ def nvidia_memory(
         return {}
     if probes_are_off():
         return _without(devices, f"probes are switched off by {VARIABLE}")
+    me = os.getpid() if pid is None else pid
     try:
-        nvml = load()
-    except ImportError:
-        return _without(devices, "NVML's bindings are not installed (extra: cuda)")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return _without(devices, f"NVML: {error}")
-    try:
-        handles = cuda_handles(nvml, environ.get("CUDA_VISIBLE_DEVICES"))
-        me = os.getpid() if pid is None else pid
-        return {device: _of(nvml, handles, device, me) for device in devices}
-    except nvml.NVMLError as error:
-        return _without(devices, f"NVML: {error}")
-    finally:
-        nvml.nvmlShutdown()
+        with opened_nvml(root, load) as nvml:
+            numbers = cuda_gpus(nvml, environ.get("CUDA_VISIBLE_DEVICES"))
+            return {device: _of(nvml, numbers, device, me) for device in devices}
+    except NotKnown as why:
+        return _without(devices, str(why))
 
 
-def _of(nvml: Any, handles: Sequence[Any], device: str, pid: int) -> dict[str, MemoryReading]:
-    number = int(device.partition(":")[2] or 0)
-    if number >= len(handles):
+def _of(nvml: Any, numbers: Mapping[str, int], device: str, pid: int) -> dict[str, MemoryReading]:
+    number = numbers.get("cuda:0" if device == "cuda" else device)
+    if number is None:
         return _without([device], f"NVML does not know {device}")[device]
-    questions: dict[str, Callable[[], int | str]] = {
-        "process_bytes": lambda: _of_process(nvml, handles[number], pid),
-        "device_used_bytes": lambda: int(nvml.nvmlDeviceGetMemoryInfo(handles[number]).used),
+    handle = nvml.nvmlDeviceGetHandleByIndex(number)
+    questions: dict[str, Callable[[], int]] = {
+        "process_bytes": lambda: _of_process(nvml, handle, pid),
+        "device_used_bytes": lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used),
     }
-    found = {}
-    for name, question in questions.items():
-        try:
-            answer = question()
-        except nvml.NVMLError as error:
-            answer = f"NVML: {error}"
-        found[name] = (
-            MemoryReading(missing=answer)
-            if isinstance(answer, str)
-            else MemoryReading(bytes=answer, method=_METHODS[name])
-        )
-    return found
+    return {name: _answer(nvml, question) for name, question in questions.items()}
 
 
-def _of_process(nvml: Any, handle: Any, pid: int) -> int | str:
-    """Bytes, or why they are not known."""
+def _answer(nvml: Any, question: Callable[[], int]) -> MemoryReading:
+    try:
+        with told(nvml):
+            return MemoryReading(bytes=question(), method=_METHOD)
+    except NotKnown as why:
+        return MemoryReading(missing=str(why))
+
+
+def _of_process(nvml: Any, handle: Any, pid: int) -> int:
+    """Bytes; raises `NotKnown` where they are not told."""
     running = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
     mine = [one for one in running if one.pid == pid]
     if not mine:
-        return "NVML names no process of this number: a container counts its own otherwise"
+        raise NotKnown("NVML names no process of this number: a container counts its own otherwise")
     used = [one.usedGpuMemory for one in mine]
     if any(n is None or n == _UNKNOWN for n in used):
-        return "NVML knows the process, and not what it holds (Windows, WSL, MIG)"
+        raise NotKnown("NVML knows the process, and not what it holds (Windows, WSL, MIG)")
     return sum(int(n) for n in used)
 
 

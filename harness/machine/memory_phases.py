@@ -90,6 +90,8 @@ def _children(phase: HostPhase, own: MemoryReading, pids: list[int]) -> MemoryRe
     is_linux = phase.platform == "linux"
     # A child begins with what we held when it began: before this phase, if it lived already.
     inherited = peak_rss_bytes(phase.root) if is_linux and phase.had_children else own
+    if is_linux and inherited.bytes is None:
+        return MemoryReading(missing=inherited.missing)
     ended = ended_child(
         phase.ended_before, reaped(phase.platform), inherited.bytes if is_linux else None
     )

@@ -1,24 +1,28 @@
 """NVIDIA GPUs: through NVML where its bindings are installed, else what the driver leaves in /proc.
 
-Starts no program and no CUDA context. Where no driver is loaded the bindings are not even imported.
 `cuda_devices` keeps those that this process may use, in CUDA's numbering.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.machine.facts import Facts, NotKnown, read, unavailable
 from harness.machine.machine import Accelerator
-from harness.machine.nvidia_facts import gpu_facts, text_of
-
-_PROC = "proc/driver/nvidia"
-_WSL = "dev/dxg"  # the GPU inside WSL, which has no /proc/driver/nvidia
+from harness.machine.nvidia_facts import gpu_facts
+from harness.machine.nvml import (
+    DRIVER,
+    Load,
+    cuda_numbers,
+    has_driver,
+    load_nvml,
+    opened_nvml,
+    text_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,63 +44,30 @@ class Nvidia:
     facts: Facts
 
 
-def load_nvml() -> Any:
-    """The NVML bindings; raises ImportError where the `cuda` extra is not installed."""
-    return importlib.import_module("pynvml")
-
-
-def probe_nvidia(root: Path, load: Callable[[], Any] = load_nvml) -> Nvidia:
+def probe_nvidia(root: Path, load: Load = load_nvml) -> Nvidia:
     """Look for GPUs; `load` gives the NVML bindings."""
-    if not ((root / _PROC).exists() or (root / _WSL).exists()):
-        return _without("no NVIDIA driver is loaded")
     try:
-        nvml = load()
-    except ImportError:
-        return _from_proc(root, "NVML's bindings are not installed (extra: cuda)")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return _from_proc(root, f"NVML: {error}")
-    try:
-        return _from_nvml(nvml)
-    except nvml.NVMLError as error:
-        return _from_proc(root, f"NVML: {error}")
-    finally:
-        nvml.nvmlShutdown()
+        with opened_nvml(root, load) as nvml:
+            return _from_nvml(nvml)
+    except NotKnown as why:
+        return _from_proc(root, str(why)) if has_driver(root) else _without(str(why))
 
 
 def cuda_devices(gpus: Sequence[Gpu], visible: str | None) -> tuple[Accelerator, ...]:
-    """The GPUs that CUDA shows to a process whose CUDA_VISIBLE_DEVICES is `visible`.
-
-    As CUDA does, the list ends at the first entry that is no GPU. Numbers follow the PCI bus, as
-    CUDA's do with CUDA_DEVICE_ORDER=PCI_BUS_ID.
-    """
+    """The GPUs that CUDA shows to a process whose CUDA_VISIBLE_DEVICES is `visible`."""
     usable = [gpu for gpu in gpus if gpu.usable]
-    chosen = usable if visible is None else _chosen(usable, visible)
+    chosen = [usable[at] for at in cuda_numbers([gpu.uuid for gpu in usable], visible)]
     return tuple(
         Accelerator(device=f"cuda:{i}", name=gpu.name, memory_bytes=gpu.memory_bytes)
         for i, gpu in enumerate(chosen)
     )
 
 
-def cuda_handles(nvml: Any, visible: str | None) -> list[Any]:
-    """NVML's handles of the GPUs that CUDA shows (`cuda_devices`), in the same order.
-
-    Raises the bindings' `NVMLError`.
-    """
-    handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-    if visible is None:
-        return handles
-    uuids = [text_of(nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    gpus = [Gpu(name=str(i), uuid=uuid, facts={}) for i, uuid in enumerate(uuids)]
-    return [handles[int(gpu.name)] for gpu in _chosen(gpus, visible)]
-
-
 def parse_driver_version(text: str) -> str:
     """The release in /proc/driver/nvidia/version, such as 535.104.05."""
     match = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text, re.MULTILINE)
     if match is None:
-        raise NotKnown(f"/{_PROC}/version is not understood")
+        raise NotKnown(f"/{DRIVER}/version is not understood")
     return match[1]
 
 
@@ -113,7 +84,7 @@ def _without(reason: str) -> Nvidia:
 
 def _from_proc(root: Path, why_not_nvml: str) -> Nvidia:
     gpus = []
-    for path in sorted((root / _PROC / "gpus").glob("*/information")):
+    for path in sorted((root / DRIVER / "gpus").glob("*/information")):
         info = parse_gpu_information(read(root, str(path.relative_to(root))))
         name = info.get("Model", "unknown NVIDIA GPU")
         minor = info.get("Device Minor")
@@ -130,7 +101,7 @@ def _from_proc(root: Path, why_not_nvml: str) -> Nvidia:
             )
         )
     try:
-        driver: Any = parse_driver_version(read(root, f"{_PROC}/version"))
+        driver: Any = parse_driver_version(read(root, f"{DRIVER}/version"))
     except NotKnown as error:
         driver = unavailable(str(error))
     listed = [gpu.facts for gpu in gpus]
@@ -166,16 +137,3 @@ def _gpu_from_nvml(nvml: Any, handle: Any) -> Gpu:
         memory_bytes=facts["memory_bytes"],
         facts=facts,
     )
-
-
-def _chosen(gpus: Sequence[Gpu], visible: str) -> list[Gpu]:
-    chosen: list[Gpu] = []
-    for entry in (part.strip() for part in visible.split(",")):
-        if entry.isdecimal():
-            found = list(gpus[int(entry) : int(entry) + 1])
-        else:
-            found = [gpu for gpu in gpus if entry and gpu.uuid.startswith(entry)]
-        if not found:
-            break
-        chosen.append(found[0])
-    return chosen

@@ -6,13 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.machine.facts import Facts, unavailable
+from harness.machine.nvml import text_of
 
 _COMPUTE_MODES = {0: "any number", 1: "one, of one thread", 2: "none", 3: "one"}
-
-
-def text_of(value: str | bytes) -> str:
-    """Bindings before version 11.510 return bytes."""
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def gpu_facts(nvml: Any, handle: Any) -> Facts:

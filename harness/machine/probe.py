@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.machine.compilers import Compilers
 from harness.machine.darwin import darwin_facts
@@ -18,7 +17,8 @@ from harness.machine.facts import Facts, collect, number, text, unavailable
 from harness.machine.label import machine_label
 from harness.machine.linux import linux_facts
 from harness.machine.machine import Accelerator, Machine
-from harness.machine.nvidia import cuda_devices, load_nvml, probe_nvidia
+from harness.machine.nvidia import cuda_devices, probe_nvidia
+from harness.machine.nvml import Load, load_nvml
 from harness.machine.provenance import provenance_facts
 from harness.machine.software import software_facts
 from harness.machine.switch import VARIABLE, probes_are_off
@@ -34,7 +34,7 @@ def probe_machine(
     *,
     platform: str = sys.platform,
     environ: Mapping[str, str] = os.environ,
-    load: Callable[[], Any] = load_nvml,
+    load: Load = load_nvml,
 ) -> Machine:
     """Look at the machine. Never raises: what is not known is unavailable, with the reason.
 

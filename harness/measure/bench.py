@@ -19,6 +19,7 @@ from harness.measure.quality_inputs import QualityInputs
 from harness.measure.references import References
 from harness.measure.roofline import run_limits
 from harness.measure.trial import Bench
+from harness.measure.watching import cuda_devices_of
 from harness.plan.cell import Cell
 from harness.plan.look import look
 from harness.plan.plan import Plan
@@ -126,7 +127,7 @@ def prepare_bench(
     logs.mkdir(exist_ok=True)
     shapes = look(loaded).shapes
     plans = _resolve(planned, shapes)
-    heat = HeatProbe(gpus=any("cuda" in one.cell.strategy for one in planned.running))
+    heat = HeatProbe(devices=_gpus_of_run(planned, plans))
     return Bench(
         loaded=loaded,
         machine_facts=machine.facts,
@@ -140,6 +141,20 @@ def prepare_bench(
         cooler=Cooler(settings=loaded.study.cooldown, read=heat.read),
         forecasts={one.cell: one.forecasts for one in planned.cells},
     )
+
+
+def _gpus_of_run(
+    planned: Plan, plans: Mapping[Cell, tuple[LayerPlan, ...] | None]
+) -> frozenset[str] | None:
+    """The CUDA devices of all cells that run; None where one may use any."""
+    devices: frozenset[str] = frozenset()
+    for one in planned.running:
+        of_cell = cuda_devices_of(plans[one.cell])
+        if of_cell is not None:
+            devices |= of_cell
+        elif "cuda" in one.cell.strategy:
+            return None
+    return devices
 
 
 def _resolve(

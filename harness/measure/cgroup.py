@@ -37,10 +37,9 @@ class Cgroup:
             raise NoCgroup(f"no process can be moved into one ({error.strerror})") from error
 
     def peak_bytes(self) -> int | None:
-        """The most it held (Linux 5.19 and later), or holds now."""
-        for name in ("memory.peak", "memory.current"):
-            with contextlib.suppress(OSError, ValueError):
-                return int((self.folder / name).read_text(encoding="ascii"))
+        """The most it held, cached files included; None before Linux 5.19."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.folder / "memory.peak").read_text(encoding="ascii"))
         return None
 
     def oom_kills(self) -> int:

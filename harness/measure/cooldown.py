@@ -8,13 +8,13 @@ through a clock and a sleep that tests may replace.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import structs
 
 from harness.config.order_settings import Cooldown
-from harness.machine.heat import HeatProbe, HeatReading
+from harness.machine.heat import CPU, HeatProbe, HeatReading
 from harness.records.order import Cooling, Heat
 from harness.records.record import Record
 
@@ -35,9 +35,10 @@ class Cooler:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, say: Say = lambda _: None) -> Cooling:
+    def wait(self, say: Say = lambda _: None, *, gpus: Collection[str] | None = None) -> Cooling:
         """Wait as the study asks; `say` hears about once a second what is waited for.
 
+        `gpus` are the CUDA devices that the trial uses: it does not wait for others. None: for all.
         Returns what the record keeps, without the heat at the trial's end.
         """
         reading = self.read()
@@ -47,7 +48,7 @@ class Cooler:
         cooling = Cooling(due=due, start=due, method=reading.method, missing=reading.missing)
         if self.settings is None:
             return _without_wait(cooling, _NOT_ASKED)
-        target = target_of(self.settings, self.first)
+        target = _in_use(target_of(self.settings, self.first), gpus)
         cooling = structs.replace(
             cooling,
             rule=_rule(self.settings),
@@ -85,6 +86,15 @@ def target_of(settings: Cooldown, first: Heat) -> Heat:
         celsius={name: value + above for name, value in first.celsius.items()},
         cpu_clock_limit_percent=first.cpu_clock_limit_percent,
     )
+
+
+def _in_use(target: Heat, gpus: Collection[str] | None) -> Heat:
+    """The target of the processor, and of the GPUs that the trial uses."""
+    if gpus is None:
+        return target
+    names = {CPU, *gpus}
+    kept = {name: value for name, value in target.celsius.items() if name in names}
+    return structs.replace(target, celsius=kept)
 
 
 def is_reached(now: Heat, target: Heat) -> bool:

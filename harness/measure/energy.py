@@ -153,12 +153,17 @@ class _Phase:
         return sum(self.joules.values()) / self.tokens
 
     def net_per_token(self) -> float | None:
-        """Less what the idle machine takes in that time."""
-        raw = self.per_token()
-        if raw is None or not set(self.joules) <= set(self.idle_w):
+        """Less what the idle machine takes in that time; None where that would be more."""
+        raw, idle = self.per_token(), self._idle_j()
+        if raw is None or idle is None or idle > sum(self.joules.values()):
             return None
-        idle = sum(self.idle_w[name] for name in self.joules) * self.seconds
         return raw - idle / self.tokens
+
+    def _idle_j(self) -> float | None:
+        """What the idle machine takes in that time, by the same counters."""
+        if not set(self.joules) <= set(self.idle_w):
+            return None
+        return sum(self.idle_w[name] for name in self.joules) * self.seconds
 
     def missing(self) -> dict[str, str]:
         """Why a figure is None."""
@@ -166,8 +171,12 @@ class _Phase:
             said = [f"{name}: {why}" for name, why in self._silent().items()]
             why = "; ".join(said) or "nothing was counted"
             return {"j_per_token": why, "net_j_per_token": why}
-        if self.net_per_token() is None:
+        idle = self._idle_j()
+        if idle is None:
             return {"net_j_per_token": "what the idle machine takes is not known"}
+        if self.net_per_token() is None:
+            why = f"the machine took {idle:.3g} J in that time when idle, more than in the window"
+            return {"net_j_per_token": why}
         return {}
 
     def _silent(self) -> dict[str, str]:

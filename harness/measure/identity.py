@@ -93,7 +93,7 @@ def record_key(
 def _settings(workload: Any) -> dict[str, Any]:
     """What a workload's settings say but for how often it is done; nothing without the workload."""
     settings: dict[str, Any] = {} if workload is None else msgspec.to_builtins(workload)
-    for more_of_the_same in ("trials", "until", "passes", "warmup_passes"):
+    for more_of_the_same in ("trials", "until", "passes", "warmup_passes", "strategies"):
         settings.pop(more_of_the_same, None)
     return settings
 

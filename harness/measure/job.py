@@ -16,12 +16,19 @@ from harness.config.questions import Question
 from harness.config.study import Answers, Speed
 from harness.machine.memory import MemoryReading
 from harness.records.energy import PassEnergy
-from harness.records.latency import AtDepth, FirstPass, Prefill
+from harness.records.latency import AtDepth, Fed, FirstPass, Prefill
 from harness.records.phases import PhaseMemory
 from harness.records.quality import Gate, Quality, QualityReference
 from harness.records.record import Answer, SlotRecord
 from harness.records.roofline import Limit
 from harness.runtime.limits import LimitQuestion
+
+# The phases of memory that a trial of each workload goes through, in their order.
+WORKLOAD_PHASES: dict[str, tuple[str, ...]] = {
+    "speed": ("load", "passes", "prefill", "decode"),
+    "depth": ("load", "depth"),
+    "answers": ("load", "answering"),
+}
 
 
 class Conversion(Struct, frozen=True, kw_only=True):
@@ -110,6 +117,11 @@ class Job(Struct, frozen=True, kw_only=True):
     limits: list[LimitQuestion] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
 
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """Of memory; none for what is no trial."""
+        return next((WORKLOAD_PHASES[name] for name in WORKLOAD_PHASES if getattr(self, name)), ())
+
 
 class Imported(Struct, frozen=True, kw_only=True, tag="imported"):
     """The engine's libraries are loaded, the model is not."""
@@ -152,6 +164,12 @@ class Passed(Struct, frozen=True, kw_only=True, tag="passed"):
     energy: PassEnergy | None = None
 
 
+class FedContext(Struct, frozen=True, kw_only=True, tag="fed_context"):
+    """A part of the context of the depth workload."""
+
+    fed: Fed
+
+
 class VisitedDepth(Struct, frozen=True, kw_only=True, tag="visited_depth"):
     """One visit of one depth of the depth workload."""
 
@@ -184,6 +202,12 @@ class Referred(Struct, frozen=True, kw_only=True, tag="referred"):
     total: int
 
 
+class PhaseEnded(Struct, frozen=True, kw_only=True, tag="phase_ended"):
+    """The memory of a phase after loading."""
+
+    memory: PhaseMemory
+
+
 class Written(Struct, frozen=True, kw_only=True, tag="written"):
     """How far a conversion is."""
 
@@ -208,7 +232,6 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
 
     peak_rss: MemoryReading
     device_peak_bytes: dict[str, int]
-    phases: list[PhaseMemory] = field(default_factory=list)  # of memory: those after loading
 
 
 class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
@@ -218,6 +241,8 @@ class Failed(Struct, frozen=True, kw_only=True, tag="failed"):
     reason: str
     detail: str
     peak_rss: MemoryReading
+    device_peak_bytes: dict[str, int] = field(default_factory=dict)
+    phases: list[PhaseMemory] = field(default_factory=list)  # of memory: the one that it failed in
 
 
 Message = (
@@ -226,11 +251,13 @@ Message = (
     | Gated
     | FirstPassed
     | Passed
+    | FedContext
     | VisitedDepth
     | Answered
     | Scored
     | Judged
     | Referred
+    | PhaseEnded
     | Written
     | Converted
     | LimitFound

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import structs
 
-from harness.measure.job import Answered, Failed, Finished, Job, Opened
+from harness.measure.job import Answered, Failed, FedContext, Finished, Job, Opened, PhaseEnded
 from harness.measure.process import Ended
 from harness.records.limits import TrialLimits
 from harness.records.record import Outcome, SlotRecord
@@ -116,25 +116,33 @@ def _crash(ended: Ended) -> Outcome:
             reason=f"killed by the system for want of memory, {_reached(ended)}",
             detail=ended.log_tail,
         )
+    # The C library gives up so where it cannot have even its own few bytes.
+    is_full = ended.address_space_bytes is not None and "cannot allocate" in ended.log_tail.lower()
     return Outcome(
-        kind="crashed",
+        kind="out_of_memory_host" if is_full else "crashed",
         reason=f"{_death(ended.returncode)}, {_reached(ended)}",
         detail=ended.log_tail,
+        limit=_address_space(ended) if is_full else None,
     )
 
 
 def _failure(message: Failed, ended: Ended) -> Outcome:
     """What the worker said itself, with what libraries printed besides."""
     printed = ended.log_tail.strip()
-    is_bounded = message.kind == "out_of_memory_host" and ended.address_space_bytes is not None
+    is_full = message.kind == "out_of_memory_host"
     return Outcome(
         kind=message.kind,  # type: ignore[arg-type]
         reason=message.reason,
         detail=f"{message.detail}\n\nIts output ended:\n{printed}" if printed else message.detail,
-        limit=f"limits.address_space: {size(ended.address_space_bytes or 0)}"
-        if is_bounded
-        else None,
+        limit=_address_space(ended) if is_full else None,
     )
+
+
+def _address_space(ended: Ended) -> str | None:
+    """The limit of the address space, as outcomes name it; None where there is none."""
+    if ended.address_space_bytes is None:
+        return None
+    return f"limits.address_space: {size(ended.address_space_bytes)}"
 
 
 def _death(returncode: int) -> str:
@@ -158,9 +166,12 @@ def _reached(ended: Ended) -> str:
         "written": "while converting the weights",
         "converted": "after converting the weights",
     }
-    last = ended.messages[-1] if ended.messages else None
+    messages = [one for one in ended.messages if not isinstance(one, PhaseEnded)]
+    last = messages[-1] if messages else None
     if last is None:
         return "before the engine was imported"
     tag = type(last).__struct_config__.tag
-    n = sum(isinstance(message, type(last)) for message in ended.messages)
+    if isinstance(last, FedContext):
+        return f"after feeding {last.fed.to_tokens} tokens of context"
+    n = sum(isinstance(message, type(last)) for message in messages)
     return words.get(str(tag), f"after {n} {'result' if n == 1 else 'results'}")

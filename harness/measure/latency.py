@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.measure.job import FirstPassed, Message, Passed, VisitedDepth
+from harness.measure.job import FedContext, FirstPassed, Message, Passed, VisitedDepth
 from harness.records.latency import Latency
 
 _NOT_SO_FAR = "the trial did not come this far"
@@ -15,7 +15,11 @@ def latency_of(messages: Sequence[Message], workload: str) -> Latency | None:
     if workload == "answers":
         return None
     first = next((m.first_pass for m in messages if isinstance(m, FirstPassed)), None)
-    passes = [m.end_to_end_s for m in messages if isinstance(m, Passed)]
+    passes = [
+        m.end_to_end_s
+        for m in messages
+        if isinstance(m, Passed) and m.end_to_end_s is not None  # it was broken off
+    ]
     depth = [m.visit for m in messages if isinstance(m, VisitedDepth)]
     missing = {}
     if first is None:
@@ -24,10 +28,14 @@ def latency_of(messages: Sequence[Message], workload: str) -> Latency | None:
         missing["end_to_end_s"] = _why("speed", workload)
     if not depth:
         missing["depth"] = _why("depth", workload)
+    fed = [m.fed for m in messages if isinstance(m, FedContext)]
+    if not fed:
+        missing["fed"] = _why("depth", workload)
     return Latency(
         first_pass=first,
-        end_to_end_s=[s for s in passes if s is not None],
+        end_to_end_s=passes,
         depth=depth,
+        fed=fed,
         missing=missing,
     )
 

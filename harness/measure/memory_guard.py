@@ -94,15 +94,24 @@ class MemoryGuard:
     def record(self) -> MemoryLimit:
         """What to keep of it."""
         is_held = self.room.bytes is not None
+        peak = None if probes_are_off() else self._peak
         return MemoryLimit(
             bytes=self.room.bytes,
             source=self.room.source,
             method=None if not is_held else "watchdog" if self._cgroup is None else "cgroup",
             missing=self._missing,
-            peak_bytes=None if probes_are_off() else self._peak,
+            peak_bytes=peak,
+            peak_missing=self._why_no_peak() if is_held and peak is None else None,
             looks=self._looks,
             looking_cpu_s=self._looking_s,
         )
+
+    def _why_no_peak(self) -> str:
+        if probes_are_off():
+            return "probes are switched off"
+        if self._cgroup is not None:
+            return "this kernel does not tell the peak of a cgroup (Linux 5.19 and later do)"
+        return "the worker was gone before anybody looked"
 
     def _used(self, limit: int) -> int:
         used = tree_bytes(self._pid, self._root)

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from harness.measure.conversion import Reading
-from harness.measure.job import Failed, Finished, Imported, Message, Opened
+from harness.measure.job import (
+    WORKLOAD_PHASES,
+    Failed,
+    Finished,
+    Imported,
+    Message,
+    Opened,
+    PhaseEnded,
+)
 from harness.plan.cell import Forecasts
 from harness.records.phases import PhaseForecast, PhaseMemory
 from harness.records.record import Memory, MemoryForecast
@@ -15,12 +23,6 @@ from harness.runtime.forecast import DeviceForecast, Forecast
 
 NOT_SO_FAR = "the trial did not come this far"
 _NO_FORECAST = "memory is foreseen for the torch engine alone, and weights whose shape is known"
-# The phases of each workload, in their order: what `worker.py` reads.
-WORKLOAD_PHASES: dict[str, tuple[str, ...]] = {
-    "speed": ("load", "passes", "prefill", "decode"),
-    "depth": ("load", "depth"),
-    "answers": ("load", "answering"),
-}
 
 
 def memory_of(messages: Sequence[Message], foreseen: Forecast | None, workload: str) -> Memory:
@@ -38,10 +40,10 @@ def memory_of(messages: Sequence[Message], foreseen: Forecast | None, workload: 
             missing[name] = NOT_SO_FAR
         elif message.peak_rss.missing is not None:
             missing[name] = message.peak_rss.missing
-    finished = next((m for m in messages if isinstance(m, Finished)), None)
+    last = next((m for m in messages if isinstance(m, Finished | Failed)), None)
     return Memory(
         **figures,
-        device_peak_bytes={} if finished is None else finished.device_peak_bytes,
+        device_peak_bytes={} if last is None else last.device_peak_bytes,
         phases=_phases(messages, foreseen, workload),
         forecast=None if foreseen is None else _whole(foreseen),
         missing=missing if foreseen is not None else {**missing, "forecast": _NO_FORECAST},
@@ -70,8 +72,10 @@ def _phases(
     """Every phase of the workload; one that was not reached says so, beside its forecast."""
     sent: dict[str, PhaseMemory] = {}
     for message in messages:
-        if isinstance(message, Opened | Finished):
+        if isinstance(message, Opened | Failed):
             sent.update({one.phase: one for one in message.phases})
+        elif isinstance(message, PhaseEnded):
+            sent[message.memory.phase] = message.memory
     return [
         structs.replace(
             sent.get(phase, PhaseMemory(phase=phase, missing=NOT_SO_FAR)),

@@ -48,6 +48,6 @@ def _answer(engine: Probing, question: LimitQuestion, threads: int) -> Limit:
         dtype=question.dtype,
         bytes_per_s=found.bytes_per_s,
         flop_per_s=found.flop_per_s,
-        method=f"{found.method}, median of {len(found.samples_s)}",
+        method=f"{found.method}, best of {len(found.samples_s)}",
         samples_s=list(found.samples_s),
     )

@@ -25,6 +25,7 @@ from typing import BinaryIO, Literal
 import msgspec
 
 import harness
+from harness.errors import BadInput
 from harness.machine.memory import MemoryReading, oom_kills
 from harness.measure.job import Failed, Finished, Job, Message
 from harness.measure.memory_guard import MemoryGuard
@@ -143,8 +144,8 @@ def _nothing_left(guard: MemoryGuard, strays: Strays) -> Iterator[list[int]]:
             yield begun
         finally:
             guard.end()
-            for pid in begun:
-                strays.end(pid)
+            # Also where we were interrupted before we had its id.
+            strays.end(begun[0] if begun else 0)
             guard.close()
 
 
@@ -156,7 +157,7 @@ def _started(
     with contextlib.ExitStack() as stack:
         # The job goes in as a file, so that a worker that does not read it cannot hold us up.
         told = stack.enter_context(tempfile.TemporaryFile())
-        told.write(msgspec.json.encode(job))
+        told.write(_encoded(job))
         told.flush()
         told.seek(0)
         read_end, write_end = os.pipe()
@@ -177,6 +178,17 @@ def _started(
         yield process, read_end
 
 
+def _encoded(job: Job) -> bytes:
+    """The job as JSON. Raises `BadInput` for a path that no text can hold."""
+    try:
+        return msgspec.json.encode(job)
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{error.object}: the name of this file, or of a folder above it, is not UTF-8. "
+            "Rename it, or put the study and its files elsewhere."
+        ) from error
+
+
 def _clean_up(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is None:
         _end(process, kill=True)
@@ -185,12 +197,17 @@ def _clean_up(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Ours, with the thread count in every library's words, and this package importable."""
+    """Ours, with the thread count in every library's words, and this package importable.
+
+    GPUs go by the order of their bus, whatever CUDA would do by itself.
+    """
     environment = dict(os.environ)
     for name in _THREAD_VARIABLES:
         environment[name] = str(threads)
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["PYTHONUNBUFFERED"] = "1"
+    # As NVML, and so the plan, the facts and what is measured of a GPU count them.
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     root = str(Path(harness.__file__).resolve().parent.parent)
     # An empty entry would stand for the current directory.
     inherited = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
@@ -211,31 +228,37 @@ class _Listener:
     guard: MemoryGuard
 
     def until_the_end(self) -> Why:
-        """Sleep and collect until the worker's last word or its death, its deadline or limit."""
+        """Sleep and collect until the worker's last word or its death, its deadline or limit.
+
+        What it has said already is heard before it is called late or dead: we may have been stopped
+        ourselves, or kept from a processor.
+        """
         pending = b""
         next_wake = 0.0
+        is_dead = False
         while True:
             now = time.monotonic()
-            if now >= self.deadline:
-                return "late"
-            if self.guard.is_passed(now):
+            is_late = now >= self.deadline
+            if not is_late and self.guard.is_passed(now):
                 return "over"
             pause = min(self.deadline - now, self.guard.pause_s, _WAKE_S)
-            ready, _, _ = select.select([self.pipe], [], [], pause)
-            if not ready:
-                # A descendant may hold the pipe open after the worker is gone.
-                if self.process.poll() is not None:
+            ready, _, _ = select.select([self.pipe], [], [], 0 if is_late or is_dead else pause)
+            if ready:
+                data = os.read(self.pipe, _READ_BYTES)
+                *lines, pending = (pending + data).split(b"\n")
+                if not data or [line for line in lines if self._hear(line)]:
                     return "done"
-                if self.on_wait is not None and now >= next_wake:
-                    self.on_wait()
-                    next_wake = now + _WAKE_S
+            if is_late:
+                return "late"
+            if ready:
                 continue
-            data = os.read(self.pipe, _READ_BYTES)
-            if not data:
+            if is_dead:
                 return "done"
-            *lines, pending = (pending + data).split(b"\n")
-            if [line for line in lines if self._hear(line)]:
-                return "done"
+            # A descendant may hold the pipe open after the worker is gone.
+            is_dead = self.process.poll() is not None
+            if self.on_wait is not None and now >= next_wake and not is_dead:
+                self.on_wait()
+                next_wake = now + _WAKE_S
 
     def _hear(self, line: bytes) -> bool:
         """Keep one message; whether it is the last one."""
@@ -276,6 +299,8 @@ def _kill_group(pid: int) -> None:
 
 
 def _tail(log: Path, size: int = 4000) -> str:
-    with log.open("rb") as file:
+    """The end of a log; nothing where somebody has removed it meanwhile: the trial counts more."""
+    with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - size))
         return file.read().decode("utf-8", errors="replace")
+    return ""

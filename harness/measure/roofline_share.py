@@ -140,8 +140,9 @@ def _figures(limits: LimitSet) -> dict[str, Mapping[str, object]]:
     bus: dict[str, float] = {}
     flop: dict[str, dict[str, float]] = {}
     for one in limits.limits:
-        if one.kind == "read" and one.bytes_per_s is not None:
-            read[one.device] = one.bytes_per_s
+        if one.kind in ("read", "product") and one.bytes_per_s is not None:
+            # Whatever read the memory fastest tells what it can give: a sum is not always that.
+            read[one.device] = max(one.bytes_per_s, read.get(one.device, 0.0))
         elif one.kind == "bus" and one.bytes_per_s is not None:
             bus[one.device] = one.bytes_per_s
         elif one.kind == "multiply" and one.flop_per_s is not None and one.dtype is not None:

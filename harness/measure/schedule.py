@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from harness.measure.budget import Budget
-from harness.measure.stopping import Latest, has_left, latest_attempts, stop_after
+from harness.measure.stopping import Latest, has_left, stop_after
 from harness.measure.strategy_records import (
     answers_of_model,
     first_answers,
@@ -53,11 +53,10 @@ def schedule(
         if one.skip_reason is not None and store.latest_outcome(one.cell.id, 0) is None:
             yield Trial(cell=one.cell, trial=0, attempt=0, skip_reason=one.skip_reason)
     for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
-        latest = latest_attempts(store)
-        if stop_after(planned, latest, number) is not None:
+        if stop_after(planned, store.latest, number) is not None:
             return
         block = None if planned.order == "sequential" else number
-        visited = _visited(planned, turns, latest, number)
+        visited = _visited(planned, turns, store.latest, number)
         left = [turn for turn in visited if not store.is_finished(turn[0].id, turn[1])]
         if number and left and not budget.fits(left, store):
             return
@@ -71,7 +70,7 @@ def schedule(
 
 def n_left(planned: Plan, store: RecordStore) -> int:
     """How many trials would run now; with `until:` at most, 0 where it would make no more."""
-    latest = latest_attempts(store)
+    latest = store.latest
     left = 0
     for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
         if left == 0 and stop_after(planned, latest, number) is not None:
@@ -85,7 +84,7 @@ def n_left(planned: Plan, store: RecordStore) -> int:
 
 def due(planned: Plan, store: RecordStore) -> list[Turn]:
     """Every turn that the run needs to be complete: with `until:` those up to where it stops."""
-    latest = latest_attempts(store)
+    latest = store.latest
     turns: list[Turn] = []
     for number, block in enumerate(blocks(planned.cells, planned.seed, planned.order)):
         if stop_after(planned, latest, number) is not None:
@@ -96,7 +95,7 @@ def due(planned: Plan, store: RecordStore) -> list[Turn]:
 
 def stop_of(planned: Plan, store: RecordStore) -> Stop | None:
     """Why a run with `until:` has ended; None where it has not, or has no such rule."""
-    latest = latest_attempts(store)
+    latest = store.latest
     n_blocks = len(blocks(planned.cells, planned.seed, planned.order))
     stops = (stop_after(planned, latest, number) for number in range(n_blocks + 1))
     return next((stop for stop in stops if stop is not None), None)

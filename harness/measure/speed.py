@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,9 +20,11 @@ from harness.engines.base import Ids, Logits, Session, State
 from harness.errors import NotANumber, Unsupported
 from harness.measure.energy import Windows
 from harness.measure.job import FirstPassed, Passed
+from harness.records.energy import PassEnergy
 from harness.records.latency import FirstPass, Prefill
 
 Clock = Callable[[], float]
+_Send: TypeAlias = Callable[[FirstPassed | Passed], None]
 
 
 class Span(NamedTuple):
@@ -37,12 +39,28 @@ class Span(NamedTuple):
         return self.end - self.begin
 
 
+class _Taken(NamedTuple):
+    """What one pass has measured so far."""
+
+    prefill: list[Prefill]
+    steps: list[Span]
+
+    def passed(self, end_to_end_s: float | None = None, energy: PassEnergy | None = None) -> Passed:
+        """All of it, as it is sent."""
+        return Passed(
+            prefill=self.prefill,
+            decode_s=[step.seconds for step in self.steps],
+            end_to_end_s=end_to_end_s,
+            energy=energy,
+        )
+
+
 def measure_speed(  # noqa: PLR0913 - what is measured, by what clock, and who hears of it
     session: Session,
     speed: Speed,
     seed: int,
     clock: Clock,
-    send: Callable[[FirstPassed | Passed], None],
+    send: _Send,
     *,
     batch: int = 1,
     energy: Windows | None = None,
@@ -50,8 +68,8 @@ def measure_speed(  # noqa: PLR0913 - what is measured, by what clock, and who h
     """Run and send the first pass, warm up, then send each measured pass.
 
     The first pass is the first of the warm-up passes; without any it is the first measured one, and
-    is sent as both. Raises `NotANumber` for logits that are none, `Unsupported` for a batch that
-    the engine cannot run.
+    is sent as both. What a pass had measured when it failed is sent too. Raises `NotANumber` for
+    logits that are none, `Unsupported` for a batch that the engine cannot run.
     """
     if batch > 1 and not session.capabilities.batch:
         raise Unsupported(f"this engine runs one row at a time, not a batch of {batch}")
@@ -60,11 +78,21 @@ def measure_speed(  # noqa: PLR0913 - what is measured, by what clock, and who h
     decoded = draw_ids(random, session, (speed.generate_tokens, batch))
     for number in range(speed.warmup_passes + speed.passes):
         measured = number >= speed.warmup_passes
-        passed = _pass(session, prompts, decoded, clock, energy)
-        if number == 0:
-            send(FirstPassed(first_pass=_first(passed, measured=measured)))
-        if measured:
-            send(passed)
+        taken = _Taken([], [])
+        try:
+            passed = _pass(session, prompts, decoded, clock, energy, taken)
+        except Exception:
+            if taken.prefill:
+                _send(taken.passed(), number, measured=measured, send=send)
+            raise
+        _send(passed, number, measured=measured, send=send)
+
+
+def _send(passed: Passed, number: int, *, measured: bool, send: _Send) -> None:
+    if number == 0:
+        send(FirstPassed(first_pass=_first(passed, measured=measured)))
+    if measured:
+        send(passed)
 
 
 def time_prefill(session: Session, prompt: Ids, clock: Clock) -> tuple[Span, State]:
@@ -78,35 +106,37 @@ def time_prefill(session: Session, prompt: Ids, clock: Clock) -> tuple[Span, Sta
     return Span(begin, end), state
 
 
-def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> list[Span]:
-    """When each step over tokens [n, B] ran, one by one."""
-    spans = []
-    for ids in tokens:
+def time_decode(session: Session, tokens: Ids, state: State, clock: Clock) -> Iterator[Span]:
+    """When each step over tokens [n, B] ran, one by one, as each is done."""
+    for number, ids in enumerate(tokens, start=1):
         begin = clock()
         logits, state = session.step(ids, state)
         session.synchronize()
-        spans.append(Span(begin, clock()))
-        check_finite(logits, f"decoding {len(spans)} tokens")
-    return spans
+        end = clock()
+        check_finite(logits, f"decoding {number} tokens")
+        yield Span(begin, end)
 
 
 def _pass(
-    session: Session, prompts: list[Ids], decoded: Ids, clock: Clock, energy: Windows | None
+    session: Session,
+    prompts: list[Ids],
+    decoded: Ids,
+    clock: Clock,
+    energy: Windows | None,
+    taken: _Taken,
 ) -> Passed:
+    """All of a pass; `taken` has its parts as they are there."""
     mark = _no_mark if energy is None else energy.mark
     with no_garbage_collection():
-        prefill = []
         mark()
         for prompt in prompts:
             last, state = time_prefill(session, prompt, clock)
-            prefill.append(Prefill(tokens=prompt.shape[1], s=last.seconds))
+            taken.prefill.append(Prefill(tokens=prompt.shape[1], s=last.seconds))
         mark()
-        steps = time_decode(session, decoded, state, clock)
+        taken.steps.extend(time_decode(session, decoded, state, clock))
         mark()
-    return Passed(
-        prefill=prefill,
-        decode_s=[step.seconds for step in steps],
-        end_to_end_s=steps[-1].end - last.begin,
+    return taken.passed(
+        end_to_end_s=taken.steps[-1].end - last.begin,
         energy=None if energy is None else energy.taken(),
     )
 

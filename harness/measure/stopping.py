@@ -15,21 +15,10 @@ from harness.plan.cell import Cell
 from harness.plan.plan import Plan
 from harness.records.record import RETRIED, Record
 from harness.records.stop import Stop, StopCell
-from harness.records.store import RecordStore
 from harness.stats.stopping import half_width, is_known
 
 FIGURES = ("decode_tok_per_s", "prefill_tok_per_s")
 Latest = Mapping[tuple[str, int], Record]  # the last attempt of each trial, by cell and trial
-
-
-def latest_attempts(store: RecordStore) -> Latest:
-    """The record that counts of each trial."""
-    found: dict[tuple[str, int], Record] = {}
-    for record in store.records:
-        key = (record.cell.id, record.trial)
-        if key not in found or found[key].attempt < record.attempt:
-            found[key] = record
-    return found
 
 
 def has_left(planned: Plan, cell: Cell, latest: Latest, block: int) -> bool:

@@ -13,6 +13,9 @@ from typing import Any
 from msgspec import structs
 
 from harness.config.load import LoadedStudy
+from harness.machine.disks import NAMES as DISK_FACTS
+from harness.machine.disks import weights_disk_facts
+from harness.machine.facts import unavailable
 from harness.machine.quiet import Probes
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.cooldown import Cooler
@@ -30,14 +33,14 @@ from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.roofline import Limits
 from harness.measure.roofline_share import Timed, trial_roofline
 from harness.measure.trial_facts import facts_of, hashes, thread_warning
-from harness.measure.watching import judged_quiet, uses_gpu, watch
+from harness.measure.watching import cuda_devices_of, judged_quiet, watch
 from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
 from harness.records.record import Answer, CellRef, Outcome, Record
-from harness.records.store import unwritable
 from harness.records.validity import Validity
+from harness.records.writing import unwritable
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
 from harness.sizes import parse_size
@@ -107,9 +110,9 @@ def measure(
         _touch(log)
         job = _job(trial.cell, bench.loaded)
         if trial.cell.workload == "speed":
-            bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
             if bench.plans[trial.cell] is not None:
-                bench.idle.watch(on_note)
+                bench.idle.watch(on_note)  # before anything has warmed the machine up
+            bench.machine_limits.before(trial.cell.threads, on_note=on_note, on_wait=on_wait)
         heard = Watch(message=on_message, wait=on_wait, note=on_note)
         prepared = _prepared(trial, bench, job, heard)
         job = prepared.job
@@ -117,8 +120,9 @@ def measure(
             none = Outcome(kind="unsupported", reason=prepared.missing.get("text"))
             return _record(trial, bench, started, _Ran(outcome=none, prepared=prepared))
         reading = _reading(trial, bench, job, heard)
-        cooling = bench.cooler.wait(on_cooling)
-        watcher = watch(noise, bench.probes, gpus=uses_gpu(bench.plans[trial.cell]))
+        gpus = cuda_devices_of(bench.plans[trial.cell])
+        cooling = bench.cooler.wait(on_cooling, gpus=gpus)
+        watcher = watch(noise, bench.probes, gpus=gpus)
         started, begin = datetime.now(timezone.utc), time.monotonic()
         ended = run_job(
             structs.replace(job, weights=str(reading.weights)),
@@ -274,15 +278,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
     )
     return Record(
         key=record_key(bench.loaded, cell, identity, bench.plans[cell], plan),
-        cell=CellRef(
-            id=cell.id,
-            model=cell.model,
-            engine=cell.engine,
-            strategy=cell.strategy,
-            workload=cell.workload,
-            threads=cell.threads,
-            batch=cell.batch,
-        ),
+        cell=cell_ref(cell),
         trial=trial.trial,
         attempt=trial.attempt,
         place=trial.place,
@@ -325,6 +321,7 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
                 questions_sha256=bench.loaded.questions_sha256,
                 study_sha256=bench.loaded.sha256,
             ),
+            **_disk_facts(ran.reading),
         },
         warnings=[
             without_folders(one, here)
@@ -334,6 +331,26 @@ def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
                 *ran.warnings,
             )
         ],
+    )
+
+
+def _disk_facts(reading: Reading | None) -> dict[str, Any]:
+    """Of the file that was read, which may be a converted one elsewhere."""
+    if reading is None:
+        return dict.fromkeys(DISK_FACTS, unavailable(NOT_SO_FAR))
+    return weights_disk_facts(Path(reading.weights))
+
+
+def cell_ref(cell: Cell) -> CellRef:
+    """The cell, as its records name it."""
+    return CellRef(
+        id=cell.id,
+        model=cell.model,
+        engine=cell.engine,
+        strategy=cell.strategy,
+        workload=cell.workload,
+        threads=cell.threads,
+        batch=cell.batch,
     )
 
 

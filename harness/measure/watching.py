@@ -7,7 +7,7 @@ is done by whoever waits for the worker, about once a second; there is no thread
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
@@ -18,7 +18,7 @@ from harness.machine.quiet.probes import ALL_FIGURES, Absent
 from harness.measure.job import Failed, Finished, Message, Opened
 from harness.records.record import Outcome
 from harness.records.validity import Disturbance, Validity, say
-from harness.runtime.strategy import LayerPlan
+from harness.runtime.strategy import LayerPlan, device_key
 
 _OFF = "the study says `noise: off`"
 _CAUSES: tuple[str, ...] = Cause.__args__  # type: ignore[attr-defined]
@@ -115,19 +115,21 @@ class MachineWatcher:
             self._seen = self._sampler.end()
 
 
-def watch(setting: NoiseSetting, probes: Probes, *, gpus: bool) -> MachineWatcher:
+def watch(setting: NoiseSetting, probes: Probes, *, gpus: Collection[str] | None) -> MachineWatcher:
     """A watcher for one trial, with the sources of this machine; none where `noise: off`.
 
-    `gpus`: whether the trial uses a GPU.
+    `gpus`: the CUDA devices that the trial uses, as `cuda_devices_of` gives them.
     """
     if noise_of(setting) is None:
         return MachineWatcher(Sampler([Absent(ALL_FIGURES, _OFF)]))
     return MachineWatcher(Sampler(probes.sources(gpus=gpus)))
 
 
-def uses_gpu(plan: Sequence[LayerPlan] | None) -> bool:
-    """Whether a strategy puts anything on a GPU; where it is not known, it may."""
-    return plan is None or any(not one.device.startswith("cpu") for one in plan)
+def cuda_devices_of(plan: Sequence[LayerPlan] | None) -> frozenset[str] | None:
+    """The CUDA devices that a strategy puts anything on; None where it is not known: any may be."""
+    if plan is None:
+        return None
+    return frozenset(device_key(one.device) for one in plan if one.device.startswith("cuda"))
 
 
 def disturbances(validity: Validity, noise: Noise) -> list[Disturbance]:

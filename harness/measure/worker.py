@@ -40,6 +40,7 @@ from harness.measure.job import (
     Job,
     Message,
     Opened,
+    PhaseEnded,
     Written,
 )
 from harness.measure.phase_memory import MemoryWatch, prefill_and_decode_apart
@@ -75,23 +76,38 @@ def main() -> None:
     channel = Channel(int(sys.argv[2]))
     die_with_parent()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    memory = _Memory()
     try:
         limit_address_space(job.address_space_bytes)
-        _work(job, channel)
+        _work(job, channel, memory)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it becomes an outcome
-        channel.send(describe(error))
+        channel.send(describe(error, memory.watch))
         sys.exit(1)
 
 
-def describe(error: BaseException) -> Failed:
-    """The outcome that an exception stands for."""
+class _Memory:
+    """Holds the watch of a trial's memory, once there is one."""
+
+    watch: MemoryWatch | None = None
+
+
+def describe(error: BaseException, watch: MemoryWatch | None = None) -> Failed:
+    """The outcome that an exception stands for, and the memory that was measured until then."""
     reason = " ".join(str(error).split()) or type(error).__name__
+    detail = "".join(traceback.format_exception(error))
     return Failed(
         kind=_kind(error),
-        reason=reason[:500],
-        detail="".join(traceback.format_exception(error))[-8000:],
+        reason=_text(reason[:500]),
+        detail=_text(detail[-8000:]),
         peak_rss=peak_rss_bytes(),
+        phases=[] if watch is None else watch.broken_off(),
+        device_peak_bytes={} if watch is None else watch.device_peaks,
     )
+
+
+def _text(words: str) -> str:
+    """Words as JSON can have them: a name of a file need not be UTF-8."""
+    return words.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def _kind(error: BaseException) -> str:
@@ -113,7 +129,7 @@ def _kind(error: BaseException) -> str:
     return "crashed"
 
 
-def _work(job: Job, channel: Channel) -> None:
+def _work(job: Job, channel: Channel, memory: _Memory) -> None:
     engine = load_engine(job.engine)
     channel.send(
         Imported(
@@ -133,17 +149,12 @@ def _work(job: Job, channel: Channel) -> None:
         probe_limits(engine, job.limits, job.threads, channel.send)
         channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes={}))
         return
-    watch = MemoryWatch()
+    watch = memory.watch = MemoryWatch(job.phases)
     session = _open(engine, job, channel, watch)
     try:
-        phases = list(_measure(engine, job, session, channel, watch))
-        channel.send(
-            Finished(
-                peak_rss=peak_rss_bytes(),
-                device_peak_bytes=watch.device_peaks(session),
-                phases=phases,
-            )
-        )
+        for phase in _measure(engine, job, session, channel, watch):
+            channel.send(PhaseEnded(memory=phase))
+        channel.send(Finished(peak_rss=peak_rss_bytes(), device_peak_bytes=watch.device_peaks))
     finally:
         session.close()
 
@@ -164,21 +175,21 @@ def _measure(
             batch=job.batch,
             energy=energy_windows(session),
         )
-        yield watch.end("passes", session)
+        yield watch.end(session)
         longest = max(job.speed.prompt_lengths)
         yield from prefill_and_decode_apart(
             session, longest, job.speed.generate_tokens, job.batch, watch
         )
     if job.depth is not None:
         measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
-        yield watch.end("depth", session)
+        yield watch.end(session)
     if job.scoring is not None:
         measure_quality(session, job.scoring, _settings(job), channel.send)
-        yield watch.end("scoring", session)
+        yield watch.end(session)
     elif job.answers is not None:
         tokenizer = _tokenizer(job)
         measure_answers(session, tokenizer, job, job.answers, engine.clock, channel.send)
-        yield watch.end("answering", session)
+        yield watch.end(session)
 
 
 def _settings(job: Job) -> SamplingSettings | None:
@@ -237,7 +248,7 @@ def _open(engine: Engine, job: Job, channel: Channel, watch: MemoryWatch) -> Ses
     channel.send(
         Opened(
             load_s=load_s,
-            phases=[watch.end("load", session)],
+            phases=[watch.end(session)],
             peak_rss=peak_rss_bytes(),
             n_vocab=session.capabilities.n_vocab,
             plan=[

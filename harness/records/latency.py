@@ -26,10 +26,18 @@ class FirstPass(Struct, frozen=True, kw_only=True):
 
 
 class AtDepth(Struct, frozen=True, kw_only=True):
-    """Decoding behind `tokens` tokens of context, once; the context itself is not timed."""
+    """Decoding behind `tokens` tokens of context, once; the context itself is fed before."""
 
     tokens: int
     decode_s: list[float]  # per step
+
+
+class Fed(Struct, frozen=True, kw_only=True):
+    """Feeding the context of the depth workload from one depth to the next, once, in chunks."""
+
+    from_tokens: int
+    to_tokens: int
+    s: float  # with what the harness does between the chunks
 
 
 class Latency(Struct, frozen=True, kw_only=True):
@@ -40,6 +48,7 @@ class Latency(Struct, frozen=True, kw_only=True):
     # with what the harness does between the steps (it looks whether logits are numbers).
     end_to_end_s: list[float] = field(default_factory=list)
     depth: list[AtDepth] = field(default_factory=list)  # in the order of the visits
+    fed: list[Fed] = field(default_factory=list)  # before them; empty in older records
     missing: dict[str, str] = field(default_factory=dict)
 
 

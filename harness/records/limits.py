@@ -19,6 +19,7 @@ class MemoryLimit(Struct, frozen=True, kw_only=True):
     method: Literal["cgroup", "watchdog"] | None = None
     missing: str | None = None  # why there is no limit, or no cgroup
     peak_bytes: int | None = None
+    peak_missing: str | None = None  # why there is none, where a limit was held
     looks: int = 0  # of the watchdog
     looking_cpu_s: float = 0.0  # CPU time of the parent that they took
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from harness.errors import RecordsError
 from harness.records.roofline import LimitFile, LimitSet
+from harness.records.writing import write_whole
 
 LIMITS_NAME = "roofline.json"
 SCHEMA = 1
@@ -35,13 +35,4 @@ def append_limits(folder: Path, measured: LimitSet) -> None:
     """Keep one more measurement. Raises `RecordsError` where the file cannot be written."""
     before, _ = read_limits(folder)
     path = folder / LIMITS_NAME
-    draft = path.with_name(f".{LIMITS_NAME}")
-    text = msgspec.json.encode(LimitFile(measurements=[*before, measured]))
-    try:
-        draft.write_bytes(text + b"\n")
-        draft.replace(path)
-    except OSError as error:
-        raise RecordsError(
-            f"{path}: cannot be written ({error.strerror or error}). What was recorded is kept; "
-            "make room, and run again to go on."
-        ) from error
+    write_whole(path, msgspec.json.encode(LimitFile(measurements=[*before, measured])) + b"\n")

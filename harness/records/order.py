@@ -19,7 +19,7 @@ class Place(Struct, frozen=True, kw_only=True):
 class Heat(Struct, frozen=True, kw_only=True):
     """One reading of the machine's temperatures, and of what its CPU's clock is limited to."""
 
-    celsius: dict[str, float] = field(default_factory=dict)  # of "cpu", "gpu0", …
+    celsius: dict[str, float] = field(default_factory=dict)  # of "cpu", "cuda:0", …
     cpu_clock_limit_percent: float | None = None  # of its highest clock; below 100 it is held back
 
 

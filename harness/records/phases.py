@@ -49,6 +49,7 @@ class PhaseMemory(Struct, frozen=True, kw_only=True):
     devices: dict[str, dict[str, Figure]] = field(default_factory=dict)
     forecast: PhaseForecast | None = None
     missing: str | None = None  # why there is no figure at all
+    broken_off: bool = False  # the trial failed in it: figures up to then
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from harness.records.validity import Disturbance
+
 # read: bytes read from the device's memory, whatever they mean.
 # product: bytes of a large matrix that is applied to one token, by the engine's own product.
 # multiply: operations of square matrices that are multiplied.
@@ -26,6 +28,7 @@ class Limit(Struct, frozen=True, kw_only=True):
     kind: Kind
     device: str  # cpu, cuda:0, mps
     dtype: str | None = None  # of the weights, or what is multiplied in; None where any is the same
+    # Of the fastest repetition, as `runtime/roofline.py` says why.
     bytes_per_s: float | None = None  # of read, product and bus
     flop_per_s: float | None = None  # of multiply
     method: str | None = None  # the operation, and how large
@@ -41,6 +44,8 @@ class LimitSet(Struct, frozen=True, kw_only=True):
     threads: int
     facts_sha256: str  # of the facts of the machine: under others it is measured again
     limits: list[Limit] = field(default_factory=list)
+    # Beyond the study's limits of what may disturb a trial, while these were measured.
+    disturbances: list[Disturbance] = field(default_factory=list)
 
 
 class LimitFile(Struct, frozen=True, kw_only=True):
@@ -62,7 +67,8 @@ class Roofline(Struct, frozen=True, kw_only=True):
     bus_bytes: dict[str, int] = field(default_factory=dict)  # to the device, of one decode step
     prefill_tokens: int | None = None  # of the longest prompt
     prefill_flop: dict[str, dict[str, int]] = field(default_factory=dict)  # device -> dtype
-    read_bytes_per_s: dict[str, float] = field(default_factory=dict)  # the limits, per device
+    # The limits. Reading is the faster of the kinds `read` and `product`, per device.
+    read_bytes_per_s: dict[str, float] = field(default_factory=dict)
     bus_bytes_per_s: dict[str, float] = field(default_factory=dict)
     flop_per_s: dict[str, dict[str, float]] = field(default_factory=dict)  # device -> dtype
     decode_bound_s: float | None = None  # least time of one step

@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness.records.store import FACTS_NAME, RECORDS_NAME, write_json
+from harness.records.store import FACTS_NAME, RECORDS_NAME
+from harness.records.writing import write_json
 
 _TIME = "%Y%m%dT%H%M%SZ"
 

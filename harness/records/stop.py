@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from harness.records.store import unwritable, write_json
+from harness.records.writing import unwritable, write_json
 
 STOP_NAME = "stop.json"
 
@@ -47,6 +47,8 @@ def stop_sentence(stop: Stop) -> str:
     if stop.kind == "no_speeds":
         return f"Stopped after {blocks}: no cell has a speed whose interval could narrow."
     wide = [_worst(name, cell) for name, cell in stop.cells.items() if _is_wide(cell, stop)]
+    if not wide:  # every trial failed or was noisy
+        return f"Stopped after {blocks}, the most that the study allows: no cell has a good trial."
     more = f"; and {len(wide) - 3} more" if len(wide) > 3 else ""
     return (
         f"Stopped after {blocks}, the most that the study allows, with intervals wider than "
@@ -65,7 +67,10 @@ def _worst(name: str, cell: StopCell) -> str:
     halves = cell.half_width.items()
     figure, half = max(halves, key=lambda one: float("inf") if one[1] is None else one[1])
     what = f"{name}, {figure.partition('_')[0]}"
-    return f"{what}: no interval" if half is None else f"{what}: ± {half * 100:.2g} %"
+    if half is None:
+        return f"{what}: no interval"
+    # Beyond that a number says only how noisy it was, and %g would write it with an exponent.
+    return f"{what}: more than ± 99 %" if half > 0.99 else f"{what}: ± {half * 100:.2g} %"
 
 
 def write_stop(folder: Path, stop: Stop | None) -> None:
@@ -74,11 +79,11 @@ def write_stop(folder: Path, stop: Stop | None) -> None:
     Raises `RecordsError` where the folder cannot be written to.
     """
     path = folder / STOP_NAME
+    if stop is not None:
+        write_json(path, msgspec.to_builtins(stop))
+        return
     try:
-        if stop is None:
-            path.unlink(missing_ok=True)
-        else:
-            write_json(path, msgspec.to_builtins(stop))
+        path.unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
 

@@ -12,7 +12,6 @@ Knows neither measuring nor showing.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from harness.errors import RecordsError
 from harness.records.limits_file import read_limits
 from harness.records.record import RETRIED, SCHEMA, CellRef, Record
 from harness.records.roofline import LimitSet
+from harness.records.writing import sync_folder, unwritable, write_json, write_whole
 
 STUDY_NAME = "study.yaml"  # the study's own text, for people
 RESOLVED_NAME = "study.json"  # the study as it was understood: extended, with every default
@@ -57,6 +57,9 @@ class RecordStore:
         self.path = folder / RECORDS_NAME
         self.records: list[Record] = []
         self.notes: tuple[str, ...] = ()  # what was found damaged, and left out
+        self.latest: dict[tuple[str, int], Record] = {}  # last attempt, by cell's id and trial
+        self.is_locked = True  # False: a second process would not be refused here
+        self._keys: set[tuple[str, int, int]] = set()
         self._file: RawIOBase | None = None
         self._read()
 
@@ -64,7 +67,16 @@ class RecordStore:
         """Read all records; returns how many bytes of the file are whole lines."""
         records, self.notes, intact = _read_records(self.path)
         self.records = list(records)
+        self.latest, self._keys = {}, set()
+        for record in records:
+            self._count(record)
         return intact
+
+    def _count(self, record: Record) -> None:
+        trial = (record.cell.id, record.trial)
+        self._keys.add((*trial, record.attempt))
+        if trial not in self.latest or self.latest[trial].attempt < record.attempt:
+            self.latest[trial] = record
 
     @contextmanager
     def appending(self) -> Iterator[None]:
@@ -78,7 +90,7 @@ class RecordStore:
         except OSError as error:
             raise unwritable(self.path, error) from error
         with file:
-            _lock(file, self.folder)
+            self.is_locked = _lock(file, self.folder)
             file.truncate(self._read())
             file.seek(0, os.SEEK_END)
             self._file = file
@@ -96,7 +108,7 @@ class RecordStore:
         if self._file is None:
             raise RecordsError(f"{self.path}: append only inside appending()")
         key = (record.cell.id, record.trial, record.attempt)
-        if any((r.cell.id, r.trial, r.attempt) == key for r in self.records):
+        if key in self._keys:
             raise RecordsError(f"{self.path}: {key} is already recorded")
         before = self._file.tell()
         try:
@@ -108,25 +120,22 @@ class RecordStore:
                 self._file.seek(before)
             raise unwritable(self.path, error) from error
         self.records.append(record)
+        self._count(record)
 
     def is_finished(self, cell_id: str, trial: int) -> bool:
         """Whether this trial has an outcome that is final."""
-        latest = self._latest(cell_id, trial)
+        latest = self.latest.get((cell_id, trial))
         return latest is not None and latest.outcome.kind not in RETRIED
 
     def next_attempt(self, cell_id: str, trial: int) -> int:
         """The number of the attempt that would come next."""
-        latest = self._latest(cell_id, trial)
+        latest = self.latest.get((cell_id, trial))
         return 0 if latest is None else latest.attempt + 1
 
     def latest_outcome(self, cell_id: str, trial: int) -> str | None:
         """The outcome of the last attempt, or None before the first."""
-        latest = self._latest(cell_id, trial)
+        latest = self.latest.get((cell_id, trial))
         return None if latest is None else latest.outcome.kind
-
-    def _latest(self, cell_id: str, trial: int) -> Record | None:
-        attempts = [r for r in self.records if r.cell.id == cell_id and r.trial == trial]
-        return max(attempts, key=lambda record: record.attempt, default=None)
 
 
 def _write_all(file: RawIOBase, data: bytes) -> None:
@@ -137,21 +146,21 @@ def _write_all(file: RawIOBase, data: bytes) -> None:
         left = left[written or 0 :]
 
 
-def _lock(file: RawIOBase, folder: Path) -> None:
+def _lock(file: RawIOBase, folder: Path) -> bool:
+    """Lock the file until it is closed; False on a file system that has no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise RecordsError(
-            f"{folder}: another process is measuring into this run. Wait until it is done (two "
-            "would disturb each other), or start a run of your own with --fresh."
-        ) from None
+        raise _taken(folder) from None
+    except OSError:
+        return False
+    return True
 
 
-def unwritable(path: Path, error: OSError) -> RecordsError:
-    """The error for a run's file that cannot be written."""
+def _taken(folder: Path) -> RecordsError:
     return RecordsError(
-        f"{path}: cannot be written ({error.strerror or error}). What was recorded before is kept. "
-        "Make room or choose another folder with --results, and run again to go on."
+        f"{folder}: another process is measuring into this run. Wait until it is done (two would "
+        "disturb each other), or start a run of your own with --fresh."
     )
 
 
@@ -166,21 +175,22 @@ def create_run_folder(
     """Make a new run's folder with all that is known before the first trial."""
     try:
         path.mkdir(parents=True)
-        (path / STUDY_NAME).write_text(study_text, encoding="utf-8")
-        (path / RESOLVED_NAME).write_bytes(msgspec.json.encode(study) + b"\n")
-        write_json(path / FACTS_NAME, facts)
-        write_plan(path, plan)
-        (path / RECORDS_NAME).touch()
+    except FileExistsError:
+        raise _taken(path) from None  # between looking and making: by who began the same study
     except OSError as error:
         raise unwritable(path, error) from error
+    write_whole(path / STUDY_NAME, study_text.encode("utf-8"))
+    write_whole(path / RESOLVED_NAME, msgspec.json.encode(study) + b"\n")
+    write_json(path / FACTS_NAME, facts)
+    write_plan(path, plan)
+    write_whole(path / RECORDS_NAME, b"")  # the last: without it the folder is no run
+    for folder in (path.parent, path.parent.parent):
+        sync_folder(folder)
 
 
 def write_plan(path: Path, plan: Iterable[Mapping[str, Any]]) -> None:
     """Keep the plan that a run follows from now on: it may go on with other devices or files."""
-    try:
-        write_json(path / PLAN_NAME, list(plan))
-    except OSError as error:
-        raise unwritable(path / PLAN_NAME, error) from error
+    write_json(path / PLAN_NAME, list(plan))
 
 
 def read_run(path: str | Path) -> Run:
@@ -248,20 +258,13 @@ def _decode(line: bytes, number: int, path: Path) -> Record:
     try:
         record = msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RecordsError(f"{path}:{number}: not a record: {error}") from error
+        raise RecordsError(
+            f"{path}:{number}: not a record: {error}. Somebody changed the file, or its disk "
+            "failed. Without that line the run can be read, and goes on."
+        ) from error
     if record.schema > SCHEMA:
         raise RecordsError(
             f"{path}:{number}: schema {record.schema} is newer than this harness knows "
             f"({SCHEMA}). Update rwkv-harness to read it."
         )
     return record
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

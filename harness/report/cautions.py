@@ -18,6 +18,7 @@ from harness.report.values import FactDifference, Summary
 QUICKSTART = "builtin:quickstart"
 RANDOM = "random:"
 OUTSIDE = "distributions_outside"
+MOST_CHANGES = 5  # changed facts that have a sentence of their own
 WIDE = 0.25  # half an interval, as a share of the value, from which comparing is idle
 
 
@@ -67,9 +68,35 @@ def _of_facts(summary: Summary) -> Iterator[str]:
             f"{'was' if len(strangers) == 1 else 'were'} found outside it. Look at PYTHONPATH and "
             "at packages of the user or the system."
         )
-    for change in summary.differences:
-        if change.follows is None:
-            yield f"{change.name} changed during the run: {_changed(change)}."
+    yield from _of_changes([change for change in summary.differences if change.follows is None])
+
+
+def _of_changes(changes: Sequence[FactDifference]) -> Iterator[str]:
+    """Facts that the study does not vary. What must match for a comparison, its declaration says.
+
+    One that nobody declared may matter. Those that need not match are one sentence together.
+    """
+    matter = [change for change in changes if change.must_match != ()]
+    for change in matter[:MOST_CHANGES]:
+        yield f"{change.name} changed during the run: {_changed(change)}. {_for_what(change)}"
+    others = [change.name for change in matter[MOST_CHANGES:]]
+    if others:
+        yield (
+            f"{count(len(others), 'more fact')} that should have stayed the same changed during "
+            f"the run: {listing(_some(others))}. The report’s table of facts that differ has all."
+        )
+    idle = [change.name for change in changes if change.must_match == ()]
+    if idle:
+        yield (
+            f"Facts that need not be the same for a comparison changed during the run: "
+            f"{listing(_some(idle))}. The report’s table of facts that differ has their values."
+        )
+
+
+def _for_what(change: FactDifference) -> str:
+    if change.must_match is None:
+        return "For what it matters is not known."
+    return f"It matters for {listing(change.must_match)}: trials before and after may differ by it."
 
 
 def _changed(change: FactDifference) -> str:

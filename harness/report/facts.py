@@ -7,10 +7,10 @@ known by name: a hundred of them are one fact here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.machine.declared import about, shown
+from harness.machine.declared import LOADING, about, shown
 from harness.machine.kinds import plain
 from harness.records.record import Record
 from harness.report.format import MISSING, count
@@ -19,11 +19,16 @@ from harness.report.values import Fact, FactDifference
 UNAVAILABLE = "unavailable"
 # A fact that differs because the study varies one of these is no surprise. Strategies are not among
 # them: each may have only one record, and then a change of driver between two would look explained.
-_AXES = ("model", "engine", "threads")
+_AXES: Mapping[str, Callable[[Record], Any]] = {
+    "model": lambda record: record.cell.model,
+    "engine": lambda record: record.cell.engine,
+    "threads": lambda record: record.cell.threads,
+}
 DISTRIBUTIONS, DISTRIBUTIONS_SHA256 = "distributions", "distributions_sha256"
 SHORT_HASH = 12  # digits of a hash that are shown where it is one of several things
 # Of many distributions that differ, these are named first: they compute.
 _COMPUTING = ("torch", "rwkv", "numpy", "tokenizers", "safetensors")
+_NOT_SET = "not set"  # a part of a fact, where the others are known
 _NAMED = 4  # distributions that a difference names; of the others, how many
 
 
@@ -55,28 +60,38 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
     """The run's facts, and those of its records beyond them that never differ.
 
     What all records say is what ran; the run's own facts may be older than a run that went on.
+    A fact that is missing in one record is not, where another has its parts.
     """
     known = {fact.name: fact for fact in flatten(facts)}
     for record in records:
         for fact in flatten(record.facts):
             if fact.value is not None or fact.name not in known:
                 known[fact.name] = fact
-    differing = {change.name for change in differences(records)}
-    return tuple(fact for fact in known.values() if fact.name not in differing)
+    left_out = {change.name for change in differences(records)}
+    left_out |= {name for fact in known.values() for name in _wholes(fact)}
+    return tuple(fact for fact in known.values() if fact.name not in left_out)
 
 
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
-    """Facts with more than one value among the records; what is unavailable is no value."""
+    """Facts with more than one value among the records; what is unavailable is no value.
+
+    A part that a mapping or list does not have is one: a variable that was set only later.
+    """
     seen: dict[str, list[tuple[str, Record]]] = {}
     sets: dict[str, Mapping[str, str]] = {}  # text of the distributions -> the distributions
     printed: dict[str, dict[str, str]] = {}  # name -> value -> the value as it is printed
-    for record in records:
-        for fact in flatten(record.facts):
+    flat = [(record, flatten(record.facts)) for record in records]
+    for record, facts in flat:
+        for fact in facts:
             if fact.value is not None:
                 seen.setdefault(fact.name, []).append((fact.value, record))
                 printed.setdefault(fact.name, {})[fact.value] = fact.shown or fact.value
                 if fact.listed:
                     sets[fact.value] = fact.listed
+    for record, facts in flat:
+        for name in _lacking(seen, record, facts):
+            seen[name].append((_NOT_SET, record))
+            printed[name][_NOT_SET] = _NOT_SET
     found = []
     for name, said in sorted(seen.items()):
         counts: dict[str, int] = {}
@@ -88,7 +103,7 @@ def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:
                 FactDifference(
                     name=name,
                     values=_printed(counts, printed[name]),
-                    follows=_follows(said),
+                    follows=_follows(name, said),
                     says=distribution_changes(list(sets.values()))
                     if name == DISTRIBUTIONS
                     else None,
@@ -125,6 +140,24 @@ def find(facts: Iterable[Fact], names: Sequence[str]) -> str | None:
     return next((known[name] for name in names if name in known), None)
 
 
+def _wholes(fact: Fact) -> list[str]:
+    """The names of what a known fact is a part of: `gpus` and `gpus.0` of `gpus.0.ecc`."""
+    names = fact.name.split(".") if fact.value is not None else []
+    return [".".join(names[:end]) for end in range(1, len(names))]
+
+
+def _lacking(names: Iterable[str], record: Record, facts: Iterable[Fact]) -> list[str]:
+    """Parts of facts that others have, and this record's do not."""
+    there = {fact.name for fact in facts}
+    absent = [name for name in names if name not in there]
+    return [name for name in absent if _has_parts(record.facts.get(name.partition(".")[0]))]
+
+
+def _has_parts(value: Any) -> bool:
+    """Whether a fact is known, and of several parts; it may have none of them."""
+    return isinstance(value, list) or (isinstance(value, Mapping) and set(value) != {UNAVAILABLE})
+
+
 def _is_filled(value: Any) -> bool:
     return isinstance(value, Mapping) and bool(value) and set(value) != {UNAVAILABLE}
 
@@ -138,15 +171,29 @@ def _distributions(versions: Mapping[str, Any], sha256: Any) -> Fact:
     )
 
 
-def _follows(said: Sequence[tuple[str, Record]]) -> str | None:
+def _follows(name: str, said: Sequence[tuple[str, Record]]) -> str | None:
     """The axis of which this fact is a function, if there is one."""
-    for axis in _AXES:
-        by_axis: dict[Any, set[str]] = {}
-        for value, record in said:
-            by_axis.setdefault(getattr(record.cell, axis), set()).add(value)
-        if all(len(values) == 1 for values in by_axis.values()):
+    for axis, of in _AXES.items():
+        if _is_function(said, of):
             return axis
+    # Converted weights lie in a cache, perhaps on another disk.
+    declared = about(name)
+    of_loading = declared is not None and declared.must_match == LOADING
+    if of_loading and _is_function(said, _file_read):
+        return "conversion of weights"
     return None
+
+
+def _is_function(said: Sequence[tuple[str, Record]], of: Callable[[Record], Any]) -> bool:
+    """Whether records that agree in something agree in the value too."""
+    values: dict[Any, set[str]] = {}
+    for value, record in said:
+        values.setdefault(of(record), set()).add(value)
+    return all(len(one) == 1 for one in values.values())
+
+
+def _file_read(record: Record) -> tuple[str, bool]:
+    return record.cell.model, record.converted is not None
 
 
 def _fact(name: str, value: Any) -> Fact:

@@ -8,6 +8,9 @@ import unicodedata
 MISSING = "–"
 LEAST_PLAIN, MOST_PLAIN = 1e-6, 1e15  # between them a number is written out
 _IEC = ("B", "KiB", "MiB", "GiB", "TiB")
+# An interval whose ends differ by more than this factor says only that its trials are too noisy.
+WIDEST = 10.0
+TOO_NOISY = "too noisy to tell"
 
 
 def number(value: float, like: float | None = None) -> str:
@@ -25,13 +28,18 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def interval(low: float | None, high: float | None, like: float) -> str | None:
-    """`low to high` with the decimals of `like`; None where there is no interval.
+    """`low to high` with the decimals of `like`, or that it is too wide to say anything.
 
-    A lower end below 0 is not cut: it says that the trials are too few or too noisy.
+    None where there is no interval. An end of 0 or below, as of a difference, is told as it is.
     """
     if low is None or high is None:
         return None
-    return f"{number(low, like)} to {number(high, like)}"
+    return TOO_NOISY if too_wide(low, high) else f"{number(low, like)} to {number(high, like)}"
+
+
+def too_wide(low: float, high: float) -> bool:
+    """Whether the ends of an interval, both above 0, differ by more than `WIDEST` times."""
+    return low > 0 and high > WIDEST * low
 
 
 def size(n_bytes: float) -> str:
@@ -51,6 +59,17 @@ def unit_of(n_bytes: float) -> tuple[str, int]:
 def seconds(value: float) -> str:
     """Seconds, or milliseconds below one."""
     return f"{number(value)} s" if abs(value) >= 1 else f"{number(value * 1e3)} ms"
+
+
+def seconds_interval(low: float | None, high: float | None) -> str | None:
+    """`1.20 to 1.31 s`: the unit once where both ends have it; None where there is no interval."""
+    if low is None or high is None:
+        return None
+    if too_wide(low, high):
+        return TOO_NOISY
+    first, second = seconds(low), seconds(high)
+    (least, unit), (_, other) = first.rsplit(" ", 1), second.rsplit(" ", 1)
+    return f"{least if unit == other else first} to {second}"
 
 
 def milliseconds(value_s: float) -> str:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
-
-from harness.config.matrix import SPEED, Axes, Combination, combinations
+from harness.config.matrix import SPEED, Combination, study_cells
 from harness.config.study import Study
 from harness.records.record import CellRef
 from harness.report.format import count
@@ -96,31 +94,7 @@ def _groups(points: Sequence[tuple[Combination, T]]) -> dict[RowKey, list[T]]:
 
 def intended_workloads(study: Study, model: str) -> dict[RowKey, list[str]]:
     """The workloads that the study has for each row, be they in this run or not."""
-    axes = Axes(
-        models=(model,) if model in study.models else (),
-        engines=tuple(study.engines),
-        strategies=tuple(study.strategies),
-        threads=study.thread_counts,
-        workloads=study.workloads.names,
-        batches=study.workloads.speed.batch_sizes if study.workloads.speed else (1,),
-    )
-    excluded = [
-        {name: value for name, value in msgspec.structs.asdict(one).items() if value is not None}
-        for one in study.exclude
-    ]
-    points = list(combinations(axes, excluded))
-    points += [
-        Combination(
-            model=model,
-            engine=one.engine or axes.engines[0],
-            strategy=one.strategy,
-            threads=one.threads or axes.threads[0],
-            workload=one.workload,
-            batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
-        )
-        for one in study.include
-        if one.model == model
-    ]
+    points = [point for point in study_cells(study) if point.model == model]
     return _groups([(point, point.workload) for point in points])
 
 

@@ -5,69 +5,69 @@ Turns a summary's figures into texts; decides nothing and draws nothing.
 
 from __future__ import annotations
 
-from harness.report.format import interval, number, seconds
+from collections.abc import Callable, Sequence
+
+from msgspec import structs
+
+from harness.report.format import interval, number, seconds, seconds_interval
 from harness.report.latency_values import AnswerTimes, DepthSweep, TokenTimes
-from harness.report.numbers import PERCENTILES, too_few
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import ModelSummary, Row
-from harness.stats import Estimate, Slope
+from harness.stats import Estimate, Slope, support
 
 FLAT_WITHIN = 0.02  # per 1,000 tokens of context
 SLOPE = "Slope, % per 1,000"  # tokens of context
 NO_FIRST_TOKEN = "every answer ended before its first token"
 NO_STEP = "no token was fed after the prompt"
-_QUANTILES = ((0.5, "p50_s"), (0.9, "p90_s"), (0.99, "p99_s"))
+_PER_SECOND = ", tok/s"
 _ONE_DEPTH = "one depth has no slope"
-_DEFINITIONS = (
+_WAITS_REMARKS = (
     (
         "Load: from the file to a model that is ready. First pass: the very first prompt and steps "
         "of a fresh process, end to end, when all is cold. End to end: the same once warm, from "
         "handing over the last prompt to having the logits of the last step, sampling and text "
-        "apart. Medians over trials, with the 95 % interval below where there is one."
+        "apart. Medians over trials, with the 95 % interval below where there is one; “too noisy "
+        "to tell” where its ends differ by more than ten times."
     ),
     (
         "First token: from handing over a question’s text to the first token drawn that is none of "
         "the stop tokens: tokenising, prefill and one draw. Median over the answers."
     ),
+)
+_STEPS_REMARKS = (
     (
-        "Decode: time of one step, from handing over a token of each row to having the next "
-        "logits, the device waited for. " + PERCENTILES
+        "Time of one step, from handing over a token of each row to having the next logits, the "
+        "device waited for. Percentiles are of the steps of one trial, all its passes together; "
+        "shown is their median over trials and, where there is one, its 95 % interval. The maximum "
+        "is of all steps, those of all trials together."
+    ),
+)
+_LENGTHS_REMARKS = (
+    (
+        "A prompt of so many tokens in each row of the batch, from an empty state to the logits "
+        "behind its last token; tokens of all rows together. Medians over trials, with the 95 % "
+        "interval below where there is one."
     ),
 )
 
+_Shown = tuple[str, Callable[[Row], Cell]]  # a column's title, and its cell of a row
 
-def latency_table(model: ModelSummary) -> Table | None:
-    """What each strategy makes a user wait for; None where nothing of it was measured."""
+
+def latency_tables(model: ModelSummary) -> tuple[Table, ...]:
+    """What each strategy makes a user wait for, each narrow enough for a page."""
     rows = [row for row in model.rows if _has_latency(row)]
     if not rows:
-        return None
-    lengths = sorted({one.tokens for row in rows for one in row.prefill_lengths})
-    prefills = [f"Prefill of {length:,}, tok/s" for length in lengths]
-    titles = ("Load", "First pass", "First token", *prefills)
-    steps = tuple(f"Decode p{q * 100:.0f}" for q, _ in _QUANTILES)
-    return Table(
-        caption=f"Latency of {model.name}",
-        columns=columns(
-            "Strategy",
-            *titles,
-            *steps,
-            "End to end",
-            numeric=(*titles, *steps, "End to end"),
-        ),
-        rows=tuple(
-            (
-                code(row.label),
-                time_cell(row.load_s, row.missing.get("load_s")),
-                time_cell(row.latency.first_pass_s, row.missing.get("first_pass_s")),
-                first_token(row),
-                *(_prefill(row, length) for length in lengths),
-                *decode_steps(row),
-                time_cell(row.latency.end_to_end_s, row.missing.get("end_to_end_s")),
-            )
-            for row in rows
-        ),
-        remarks=_DEFINITIONS,
+        return ()
+    waits = _table(f"Latency of {model.name}", rows, [*_BEFORE, _END], _WAITS_REMARKS)
+    steps = _table(
+        f"Decode steps of {model.name}", rows, [_COUNT, *_STEPS, _MAXIMUM], _STEPS_REMARKS
     )
+    lengths = sorted({one.tokens for row in rows for one in row.prefill_lengths})
+    if len(lengths) < 2:  # one length is in the table of results
+        return (waits, steps)
+    prefills = [(f"{length:,} tokens", _prefill_of(length)) for length in lengths]
+    caption = f"Prefill of {model.name} by prompt length, tok/s"
+    return (waits, steps, _table(caption, rows, prefills, _LENGTHS_REMARKS))
 
 
 def terminal_table(model: ModelSummary) -> Table | None:
@@ -75,23 +75,29 @@ def terminal_table(model: ModelSummary) -> Table | None:
     rows = [row for row in model.rows if _has_latency(row)]
     if not rows:
         return None
-    steps = tuple(f"Decode\np{q * 100:.0f}" for q, _ in _QUANTILES)
-    titles = ("Load", "First\npass", "First\ntoken", *steps, "End to\nend")
-    return Table(
-        caption=f"{model.name}, latency: medians over trials (what each is: report.html)",
-        columns=columns("Strategy", *titles, numeric=titles),
-        rows=tuple(
-            (
-                words(row.label),
-                time_cell(row.load_s, row.missing.get("load_s")),
-                time_cell(row.latency.first_pass_s, row.missing.get("first_pass_s")),
-                first_token(row),
-                *decode_steps(row),
-                time_cell(row.latency.end_to_end_s, row.missing.get("end_to_end_s")),
-            )
-            for row in rows
-        ),
+    caption = f"{model.name}, latency: medians over trials (what each is: report.html)"
+    shown = [(_in_two_lines(title), cell) for title, cell in (*_BEFORE, *_STEPS, _END)]
+    table = _table(caption, rows, shown, ())
+    return structs.replace(
+        table, rows=tuple((words(first.text), *rest) for first, *rest in table.rows)
     )
+
+
+def _table(
+    caption: str, rows: Sequence[Row], shown: Sequence[_Shown], remarks: tuple[str, ...]
+) -> Table:
+    titles = [title for title, _ in shown]
+    return Table(
+        caption=caption,
+        columns=columns("Strategy", *titles, numeric=titles),
+        rows=tuple((code(row.label), *(cell(row) for _, cell in shown)) for row in rows),
+        remarks=remarks,
+    )
+
+
+def _in_two_lines(title: str) -> str:
+    head, _, tail = title.rpartition(" ")
+    return f"{head}\n{tail}" if head else tail
 
 
 def answer_table(model: ModelSummary) -> Table | None:
@@ -121,7 +127,7 @@ def depth_table(model: ModelSummary) -> Table:
     """Decode speed behind each depth of context, and the slope."""
     sweeps = [(row, row.latency.depth) for row in model.rows if row.latency.depth is not None]
     depths = sorted({one.tokens for _, sweep in sweeps if sweep for one in sweep.speeds})
-    titles = tuple(f"After {tokens:,}, tok/s" for tokens in depths)
+    titles = tuple(f"After {tokens:,}{_PER_SECOND}" for tokens in depths)
     return Table(
         caption=f"Decode speed of {model.name} behind so many tokens of context",
         columns=columns("Strategy", *titles, SLOPE, "Verdict", numeric=(*titles, SLOPE)),
@@ -140,6 +146,24 @@ def depth_table(model: ModelSummary) -> Table:
     )
 
 
+def terminal_depth_table(model: ModelSummary) -> Table | None:
+    """The same for a terminal: the least and the largest depth; None where none was visited."""
+    whole = depth_table(model)
+    if not whole.rows:
+        return None
+    first, last = whole.columns[1], whole.columns[-3]
+    ends = (1,) if first == last else (1, len(whole.columns) - 3)
+    kept = (0, *ends, -2, -1)
+    depths = [whole.columns[at].title.removesuffix(_PER_SECOND) for at in ends]
+    titles = ["Strategy", *depths, SLOPE]
+    return Table(
+        caption=f"{model.name}, decode tok/s with context behind it "
+        f"(flat: slope within ± {FLAT_WITHIN * 100:.0f} %)",
+        columns=columns(*titles, "Verdict", numeric=titles[1:]),
+        rows=tuple(tuple(row[at] for at in kept) for row in whole.rows),
+    )
+
+
 def batch_table(model: ModelSummary) -> Table:
     """Decode speed at each batch size, of all rows together and of one."""
     titles = ("Rows at once", "In all, tok/s", "Per row, tok/s")
@@ -150,7 +174,7 @@ def batch_table(model: ModelSummary) -> Table:
             (
                 code(row.label),
                 figure(f"{row.batch:,}"),
-                figure(number(speed.value), tag=interval(speed.low, speed.high, speed.value)),
+                _speed(speed),
                 figure(number(speed.value / row.batch)),
             )
             for row in model.rows
@@ -169,35 +193,65 @@ def slope_text(slope: Slope) -> str:
     return _signed(slope.value * 100)
 
 
-def time_cell(value: Estimate | None, why: str | None) -> Cell:
+def _time(value: Estimate | None, why: str | None) -> Cell:
     """A time in seconds or milliseconds, with its interval."""
     if value is None:
         return figure(None, why)
-    ends = None
-    if value.low is not None and value.high is not None:
-        ends = f"{seconds(value.low)} to {seconds(value.high)}"
-    return figure(seconds(value.value), tag=ends)
+    return figure(seconds(value.value), tag=seconds_interval(value.low, value.high))
 
 
-def first_token(row: Row) -> Cell:
-    """The time to the first token of an answer."""
+def _first_token(row: Row) -> Cell:
     answers = row.latency.answers
     if answers is None:
         return figure(None, row.missing.get("answers"))
-    return time_cell(answers.first_token_s, NO_FIRST_TOKEN)
+    return _time(answers.first_token_s, NO_FIRST_TOKEN)
 
 
-def decode_steps(row: Row) -> tuple[Cell, ...]:
-    """p50, p90 and p99 of the decode steps."""
+def _step(q: float, of: Callable[[TokenTimes], Estimate | None]) -> _Shown:
+    def cell(row: Row) -> Cell:
+        times = row.token_times
+        if times is None:
+            return figure(None, row.missing.get("token_times"))
+        return _time(of(times), _too_few(q, times.per_trial))
+
+    return f"Decode p{q * 100:.0f}", cell
+
+
+def _too_few(q: float, per_trial: int) -> str:
+    return f"p{q * 100:.0f} needs {support(q)} steps in a trial, and there are {per_trial}"
+
+
+def _n_steps(row: Row) -> Cell:
     times = row.token_times
-    if times is None:
-        return (figure(None, row.missing.get("token_times")),) * len(_QUANTILES)
-    return tuple(time_cell(_of(times, name), too_few(q, times.per_trial)) for q, name in _QUANTILES)
+    return figure(None if times is None else f"{times.n:,}", row.missing.get("token_times"))
 
 
-def _of(times: TokenTimes, name: str) -> Estimate | None:
-    value: Estimate | None = getattr(times, name)
-    return value
+def _slowest(row: Row) -> Cell:
+    times = row.token_times
+    text = None if times is None else seconds(times.maximum_s)
+    return figure(text, row.missing.get("token_times"))
+
+
+# The columns, in the order of what a user waits for.
+_BEFORE: tuple[_Shown, ...] = (
+    ("Load", lambda row: _time(row.load_s, row.missing.get("load_s"))),
+    (
+        "First pass",
+        lambda row: _time(row.latency.first_pass_s, row.missing.get("first_pass_s")),
+    ),
+    ("First token", _first_token),
+)
+_STEPS: tuple[_Shown, ...] = (
+    _step(0.5, lambda times: times.p50_s),
+    _step(0.9, lambda times: times.p90_s),
+    _step(0.99, lambda times: times.p99_s),
+)
+_COUNT: _Shown = ("Steps timed", _n_steps)
+_MAXIMUM: _Shown = ("Maximum", _slowest)
+_END: _Shown = (
+    "End to end",
+    lambda row: _time(row.latency.end_to_end_s, row.missing.get("end_to_end_s")),
+)
 
 
 def _has_latency(row: Row) -> bool:
@@ -205,10 +259,17 @@ def _has_latency(row: Row) -> bool:
     return any(part is not None for part in (*parts, row.token_times))
 
 
-def _prefill(row: Row, length: int) -> Cell:
-    speed = next((one.tok_per_s for one in row.prefill_lengths if one.tokens == length), None)
-    if speed is None:
-        return figure(None, row.missing.get("prefill_tok_per_s", "this length was not fed"))
+def _prefill_of(length: int) -> Callable[[Row], Cell]:
+    def cell(row: Row) -> Cell:
+        speed = next((one.tok_per_s for one in row.prefill_lengths if one.tokens == length), None)
+        if speed is None:
+            return figure(None, row.missing.get("prefill_tok_per_s", "this length was not fed"))
+        return _speed(speed)
+
+    return cell
+
+
+def _speed(speed: Estimate) -> Cell:
     return figure(number(speed.value), tag=interval(speed.low, speed.high, speed.value))
 
 
@@ -216,13 +277,13 @@ def _answer_row(row: Row, times: AnswerTimes) -> tuple[Cell, ...]:
     return (
         code(row.label),
         figure(f"{times.n:,}"),
-        time_cell(times.tokenize_s, None),
-        time_cell(times.prefill_s, None),
-        time_cell(times.sample_s, None),
-        time_cell(times.first_token_s, NO_FIRST_TOKEN),
-        time_cell(times.decode_s, NO_STEP),
-        time_cell(times.text_s, None),
-        time_cell(times.end_to_end_s, None),
+        _time(times.tokenize_s, None),
+        _time(times.prefill_s, None),
+        _time(times.sample_s, None),
+        _time(times.first_token_s, NO_FIRST_TOKEN),
+        _time(times.decode_s, NO_STEP),
+        _time(times.text_s, None),
+        _time(times.end_to_end_s, None),
     )
 
 
@@ -234,7 +295,7 @@ def _depth_cells(sweep: DepthSweep, depths: list[int]) -> tuple[Cell, ...]:
         if one is None:
             cells.append(figure(None, "this depth was not visited"))
         else:
-            cells.append(figure(number(one.value), tag=interval(one.low, one.high, one.value)))
+            cells.append(_speed(one))
     slope = sweep.slope
     if slope is None:
         return (*cells, figure(None, _ONE_DEPTH), figure(None, _ONE_DEPTH))

@@ -5,10 +5,11 @@ Turns figures into texts, with what each of them means; decides nothing and draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.records.roofline import Limit, LimitSet
-from harness.report.format import number
+from harness.records.validity import say
+from harness.report.format import count, number
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import Summary
 
@@ -54,25 +55,37 @@ def limits_table(summary: Summary) -> Table | None:
             )
             for (threads, device, kind, dtype), found in rows.items()
         ),
-        remarks=(_ABOUT_LIMITS,),
+        remarks=(_ABOUT_LIMITS, *_disturbed(summary.limits)),
     )
 
 
 _ABOUT_LIMITS = (
     "GB/s are 10⁹ bytes per second, GFLOP/s 10⁹ operations per second; a multiplication "
     "and an addition are two. “One token × large matrix” is the engine’s own product with "
-    "a matrix that no cache holds: what decoding can reach of the memory’s speed. Of "
-    "“reads memory” and “square matrices” the percentages are. A change says that the "
-    "machine was not the same at both ends: other work, heat, or a clock."
+    "a matrix that no cache holds: what decoding can reach of the memory’s speed. Each "
+    "figure is that of the fastest repetition, for what disturbs one only makes it slower. "
+    "Percentages of the bandwidth limit are of the fastest at the begin by which the "
+    "device’s memory was read, percentages of the compute limit of “square matrices”. A "
+    "change says that the machine was not the same at both ends: other work, heat, or a clock."
 )
+
+
+def _disturbed(measured: Sequence[LimitSet]) -> Iterable[str]:
+    """What stood in the way of the measuring, each time that anything did."""
+    for one in measured:
+        if one.disturbances:
+            said = "; ".join(say(each) for each in one.disturbances)
+            yield (
+                f"The machine was not quiet while its limits were measured at the {one.when}, on "
+                f"{count(one.threads, 'CPU thread')}: {said}. They may be too low, and "
+                "percentages of them too high."
+            )
 
 
 def _begin_and_end(found: Sequence[tuple[LimitSet, Limit]]) -> tuple[Cell, Cell, Cell]:
     begins = [one for measured, one in found if measured.when == "begin"]
     ends = [one for measured, one in found if measured.when == "end"]
     nothing = "not measured again at the end"
-    if found[0][1].kind == "product":
-        nothing = "measured once, for no percentage is of it"
     begin = _limit(begins[0]) if begins else figure(None, "not measured at the begin")
     if not ends:
         return begin, figure(None, nothing), figure(None, nothing)

@@ -69,11 +69,10 @@ def _lines(page: Page) -> Iterator[str]:
         yield "## Failed and skipped"
         yield ""
         yield from _tables(page.problems)
-    quiet = [table for model in page.models for table in model.quiet]
-    if quiet:
+    if page.quiet:
         yield "## Was the machine quiet?"
         yield ""
-        yield from _tables(*quiet)
+        yield from _tables(*page.quiet)
     yield "## What really ran"
     yield ""
     for model in page.models:

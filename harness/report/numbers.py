@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.format import interval, milliseconds, number, size
+from harness.report.format import milliseconds, number, size
 from harness.report.memory import forecast_text
 from harness.report.results import against_reference, device_names
 from harness.report.table import Cell, Table, code, columns, figure
 from harness.report.values import MemoryUse, ModelSummary, Row
-from harness.stats import Estimate, support
+from harness.stats import Estimate
 
 _SPREAD = ("Trials", "Median", "95\u00a0% low", "95\u00a0% high", "Minimum", "Maximum")
 _NO_FORECAST = "no forecast was recorded: there is one for the torch engine alone"
-PERCENTILES = (
-    "Percentiles are of the decode steps of one trial, all its passes together; shown is their "
-    "median over trials and, with more than one, its 95 % interval. The maximum is of all steps."
-)
 _NO_INTERVAL = "one trial, or no spread between trials, gives no interval"
 
 
@@ -104,32 +100,6 @@ def tradeoff(model: ModelSummary) -> Table:
     )
 
 
-def token_times(model: ModelSummary) -> Table:
-    """Percentiles of each trial's decode steps, over trials."""
-    titles = ("Steps timed", "p50, ms", "p90, ms", "p99, ms", "Maximum, ms")
-    rows = []
-    for row in _tried(model):
-        times, why = row.token_times, row.missing.get("token_times")
-        if times is None:
-            rows.append((code(row.label), *[figure(None, why)] * len(titles)))
-            continue
-        quantiles = ((0.5, times.p50_s), (0.9, times.p90_s), (0.99, times.p99_s))
-        rows.append(
-            (
-                code(row.label),
-                figure(f"{times.n:,}"),
-                *(_quantile(q, value, times.per_trial) for q, value in quantiles),
-                figure(milliseconds(times.maximum_s)),
-            )
-        )
-    return Table(
-        caption=f"Time per token of {model.name}",
-        columns=columns("Strategy", *titles, numeric=titles),
-        rows=tuple(rows),
-        remarks=(PERCENTILES,),
-    )
-
-
 def latency(model: ModelSummary) -> Table:
     """The median time of the token at each position."""
     rows = [row for row in model.rows if row.curve_s]
@@ -191,18 +161,6 @@ def _foreseen_on(used: MemoryUse, name: str) -> int | None:
 
 def _size(n_bytes: int | None) -> str | None:
     return None if n_bytes is None else size(n_bytes)
-
-
-def _quantile(q: float, value_s: Estimate | None, per_trial: int) -> Cell:
-    if value_s is None:
-        return figure(None, too_few(q, per_trial))
-    low, high = (None if end is None else end * 1e3 for end in (value_s.low, value_s.high))
-    return figure(milliseconds(value_s.value), tag=interval(low, high, value_s.value * 1e3))
-
-
-def too_few(q: float, per_trial: int) -> str:
-    """Why there is no such percentile."""
-    return f"p{q * 100:.0f} needs {support(q)} steps in a trial, and there are {per_trial}"
 
 
 def _spread(value: Estimate | None, why: str | None) -> tuple[Cell, ...]:

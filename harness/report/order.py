@@ -18,6 +18,8 @@ from harness.report.trials import CellTrials
 from harness.stats import Drift, drift
 
 MATTERS = 0.02  # a drift of less than this share is told, and not warned of
+TELLS = 0.1  # "none found" is said only where no larger share lies within the interval
+FAR = 2.0  # times, up or down: an end of an interval beyond says only how noisy the trials are
 WARMER_K = 10.0  # between the coolest and the warmest start of a trial, from which it is warned of
 
 
@@ -133,16 +135,28 @@ def _order_text(order: RunOrder) -> str:
 def _drift_text(found: Drift | None) -> str:
     if found is None:
         return "not known: a change cannot be told from these trials, they are too few"
-    if not found.is_real:
-        low, high = _percent(found.low), _percent(found.high)
-        return f"none found: decode speed changed by {low} to {high} % (95 %) over the run"
-    return f"decode speed {_change(found)} from the first trial to the last"
+    if found.is_real:
+        return f"decode speed {_change(found)} from the first trial to the last"
+    if _is_far(found.low) or _is_far(found.high):
+        return "too noisy to tell: not even half the speed at the end, or twice, can be ruled out"
+    ends = f"{_percent(found.low)} to {_percent(found.high)} % (95 %)"
+    if max(found.high - 1, 1 - found.low) > TELLS:
+        return f"too noisy to tell: decode speed changed by {ends} over the run"
+    return f"none found: decode speed changed by {ends} over the run"
 
 
 def _change(found: Drift) -> str:
     verb = "fell" if found.value < 1 else "rose"
-    ends = sorted(abs(end - 1) * 100 for end in (found.low, found.high))
-    return f"{verb} by {abs(found.value - 1) * 100:.1f} % (95 %: {ends[0]:.1f} to {ends[1]:.1f} %)"
+    near, far = sorted((found.low, found.high), key=lambda end: abs(end - 1))
+    least = abs(near - 1) * 100
+    if _is_far(far):
+        return f"{verb} by at least {least:.1f} % (95 %), by how much is too noisy to tell"
+    change = abs(found.value - 1) * 100
+    return f"{verb} by {change:.1f} % (95 %: {least:.1f} to {abs(far - 1) * 100:.1f} %)"
+
+
+def _is_far(times: float) -> bool:
+    return not 1 / FAR <= times <= FAR
 
 
 def _percent(times: float) -> str:

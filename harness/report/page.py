@@ -14,11 +14,11 @@ from harness.report import evidence, fact_tables
 from harness.report.advice import choice_sentence, choice_table
 from harness.report.facts import find
 from harness.report.format import clock_time, count, listing, size
-from harness.report.latency_tables import answer_table, latency_table
+from harness.report.latency_tables import answer_table, latency_tables
 from harness.report.limit_tables import limits_table
 from harness.report.order import order_lines
 from harness.report.plots import Plot, draw_plots
-from harness.report.quiet_tables import gpu_table, quiet_table
+from harness.report.quiet_tables import quiet_tables
 from harness.report.results import category_table, result_table
 from harness.report.roofline_tables import roofline_table
 from harness.report.table import Table
@@ -46,7 +46,6 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     placement: Table | None
     loading: Table | None
     planned: Table | None
-    quiet: tuple[Table, ...]  # what disturbed its trials
     latency: tuple[Table, ...]  # what a user waits for, and the parts of an answer
 
 
@@ -60,6 +59,7 @@ class Page(Struct, frozen=True, kw_only=True):
     models: tuple[ModelPage, ...]
     problems: Table | None
     details: tuple[tuple[str, str], ...]
+    quiet: tuple[Table, ...]  # what disturbed the trials of each model, then what the figures are
     differences: Table | None
     facts: tuple[Table, ...]
     distributions: tuple[str, ...]  # name and version of each
@@ -80,6 +80,7 @@ def make_page(summary: Summary) -> Page:
         ),
         problems=evidence.problem_table(summary),
         details=evidence.problem_details(summary),
+        quiet=quiet_tables(summary.models),
         differences=fact_tables.difference_table(summary),
         facts=tuple(filter(None, (limits_table(summary), *fact_tables.fact_tables(summary.facts)))),
         distributions=fact_tables.distribution_list(summary.facts),
@@ -121,8 +122,7 @@ def _model_page(model: ModelSummary, slug: str, facts: Sequence[Fact]) -> ModelP
         placement=evidence.placement_table(model),
         loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
-        quiet=tuple(filter(None, (quiet_table(model), gpu_table(model)))),
-        latency=tuple(filter(None, (latency_table(model), answer_table(model)))),
+        latency=(*latency_tables(model), *filter(None, [answer_table(model)])),
     )
 
 

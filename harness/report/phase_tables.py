@@ -19,10 +19,15 @@ _WITH_CHILDREN = "peak_rss_bytes"
 _OWN, _CHILDREN = "own_peak_rss_bytes", "children_peak_rss_bytes"
 _NO_FORECAST = "no forecast was recorded: there is one for the torch engine alone"
 _OLD = "the record is older than phases"
-_GROWTH = (
-    "Of it the model: the worker’s own peak beyond what was resident before the model was opened. "
-    "Predicted: what the forecast said of that, or of what torch allocates on a device, and its "
-    "ratio to what was measured."
+_MODEL, _PREDICTED = "of it the model", "predicted"
+_MODEL_IS = (
+    "the worker’s own peak beyond what was resident before the model was opened. The pages of "
+    "libraries that are first used then are in it, some 20 MiB that nothing predicts and that are "
+    "much of a small model"
+)
+_PREDICTED_IS = (
+    "what the forecast said of the model’s part, or of what torch allocates on a device, and its "
+    "ratio to what was measured"
 )
 
 
@@ -40,7 +45,7 @@ def phases(model: ModelSummary) -> Table:
     titles = [*_host_titles(host), *_device_titles(devices)]
     return Table(
         caption=f"Memory of {model.name} by phase, the largest of the trials",
-        columns=columns("Strategy", "Phase", *titles, numeric=titles),
+        columns=columns("Strategy", "Phase", *titles, numeric=titles, what=_says(titles)),
         rows=tuple(
             (code(row.label), words(use.phase), *_cells(use, host, devices))
             for row in rows
@@ -65,7 +70,7 @@ def _host_titles(host: Sequence[str]) -> list[str]:
     for name in host:
         titles.append(FIGURES[name].title)
         if name == _WITH_CHILDREN:
-            titles += ["of it the model", "predicted"]
+            titles += [_MODEL, _PREDICTED]
     return titles
 
 
@@ -75,8 +80,15 @@ def _device_titles(devices: dict[str, list[str]]) -> list[str]:
         for name in names:
             titles.append(f"{FIGURES[name].title}, {device}")
             if name == "allocated_peak_bytes":
-                titles.append(f"predicted, {device}")
+                titles.append(f"{_PREDICTED}, {device}")
     return titles
+
+
+def _says(titles: Sequence[str]) -> dict[str, str]:
+    """What each column is, also where it is of one device."""
+    known = {one.title: one.says for one in FIGURES.values()}
+    known |= {_MODEL: _MODEL_IS, _PREDICTED: _PREDICTED_IS}
+    return {title: f"{known[title.partition(',')[0]]}." for title in titles}
 
 
 def _cells(use: PhaseUse, host: Sequence[str], devices: dict[str, list[str]]) -> Iterable[Cell]:
@@ -134,7 +146,7 @@ def _remarks(
     for name in shown:
         yield f"{FIGURES[name].title}: {FIGURES[name].says}. {_methods(uses, name)}"
     if _WITH_CHILDREN in host:
-        yield _GROWTH
+        yield f"Of it the model: {_MODEL_IS}. Predicted: {_PREDICTED_IS}."
     left_out: dict[str, list[str]] = {}
     for name, reason in _missing(uses):
         if name not in (*shown, _OWN, _CHILDREN) and FIGURES[name].title not in (

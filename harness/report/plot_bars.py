@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from harness.report.format import elided, number, size
 from harness.report.labels import lay_out
 from harness.report.missing import why
-from harness.report.results import device_names, row_name, trials_text
+from harness.report.plot_curves import top_of
+from harness.report.results import device_names, estimates_text, row_name, trials_text
 from harness.report.style import (
     BLUE,
     INK,
@@ -65,7 +66,7 @@ def memory(model: ModelSummary) -> Drawing | None:
         _host_bar(axes, row, middle, thickness * BETWEEN)
         for lane, device in enumerate(row.memory.device_peak_bytes.items(), start=1):
             _device_bar(axes, device, middle + lane * thickness, thickness * BETWEEN)
-    _name_rows(axes, rows)
+    name_rows(axes, rows)
     scale = max(_largest_peak(row) for row in rows)
     axes.set_xlim(0, scale * (1.3 if devices else 1.12))
     axes.set_xlabel(f"{size_axis(axes.xaxis, scale)}, largest of the trials")
@@ -85,21 +86,21 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     if not known:
         return None
     figure, axes = new_axes(FRAME_IN + BAR_IN * len(pairs))
-    top = max(value.value if value.high is None else value.high for value in known)
+    top = top_of(known)
     reasons = []
     for at, (row, value) in enumerate(pairs):
         if value is None:
             reasons.append((at, _reason(row)))
         else:
             _speed_bar(axes, row, value, at)
-    _name_rows(axes, [row for row, _ in pairs])
+    name_rows(axes, [row for row, _ in pairs])
     axes.set_xlim(0, top * 1.03)
     counting_axis(axes.xaxis)
     interval = any(value.low is not None for value in known)
-    axes.set_xlabel(
-        f"tokens per second ({'error bars: 95 % interval' if interval else 'no interval'})"
-    )
-    title = put_title(figure, what, model.name, f"median of {_trials(known)}")
+    bars = "error bars: 95 % interval" if interval else "no interval"
+    cut = any(value.high is not None and value.high > top for value in known)
+    axes.set_xlabel(f"tokens per second ({bars}{', some end beyond the axis' if cut else ''})")
+    title = put_title(figure, what, model.name, f"median of {estimates_text(known)}")
     _write_reasons(axes, top * 0.008, reasons)
     said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]
     return Drawing(
@@ -111,7 +112,7 @@ def _speed_bar(axes: Axes, row: Row, value: Estimate, at: int) -> None:
     hatch = "///" if row.is_reference else None
     axes.barh(at, value.value, height=THICKNESS, color=BLUE, hatch=hatch)
     if value.low is not None and value.high is not None:
-        # An interval that reaches below zero is cut by the axis, and told in full in the table.
+        # An interval beyond the axis is cut by it, and told in full in the table.
         sides = [[value.value - value.low], [value.high - value.value]]
         axes.errorbar([value.value], [at], xerr=sides, color=INK, linewidth=1.1)
     # In a column of its own: beside a long error bar it would be read as the bar's end.
@@ -139,20 +140,22 @@ def _host_bar(axes: Axes, row: Row, y: float, height: float) -> None:
         before = used.import_rss_bytes
         axes.barh(y, before, height=height, color=PALE_BLUE, hatch="///", label="libraries")
         axes.barh(y, peak - before, left=before, label="the model and its work", **own)
-    _beside(axes, size(peak), peak, y)
+    beside(axes, size(peak), peak, y)
 
 
 def _device_bar(axes: Axes, device: tuple[str, int], y: float, height: float) -> None:
     name, n_bytes = device
     axes.barh(y, n_bytes, height=height, color=ORANGE, hatch="\\\\\\", label="device")
-    _beside(axes, f"{size(n_bytes)} on {name}", n_bytes, y)
+    beside(axes, f"{size(n_bytes)} on {name}", n_bytes, y)
 
 
-def _beside(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center")
+def beside(axes: Axes, text: str, x: float, y: float, **look: Any) -> None:
+    """Write a text on the right of a bar that ends at x."""
+    axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", **look)
 
 
-def _name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+def name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+    """Write the strategies' names on the left, the first on top; bars are at 0, 1 and so on."""
     axes.set_yticks(range(len(rows)), [row_name(row) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
     axes.tick_params(axis="y", length=0)
@@ -175,12 +178,6 @@ def _write_reasons(axes: Axes, x: float, reasons: Sequence[tuple[float, str]]) -
         lines = wrap(reason, letters, max_lines=2, placeholder=" …")
         text = axes.text(x, y, "\n".join(lines), color=MUTED, **REASON)
         text.set_in_layout(False)
-
-
-def _trials(values: Sequence[Estimate]) -> str:
-    ns = sorted({value.n for value in values})
-    few = f"{ns[0]} to " if len(ns) > 1 else ""
-    return f"{few}{ns[-1]} {'trial' if ns[-1] == 1 else 'trials'}"
 
 
 def _largest_peak(row: Row) -> int:

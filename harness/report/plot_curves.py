@@ -26,13 +26,14 @@ from harness.report.style import (
     put_title,
     size_axis,
 )
-from harness.report.values import ModelSummary, Row
+from harness.report.values import ModelSummary
 from harness.stats import Estimate
 
 LOG_FROM = 20  # a spread of values that only a logarithmic axis shows
 HEAP = 0.7  # the smallest as a share of the largest from which an axis from zero shows a heap
 LEAST_SPAN = 0.05  # of the largest value, that an axis shows which does not begin at zero
 LEAST_SPAN_BYTES = 2**20  # and in bytes
+DWARFS = 2.0  # times the largest value: where an axis ends that longer error bars would stretch
 MARKED = 8  # markers on a line
 
 
@@ -53,8 +54,8 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
         axes.errorbar([total], [speed.value], yerr=error_sides(speed), markersize=6, **look)
     unit = _memory_axis(axes, [total for total, _, _ in points])
     speeds = [speed.value for _, speed, _ in points]
-    tops = [speed.value if speed.high is None else speed.high for _, speed, _ in points]
-    value_axis(axes, min(speeds), max(tops), "decode, tokens per second")
+    top = top_of([speed for _, speed, _ in points])
+    value_axis(axes, min(speeds), top, "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
     axes.set_xlabel(f"peak memory{where}, {unit}")
     how = trials_text([row for _, _, row in points])
@@ -80,7 +81,9 @@ def latency(model: ModelSummary) -> Drawing | None:
     figure, axes = new_axes(3.9)
     curves = [[s * 1e3 for s in row.curve_s] for row in rows]
     ends = []
-    for look, row, curve in zip(looks_of(rows), rows, curves, strict=True):
+    looks = looks_of(model)
+    for row, curve in zip(rows, curves, strict=True):
+        look = looks[row.label]
         every = max(1, len(curve) // MARKED)
         positions = range(1, len(curve) + 1)
         axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
@@ -126,21 +129,33 @@ def value_axis(axes: Axes, low: float, high: float, label: str) -> None:
     counting_axis(axes.yaxis)
 
 
-def looks_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Colour, marker and dashes of each row's line: no two are alike in all three."""
-    looks: list[dict[str, Any]] = []
+def top_of(values: Sequence[Estimate]) -> float:
+    """How far an axis reaches: to the ends of all intervals, unless they dwarf what is measured."""
+    ends = max(value.value if value.high is None else value.high for value in values)
+    return min(ends, DWARFS * max(value.value for value in values))
+
+
+def looks_of(model: ModelSummary) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of each row's line by its label: no two are alike in all three.
+
+    They follow from all rows of the model, so that a row looks the same in every plot. The first
+    row of each strategy chooses before its larger batches do: colours differ where they fit.
+    """
+    first: dict[tuple[str, str, int], str] = {}
+    for row in model.rows:
+        first.setdefault((row.engine, row.strategy, row.threads), row.label)
+    leading = set(first.values())
+    looks: dict[str, dict[str, Any]] = {}
     others = 0
-    for row in rows:
-        if row.is_reference and not any(look["color"] == INK for look in looks):
-            looks.append({"color": INK, "marker": "o", "linestyle": "-"})
+    for row in sorted(model.rows, key=lambda row: row.label not in leading):
+        if row.is_reference and not any(look["color"] == INK for look in looks.values()):
+            looks[row.label] = {"color": INK, "marker": "o", "linestyle": "-"}
             continue
-        looks.append(
-            {
-                "color": LINES[others % len(LINES)],
-                "marker": MARKERS[others % len(MARKERS)],
-                "linestyle": ("-", "--", ":")[others // len(LINES) % 3],
-            }
-        )
+        looks[row.label] = {
+            "color": LINES[others % len(LINES)],
+            "marker": MARKERS[others % len(MARKERS)],
+            "linestyle": ("-", "--", ":")[others // len(LINES) % 3],
+        }
         others += 1
     return looks
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from matplotlib.ticker import MaxNLocator
 
-from harness.report.format import count, elided, number
+from harness.report.format import elided, number
 from harness.report.labels import label_ends
 from harness.report.latency_tables import slope_text, verdict_text
-from harness.report.plot_curves import error_sides, looks_of, value_axis
-from harness.report.results import NAME_COLUMNS, row_name
+from harness.report.plot_curves import error_sides, looks_of, top_of, value_axis
+from harness.report.results import NAME_COLUMNS, estimates_text, row_name
 from harness.report.style import Drawing, counting_axis, new_axes, put_title
 from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate
@@ -90,7 +90,9 @@ def _curves(
         return None
     figure, axes = new_axes(3.9)
     ends = []
-    for look, line in zip(looks_of([line.row for line in lines]), lines, strict=True):
+    looks = looks_of(model)
+    for line in lines:
+        look = looks[line.row.label]
         for x, value in line.points:
             axes.errorbar([x], [value.value], yerr=error_sides(value), color=look["color"])
         xs = [x for x, _ in line.points]
@@ -98,14 +100,13 @@ def _curves(
         axes.plot(xs, ys, markersize=4, linewidth=1.3, **look)
         ends.append((xs[-1], ys[-1], line.name, look["color"]))
     values = [value for line in lines for _, value in line.points]
-    tops = [value.value if value.high is None else value.high for value in values]
-    value_axis(axes, min(value.value for value in values), max(tops), y_label)
+    value_axis(axes, min(value.value for value in values), top_of(values), y_label)
     furthest = max(x for line in lines for x, _ in line.points)
     axes.set_xlim(-0.015 * furthest, 1.02 * furthest)  # so that no marker is cut
     counting_axis(axes.xaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(x_label)
-    title = put_title(figure, what, model.name, _trials(values))
+    title = put_title(figure, what, model.name, estimates_text(values))
     label_ends(axes, ends)
     said = [
         f"{line.name}: {number(line.points[0][1].value)} at {line.points[0][0]:,} to "
@@ -114,8 +115,3 @@ def _curves(
     ]
     says = f"Line chart of {what.lower()}, tokens per second: {'; '.join(said)}."
     return Drawing(figure, title, says)
-
-
-def _trials(values: Sequence[Estimate]) -> str:
-    ns = sorted({value.n for value in values})
-    return f"{ns[0]} to {count(ns[-1], 'trial')}" if len(ns) > 1 else count(ns[0], "trial")

@@ -24,6 +24,7 @@ _DRIFT = (
     "The run's drift is that of one straight line through the logarithms of all strategies' trials "
     "over their places, each strategy at a level of its own; its interval is Student's t."
 )
+_LOWEST = -105.0  # a speed falls by 100 % at most
 LEAST_REACH = 5.0  # percent either way that the axis shows at least: less is noise to the eye
 
 
@@ -35,7 +36,9 @@ def sequence(model: ModelSummary) -> Drawing | None:
     drawn, axes = new_axes(3.4)
     ends: list[tuple[float, float, str, str]] = []
     everything: list[float] = []
-    for look, row in zip(looks_of(rows), rows, strict=True):
+    looks = looks_of(model)
+    for row in rows:
+        look = looks[row.label]
         places = _in_order(row)
         percents = _percents(places)
         everything.extend(percents)
@@ -44,7 +47,7 @@ def sequence(model: ModelSummary) -> Drawing | None:
         ends.append((numbers[-1], percents[-1], row_name(row), look["color"]))
     reach = max(LEAST_REACH, 1.15 * max(abs(percent) for percent in everything))
     axes.axhline(0, color=INK, linewidth=0.8)
-    axes.set_ylim(-reach, reach)
+    axes.set_ylim(max(-reach, _LOWEST), reach)
     axes.set_xlabel("trial of the run, in the order in which they ran")
     axes.set_ylabel("decode, % from the median")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

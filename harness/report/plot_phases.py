@@ -15,14 +15,15 @@ from matplotlib.figure import Figure as Canvas
 from harness.records.phases import PHASES
 from harness.report.format import size
 from harness.report.phases import PhaseUse
-from harness.report.results import row_name, trials_text
+from harness.report.plot_bars import beside, name_rows
+from harness.report.results import trials_text
 from harness.report.style import (
     INK,
     LINES,
     ORANGE,
     PALE_BLUE,
-    WIDTH_IN,
     Drawing,
+    new_figure,
     put_title,
     size_axis,
 )
@@ -50,8 +51,7 @@ def phases(model: ModelSummary) -> Drawing | None:
         *((device, [row for row in rows if _is_on(row, device)]) for device in devices),
     ]
     heights = [_FRAME_IN + _BAR_IN * lanes * len(on) for _, on in panels]
-    canvas = Canvas(figsize=(WIDTH_IN, sum(heights) + 0.5), layout="constrained")
-    canvas.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
+    canvas = new_figure(sum(heights) + 0.5)
     axes = list(canvas.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0])
     for one, (where, on) in zip(axes, panels, strict=True):
         _panel(one, on, lanes, where)
@@ -79,12 +79,9 @@ def _panel(axes: Axes, rows: Sequence[Row], lanes: int, device: str | None) -> N
             if parts:
                 text = f"{size(end)}  {use.phase}"
                 x = max(end, foreseen or 0)
-                _beside(axes, text, x, top + lane * thickness)
+                beside(axes, text, x, top + lane * thickness, fontsize=7.5, color=INK)
             longest = max(longest, end, (foreseen or 0) if parts else 0)
-    axes.set_yticks(range(len(rows)), [row_name(row) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
+    name_rows(axes, rows)
     if longest:
         axes.set_xlim(0, longest * 1.3)
         where = "host, resident, with children" if device is None else f"{device}, reserved"
@@ -148,12 +145,6 @@ def _foreseen(use: PhaseUse, device: str | None) -> int | None:
 
 def _tick(axes: Axes, x: float, y: float, height: float) -> None:
     axes.plot([x, x], [y - height / 2, y + height / 2], color=INK, linewidth=1.6, label="predicted")
-
-
-def _beside(axes: Axes, text: str, x: float, y: float) -> None:
-    axes.annotate(
-        text, (x, y), (4, 0), textcoords="offset points", va="center", fontsize=7.5, color=INK
-    )
 
 
 def _legend(canvas: Canvas, axes: Sequence[Axes]) -> None:

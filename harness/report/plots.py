@@ -34,7 +34,7 @@ _PLOTS: dict[str, tuple[Draw, Tables]] = {
     "memory": (plot_bars.memory, (numbers.memory,)),
     "phases": (plot_phases.phases, (phase_tables.phases,)),
     "tradeoff": (plot_curves.tradeoff, (numbers.tradeoff,)),
-    "latency": (plot_curves.latency, (numbers.token_times, numbers.latency)),
+    "latency": (plot_curves.latency, (numbers.latency,)),
     "depth": (plot_latency.depth, (latency_tables.depth_table,)),
     "sequence": (plot_order.sequence, (plot_order.sequence_table,)),
     "batch": (plot_latency.batch, (latency_tables.batch_table,)),

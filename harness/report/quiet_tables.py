@@ -1,9 +1,11 @@
-"""The tables of how quiet the machine was: one row per strategy, each figure defined below.
+"""The tables of how quiet the machine was: one per model, and one of what the figures are.
 
 Turns figures into texts; decides nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from harness.records.validity import DEFINITIONS
 from harness.report.format import count, listing, number
@@ -16,41 +18,69 @@ _REMARK = (
     "second. A figure is of the whole machine, not of the strategy."
 )
 _GPU_REMARK = (
-    "Samples of NVML, a second apart. Slowed by: its reasons why a clock was not higher, at any "
-    "sample; a power limit is how the card is meant to run."
+    "Of GPUs: samples of NVML, a second apart. Slowed by: its reasons why a clock was not higher, "
+    "at any sample; a power limit is how the card is meant to run."
 )
 
 
-def quiet_table(model: ModelSummary) -> Table | None:
-    """What was seen beside the trials of each strategy; None where none was watched."""
-    watched = [(row, row.quiet) for row in model.rows if row.quiet is not None]
-    if not watched:
-        return None
-    found = [quiet for _, quiet in watched]
+def quiet_tables(models: Sequence[ModelSummary]) -> tuple[Table, ...]:
+    """What was seen beside the trials of each model, and once what the figures are.
+
+    All models have the same columns. Empty where no trial was watched.
+    """
+    found = [row.quiet for model in models for row in model.rows if row.quiet is not None]
+    if not found:
+        return ()
     names = shown_figures(found)
+    of_models = [(_quiet_table(model, names), _gpu_table(model)) for model in models]
+    gpus = any(table is not None for _, table in of_models)
+    shown = (table for pair in of_models for table in pair if table is not None)
+    return (*shown, _definitions(found, names, gpus=gpus))
+
+
+def _quiet_table(model: ModelSummary, names: Sequence[str]) -> Table | None:
+    """One row per strategy; None where none was watched."""
     titles = ["Disturbed trials", *(DEFINITIONS[name].title for name in names)]
+    what = {DEFINITIONS[name].title: f"{DEFINITIONS[name].what}." for name in names}
+    rows = tuple(
+        (
+            code(row.label),
+            _disturbed(row.quiet),
+            *(_figure(row.quiet, name) for name in names),
+            words("; ".join(row.quiet.says) or "nothing"),
+        )
+        for row in model.rows
+        if row.quiet is not None
+    )
+    if not rows:
+        return None
     return Table(
         caption=f"Was the machine quiet? {model.name}, the worst of the trials",
-        columns=columns("Strategy", *titles, "Beyond the limits of the study", numeric=titles),
+        columns=columns(
+            "Strategy", *titles, "Beyond the limits of the study", numeric=titles, what=what
+        ),
+        rows=rows,
+    )
+
+
+def _definitions(found: Sequence[Quiet], names: Sequence[str], *, gpus: bool) -> Table:
+    """What the figures of all these tables are, and why others are not among them."""
+    return Table(
+        caption="What was watched beside the trials",
+        columns=columns("Figure", "What it is"),
         rows=tuple(
-            (
-                code(row.label),
-                _disturbed(quiet),
-                *(_figure(quiet, name) for name in names),
-                words("; ".join(quiet.says) or "nothing"),
-            )
-            for row, quiet in watched
+            (words(DEFINITIONS[name].title), words(DEFINITIONS[name].what)) for name in names
         ),
         remarks=(
             _REMARK,
-            *(f"{DEFINITIONS[name].title}: {DEFINITIONS[name].what}." for name in names),
+            *([_GPU_REMARK] if gpus else []),
             *_parent(found),
             *(f"{listing(titles)}: – ({why})." for why, titles in missing_figures(found).items()),
         ),
     )
 
 
-def gpu_table(model: ModelSummary) -> Table | None:
+def _gpu_table(model: ModelSummary) -> Table | None:
     """Clocks, heat and power of the GPUs while each strategy ran; None without a GPU."""
     rows = tuple(
         (
@@ -73,7 +103,6 @@ def gpu_table(model: ModelSummary) -> Table | None:
         caption=f"GPUs while {model.name} ran, in the trial in which they were hottest",
         columns=columns("Strategy", "GPU", *numeric, "Slowed by", numeric=numeric),
         rows=rows,
-        remarks=(_GPU_REMARK,),
     )
 
 
@@ -97,7 +126,7 @@ def _of_gpu(value: float | None) -> Cell:
     return figure(None if value is None else number(value), "NVML does not say for this card")
 
 
-def _parent(found: list[Quiet]) -> list[str]:
+def _parent(found: Sequence[Quiet]) -> list[str]:
     shares = [one.parent_cpu_share for one in found if one.parent_cpu_share is not None]
     if not shares:
         return []

@@ -29,11 +29,13 @@ _REMARKS = (
     (
         "Speeds are medians over trials, of all rows of a batch together; below them, where there "
         "is more than one trial, the 95 % interval of the trials’ centre (Student’s t of the "
-        "logarithms), and of ratios Welch’s."
+        "logarithms), and of ratios Welch’s. “Too noisy to tell”: its ends differ by more than ten "
+        "times; they are with the numbers of the plots."
     ),
     (
         "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
-        "came after the libraries were imported, and below it stands what the forecast predicted."
+        "came after the libraries were imported, and below it stands what the forecast predicted, "
+        "also as so many times (×) what was measured."
     ),
 )
 
@@ -136,11 +138,13 @@ def same(row: Row) -> Cell:
 
 
 def outcome_text(row: Row) -> str:
-    """How the row's cells ended: one word where they agree, else one per workload."""
-    texts = {outcome.workload: _outcome(outcome) for outcome in row.outcomes}
-    if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
-    return "; ".join(f"{workload}: {text}" for workload, text in texts.items())
+    """How the row's cells ended: one word where they agree, else which ended how."""
+    texts: dict[str, list[str]] = {}
+    for outcome in row.outcomes:
+        texts.setdefault(_outcome(outcome), []).append(outcome.workload)
+    if len(texts) == 1:
+        return next(iter(texts))
+    return "; ".join(f"{listing(workloads)}: {text}" for text, workloads in texts.items())
 
 
 def category_table(model: ModelSummary) -> Table | None:
@@ -190,7 +194,12 @@ def row_name(row: Row) -> str:
 
 def trials_text(rows: Sequence[Row]) -> str:
     """`3 trials`, or `1 to 3 trials`, behind the decode speeds of the rows."""
-    ns = sorted({row.decode_tok_per_s.n for row in rows if row.decode_tok_per_s is not None})
+    return estimates_text([row.decode_tok_per_s for row in rows])
+
+
+def estimates_text(values: Sequence[Estimate | None]) -> str:
+    """The same, behind any estimates."""
+    ns = sorted({value.n for value in values if value is not None})
     if not ns:
         return "no trials"
     return count(ns[0], "trial") if len(ns) == 1 else f"{ns[0]} to {count(ns[-1], 'trial')}"

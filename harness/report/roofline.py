@@ -32,6 +32,7 @@ class RowEnergy(Struct, frozen=True, kw_only=True):
     prefill_j_per_token: Estimate | None = None
     prefill_net_j_per_token: Estimate | None = None
     counters: dict[str, str] = field(default_factory=dict)  # counter -> what it is read from
+    idle_w: dict[str, float] = field(default_factory=dict)  # of these counters, before the trials
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,6 +72,12 @@ def energy_of(records: Sequence[Record]) -> RowEnergy:
     return RowEnergy(
         **figures,
         counters=found[0].counters if found else {},
+        idle_w={
+            name: watts
+            for one in found
+            for name, watts in one.idle_w.items()
+            if name in one.counters
+        },
         missing={**_not_counted(found), **missing},
     )
 

@@ -17,25 +17,48 @@ from harness.stats import Estimate
 GIGA = 1e9
 _NEARLY_ALL = 0.99
 _FIGURE = "decode_j_per_token"
+_NET_FIGURES = ("decode_net_j_per_token", "prefill_net_j_per_token")
 DECODE, PREFILL = "Decode, % of bandwidth limit", "Prefill, % of compute limit"
+_BYTES, _DECODE_J, _PREFILL_J = "Bytes per step", "Decode, J per token", "Prefill, J per token"
+_BANDWIDTH = (
+    "the least time in which a decode step can be done, if nothing but moving its bytes took time, "
+    "in percent of the median step"
+)
+_COMPUTE = (
+    "the least time in which the longest prompt can be fed, if nothing but multiplying took time, "
+    "in percent of the median one"
+)
+_MOVED = (
+    "every weight once, and one row of the embedding and the state (read and written) for each row "
+    "of the batch"
+)
 _DEFINITIONS = (
     (
-        "Bandwidth limit: the least time in which a decode step can be done, if nothing but moving "
-        "its bytes took time, in percent of the median step. A step moves every weight once, one "
-        "row of the embedding and the state (read and written) for each row of the batch, at the "
-        "speed at which each device’s memory was read in this run; devices work one after another, "
-        "and copies of streamed slots run beside them."
+        f"Bandwidth limit: {_BANDWIDTH}. A step moves {_MOVED}, at the speed at which each "
+        "device’s memory was read in this run; devices work one after another, and copies of "
+        "streamed slots run beside them."
     ),
     (
-        "Compute limit: the same of the longest prompt, if nothing but multiplying took time: two "
-        "operations for each number of a matrix and each token (the head sees the last one alone), "
-        "at the speed at which square matrices were multiplied in the format of the products."
+        f"Compute limit: {_COMPUTE}: two operations for each number of a matrix and each token "
+        "(the head sees the last one alone), at the speed at which square matrices were "
+        "multiplied in the format of the products."
     ),
 )
+_TAKEN = "what the counters moved by while tokens were {}, over those tokens"
 _ENERGY = (
-    "Joules per token: what the counters moved by while tokens were decoded, over those tokens; "
-    "“above idle” is less what the idle machine took in that time. A counter counts for the whole "
-    "machine or GPU, whoever uses it."
+    f"Joules per token: {_TAKEN.format('decoded or fed')}; “above idle” is less what the idle "
+    "machine took in that time. A counter counts for the whole machine or GPU, whoever uses it."
+)
+_WHAT = {
+    _BYTES: f"What a decode step must move: {_MOVED}.",
+    DECODE: f"{_BANDWIDTH[0].upper()}{_BANDWIDTH[1:]}.",
+    PREFILL: f"{_COMPUTE[0].upper()}{_COMPUTE[1:]}.",
+    _DECODE_J: f"Joules: {_TAKEN.format('decoded')}.",
+    _PREFILL_J: f"Joules: {_TAKEN.format('fed')}.",
+}
+_OR = (
+    "or the machine was busier when its limits were measured than when the trials were: "
+    "“Limits of this machine” says so."
 )
 
 
@@ -45,18 +68,18 @@ def roofline_table(model: ModelSummary, facts: Sequence[Fact]) -> Table | None:
     if not rows:
         return None
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
-        ("Bytes per step", _bytes),
+        (_BYTES, _bytes),
         (DECODE, decode_share),
         (PREFILL, prefill_share),
     ]
     if any(row.energy.decode_j_per_token for row in rows):
-        shown.append(("Decode, J per token", _decode_j))
+        shown.append((_DECODE_J, _decode_j))
     if any(row.energy.prefill_j_per_token for row in rows):
-        shown.append(("Prefill, J per token", _prefill_j))
+        shown.append((_PREFILL_J, _prefill_j))
     titles = [title for title, _ in shown]
     return Table(
         caption=f"How near {model.name} came to the limits of this machine",
-        columns=columns("Strategy", *titles, numeric=titles),
+        columns=columns("Strategy", *titles, numeric=titles, what=_WHAT),
         rows=tuple((code(row.label), *(cell(row) for _, cell in shown)) for row in rows),
         remarks=(*_DEFINITIONS, *remarks(rows, facts), *_energy_remarks(rows)),
     )
@@ -89,11 +112,17 @@ def _plain(cell: Cell) -> Cell:
 def remarks(rows: Iterable[Row], facts: Sequence[Fact]) -> Iterable[str]:
     """What to know of shares that are above 100 %, or of which that can be expected."""
     rows = list(rows)
-    above = [row.label for row in rows if _is_above(row)]
+    above = [row.label for row in rows if _is_above(row.roofline.decode_share)]
     if above:
         yield (
             f"More than 100 % of the bandwidth limit ({_quoted(above)}): a part of the weights "
-            "came from a cache, which is faster than the memory that the limit is of."
+            f"came from a cache, which is faster than the memory that the limit is of, {_OR}"
+        )
+    above = [row.label for row in rows if _is_above(row.roofline.prefill_share)]
+    if above:
+        yield (
+            f"More than 100 % of the compute limit ({_quoted(above)}): the matrices of the model "
+            f"suit the device better than the square ones that the limit is of, {_OR}"
         )
     cache = largest_cache(facts)
     fitting = [row.label for row in rows if cache is not None and _host_bytes(row, cache)]
@@ -183,8 +212,7 @@ def _only_device(work: Roofline) -> str | None:
     return next((name for name, n in work.step_bytes.items() if n >= _NEARLY_ALL * total), None)
 
 
-def _is_above(row: Row) -> bool:
-    share = row.roofline.decode_share
+def _is_above(share: Estimate | None) -> bool:
     return share is not None and share.value > 1
 
 
@@ -219,6 +247,7 @@ def _energy_remarks(rows: Sequence[Row]) -> Iterable[str]:
     if counters:
         named = listing([f"{name} ({how})" for name, how in counters.items()])
         yield f"{_ENERGY} Counted: {named}."
+        yield from _idle(rows)
         left_out = dict.fromkeys(
             f"{name.removeprefix('not counted: ')}: {why}"
             for row in rows
@@ -229,6 +258,19 @@ def _energy_remarks(rows: Sequence[Row]) -> Iterable[str]:
             yield f"Energy that was not counted: {'; '.join(left_out)}."
     elif reasons:
         yield f"Joules per token could not be measured: {'; '.join(reasons)}."
+
+
+def _idle(rows: Sequence[Row]) -> Iterable[str]:
+    """What is taken off for “above idle”, and why that is missing where it is."""
+    watts = {name: w for row in rows for name, w in row.energy.idle_w.items()}
+    if watts:
+        named = listing([f"{number(w)} W ({name})" for name, w in watts.items()])
+        yield f"Idle, watched before the first trial, the machine took {named}."
+    reasons = dict.fromkeys(
+        why for row in rows for name, why in row.energy.missing.items() if name in _NET_FIGURES
+    )
+    if reasons:
+        yield f"No figure above idle: {'; '.join(reasons)}."
 
 
 def _quoted(labels: Sequence[str]) -> str:

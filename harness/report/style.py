@@ -90,9 +90,15 @@ def house_style() -> Iterator[None]:
 
 def new_axes(height_in: float) -> tuple[Figure, Axes]:
     """One pair of axes on a figure of the usual width."""
+    figure = new_figure(height_in)
+    return figure, figure.add_subplot()
+
+
+def new_figure(height_in: float) -> Figure:
+    """An empty figure of the usual width, which lays itself out."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)  # type: ignore[union-attr,call-arg]
-    return figure, figure.add_subplot()
+    return figure
 
 
 def put_title(figure: Figure, what: str, name: str, how: str) -> str:
@@ -111,8 +117,12 @@ def put_title(figure: Figure, what: str, name: str, how: str) -> str:
 
 def counting_axis(axis: Axis) -> None:
     """Ticks as plain numbers with a comma between thousands, also on a logarithmic axis."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _count(value)))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _count(value: float) -> str:
+    return f"{value:,.10g}".replace("-", "−")
 
 
 def size_axis(axis: Axis, largest: float, *, span: float | None = None) -> str:

@@ -5,7 +5,7 @@ Knows neither what is in it nor how it looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
 
@@ -17,6 +17,7 @@ class Column(Struct, frozen=True):
 
     title: str
     numeric: bool = False
+    what: str | None = None  # what its figures are, for whoever points at the title
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -65,7 +66,9 @@ def figure(content: str | None, why: str | None = None, tag: str | None = None) 
     return Cell(text=content, tag=tag)
 
 
-def columns(*titles: str, numeric: Iterable[str] = ()) -> tuple[Column, ...]:
-    """Columns by their titles; those named in `numeric` hold numbers."""
-    numbers = set(numeric)
-    return tuple(Column(title, title in numbers) for title in titles)
+def columns(
+    *titles: str, numeric: Iterable[str] = (), what: Mapping[str, str] | None = None
+) -> tuple[Column, ...]:
+    """Columns by their titles; those in `numeric` hold numbers, `what` says what some are."""
+    numbers, said = set(numeric), what or {}
+    return tuple(Column(title, title in numbers, said.get(title)) for title in titles)

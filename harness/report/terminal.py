@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.invocation import as_typed
-from harness.report.format import number, size
-from harness.report.latency_tables import terminal_table
+from harness.report.at_least import AtLeast
+from harness.report.format import number, size, too_wide
+from harness.report.latency_tables import terminal_depth_table, terminal_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, quality_columns, right, trials_text
 from harness.report.roofline_tables import short_table
@@ -23,18 +24,7 @@ from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-LEAST_WIDTH = 80  # columns; a narrower terminal breaks the lines, but shows every figure
-
-
-class _AtLeast:
-    """A table that is never narrower than so many columns: `rich` would leave out columns."""
-
-    def __init__(self, table: RichTable, width: int) -> None:
-        self._table, self._width = table, width
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(self._width, options.max_width)
-        yield from console.render(self._table, options.update(width=width))
+_UNKNOWN = "the trials are too few or too noisy for an interval that says anything"
 
 
 def result_table(summary: Summary) -> Group:
@@ -45,12 +35,9 @@ def result_table(summary: Summary) -> Group:
     parts: list[RenderableType] = []
     for model in summary.models:
         parts.extend(_shown(_short_table(model)))
-        waits = terminal_table(model)
-        if waits is not None:
-            parts.extend(_shown(waits))
-        shares = short_table(model)
-        if shares is not None:
-            parts.extend(_shown(shares))
+        for more in (terminal_table(model), terminal_depth_table(model), short_table(model)):
+            if more is not None:
+                parts.extend(_shown(more))
     if not parts:
         parts.append(Text("Nothing was planned, and nothing was measured."))
     return Group(*parts)
@@ -60,7 +47,7 @@ def _shown(table: Table) -> list[RenderableType]:
     """A table with its caption, its footnotes, and an empty line."""
     return [
         Text(table.caption, style="bold"),
-        _AtLeast(_rich(table), LEAST_WIDTH),
+        AtLeast(_rich(table)),
         *(
             Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
             for at, why in enumerate(table.footnotes, start=1)
@@ -119,6 +106,8 @@ def _speed(row: Row, value: Estimate | None, name: str) -> Cell:
         return figure(None, row.missing.get(name))
     text = number(value.value)
     if value.low is not None and value.high is not None:
+        if too_wide(value.low, value.high):
+            return Cell(text=f"{text} ± ?", why=_UNKNOWN)
         text += f" ± {number((value.high - value.low) / 2, value.value)}"
     return figure(text)
 

@@ -59,12 +59,17 @@ def test_every_part_is_what_the_script_says(run_of):
             parts = record.prefill[-1].s + sum(record.decode_s[-1])
             assert record.latency.end_to_end_s[-1] == pytest.approx(parts, rel=0.01)
             assert record.decode_tok_per_s == pytest.approx(batch / STEP)
+            assert set(record.latency.missing) == {"depth", "fed"}
             assert "depth" in record.latency.missing["depth"]
     for record in by_workload["depth", 1]:
         visits = record.latency.depth
         assert sorted(visit.tokens for visit in visits) == [0, 0, 30, 30, 1000, 1000]
         assert all(visit.decode_s == pytest.approx([STEP] * 3) for visit in visits)
         assert record.decode_s == []
+        fed = record.latency.fed
+        assert [(one.from_tokens, one.to_tokens) for one in fed] == [(0, 30), (30, 1000)]
+        assert fed[1].s / fed[0].s == pytest.approx(970 / 30)
+        assert set(record.latency.missing) == {"first_pass", "end_to_end_s"}
     (answers,) = by_workload["answers", 1]
     assert answers.latency is None
     for answer in answers.answers:

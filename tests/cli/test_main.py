@@ -1,6 +1,7 @@
 """The frame of the command line: streams that close, encodings that cannot, exit codes."""
 
 import re
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -69,6 +70,23 @@ def test_exit_codes(arguments, code):
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "then"),
+    [
+        (signal.SIG_IGN, signal.SIG_IGN),  # `nohup`: a closed terminal does not end the run
+        (signal.SIG_DFL, signal.default_int_handler),
+    ],
+)
+def test_a_closed_terminal_is_an_interrupt_but_for_nohup(before, then):
+    was = signal.signal(signal.SIGHUP, before)
+    try:
+        with pytest.raises(SystemExit):
+            main(["--version"])
+        assert signal.getsignal(signal.SIGHUP) == then
+    finally:
+        signal.signal(signal.SIGHUP, was)
 
 
 def test_ask_streams_an_answer():

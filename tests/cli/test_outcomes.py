@@ -9,6 +9,7 @@ from harness.cli.main import main
 from harness.measure import process, trial
 from harness.measure.job import Answered, Opened
 from harness.records.store import read_run
+from tests.measure.workers import Clock
 
 MIB = 2**20
 LIMIT = 400 * MIB
@@ -37,24 +38,6 @@ EXPECTED = {
 }
 SCRIPT = {"decode_s": [0.01, 0.03, 0.02], "strategies": WAYS}
 SPEED = {"prompt_tokens": 10, "generate_tokens": 6, "passes": 2, "trials": 1}
-
-
-class Clock:
-    """The parent's time, which stands still until a message makes it pass every deadline."""
-
-    def __init__(self, until):
-        self._until = until
-        self._now = 0.0
-
-    def monotonic(self):
-        return self._now
-
-    def thread_time(self):
-        return 0.0
-
-    def hear(self, message):
-        if isinstance(message, self._until):
-            self._now = 10_000.0
 
 
 @pytest.fixture

@@ -285,6 +285,19 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path,
     assert len(after) == len(before) + 1
 
 
+def test_after_ctrl_c_one_command_is_next_and_goes_on(fake_study, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "measure", stop)
+    code, (folder,) = run(fake_study({}), tmp_path / "results")
+    assert code == 130
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == f"Report: {folder / 'report.html'}"
+    assert lines[-1].startswith("Interrupted. To go on: ")
+    assert not [line for line in lines if line.startswith("Next: ")]
+
+
 def _run_job_briefly(run_job, job, *, deadline_s, **rest):
     del deadline_s
     return run_job(job, deadline_s=0.5, **rest)

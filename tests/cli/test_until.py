@@ -55,6 +55,18 @@ def test_it_ends_when_all_is_known_and_goes_on_where_less_will_not_do(go):
     assert "the most that the study allows" in shown
 
 
+def test_why_the_speeds_ended_stays_where_another_workload_is_run_alone(go):
+    asked = {"answers": {"questions": "questions.yaml", "max_tokens": 2}}
+    workloads = {**speed(relative_ci=0.5), **asked}
+    _, folder, shown = go(SCATTERS, workloads, "--only", "speed")
+    assert "Stopped after 2 blocks" in shown
+    stop = read_stop(folder)
+    assert stop.kind == "narrow"
+    _, same, shown = go(SCATTERS, workloads, "--only", "answers")
+    assert "Stopped" not in shown
+    assert (same, read_stop(folder)) == (folder, stop)
+
+
 def test_a_number_of_trials_on_the_command_line_takes_its_place(go):
     code, folder, shown = go(SCATTERS, speed(relative_ci=0.5), "--trials", "1")
     assert code == 0
@@ -70,7 +82,7 @@ def test_the_plan_says_least_and_most(fake_study, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "in 2 to 4 trials" in shown
     assert "It stops after a block, from block 2 on," in shown
-    assert "a trial takes 60 s at worst, all of them 4 min" in shown
+    assert "a trial takes 60 s at worst, all of them about 4 min, apart from" in shown
     with pytest.raises(SystemExit):
         main(["plan", "--json", str(study)])
     document = json.loads(capsys.readouterr().out)

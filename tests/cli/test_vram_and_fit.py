@@ -66,6 +66,18 @@ def test_sizes_are_written(n_bytes, long, short):
     assert short_size(n_bytes) == short
 
 
+@pytest.mark.parametrize("words", [["vram"], ["vram", "3b"], ["plan", "builtin:quickstart"]])
+def test_a_narrow_terminal_breaks_lines_and_folds_no_word(words, capsys, monkeypatch):
+    def table(columns):
+        monkeypatch.setenv("COLUMNS", columns)
+        lines = ran(capsys, *words)[1].splitlines()
+        at = next(n for n, line in enumerate(lines) if line.startswith(("strategy", "model")))
+        return lines[at : at + 4]
+
+    assert table("60") == table("80")
+    assert 70 < max(map(len, table("60"))) <= 80
+
+
 def test_the_overview_shows_every_size_and_strategy_in_80_columns(capsys):
     code, shown = ran(capsys, "vram")
     assert code == 0

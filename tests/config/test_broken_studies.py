@@ -40,6 +40,7 @@ SLIPS = {
         ["min_trials (30) is more than max_trials (20)"],
     ),
     "interval of nothing": ("trials: 2", "until: {relative_ci: 0}", 17, ["relative_ci"]),
+    "interval in percent": ("trials: 2", "until: {relative_ci: 2}", 17, ["above 0 and below 1"]),
     "one trial is no interval": ("trials: 2", "until: {min_trials: 1}", 17, ["min_trials"]),
     "unknown order": (
         "threads: 2",

@@ -6,6 +6,7 @@ import pytest
 
 from harness.config.depth_settings import n_tokens
 from harness.config.load import load_study
+from harness.config.matrix import study_cells
 from harness.errors import StudyError
 
 SPEED = "  speed:\n    prompt_tokens: [8, 16]\n    trials: 2\n"
@@ -53,6 +54,29 @@ def test_what_is_no_depth_is_refused_where_it_stands(at, said, loaded):
     found = problems(loaded, f"  depth:\n    at: {at}\n")
     assert "workloads.depth.at" in found
     assert said.lower() in found.lower()
+
+
+def test_depth_of_the_reference_alone_leaves_the_others_out(loaded):
+    study = loaded("  depth:\n    strategies: reference\n").study
+    swept = [cell for cell in study_cells(study) if cell.workload == "depth"]
+    assert {cell.model for cell in swept} == {"tiny", "made-up"}
+    assert {cell.strategy for cell in swept} == {"cpu fp32"}
+    every = loaded("  depth: {}\n").study
+    assert len([cell for cell in study_cells(every) if cell.workload == "depth"]) == 4
+
+
+def test_a_cell_of_another_strategy_may_be_included_in_the_depths_of_the_reference(loaded):
+    cell = "{model: tiny, strategy: cuda fp16i8 *20 -> cpu fp32, workload: depth}"
+    study = loaded("  depth:\n    strategies: reference\n", f"include:\n  - {cell}\n").study
+    assert len([cell for cell in study_cells(study) if cell.workload == "depth"]) == 3
+
+
+def test_all_strategies_are_what_was_meant_before_there_was_a_choice(loaded):
+    plain, every, one = (
+        loaded(f"  depth: {settings}\n").sha256
+        for settings in ("{}", "{strategies: all}", "{strategies: reference}")
+    )
+    assert plain == every != one
 
 
 def test_an_empty_depth_says_how_to_write_its_defaults(loaded):

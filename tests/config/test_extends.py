@@ -114,3 +114,43 @@ def test_bad_link_is_refused(link, words, write_study):
 
     (problem,) = caught.value.problems
     assert all(word in problem for word in ("extends", *words))
+
+
+BASE_MORE = """\
+include:
+  - {model: made-up, strategy: cpu fp32i8, workload: speed}
+  - {model: tiny, strategy: cpu bf16, workload: speed}
+  - {model: tiny, strategy: cpu fp32i8, workload: speed}
+"""
+
+
+@pytest.mark.parametrize(
+    "own, excluded, included",
+    [
+        ("seed: 3\n", 1, ["made-up cpu fp32i8", "tiny cpu bf16", "tiny cpu fp32i8"]),
+        ("models: {made-up: null}\n", 0, ["tiny cpu bf16", "tiny cpu fp32i8"]),
+        (
+            "workloads: {answers: null}\n",
+            0,
+            ["made-up cpu fp32i8", "tiny cpu bf16", "tiny cpu fp32i8"],
+        ),
+        ("strategies: [cpu fp32, cpu bf16]\n", 1, ["made-up cpu fp32i8", "tiny cpu fp32i8"]),
+    ],
+)
+def test_what_is_said_of_cells_that_a_study_took_away_goes_with_them(
+    own, excluded, included, write_study, good_study
+):
+    write_study(good_study + BASE_MORE, "base.yaml")
+    loaded = load_study(write_study(f"extends: base.yaml\n{own}", "child.yaml"))
+    assert len(loaded.study.exclude) == excluded
+    assert [f"{one.model} {one.strategy}" for one in loaded.study.include] == included
+    # What is kept beside the records is a study by itself.
+    assert load_study(write_study(loaded.text, "whole.yaml")).study == loaded.study
+
+
+@pytest.mark.parametrize("name", ["include", "exclude"])
+@pytest.mark.usefixtures("base")
+def test_what_a_study_says_itself_is_held_to_its_axes(name, write_study):
+    own = f"{name}: [{{model: gone, strategy: cpu fp32, workload: speed}}]\n"
+    with pytest.raises(StudyError, match="'gone' is not among the models"):
+        load_study(write_study(f"extends: base/base.yaml\n{own}"))

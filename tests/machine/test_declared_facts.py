@@ -111,7 +111,7 @@ def test_units_are_in_the_names():
         unit = next((u for end, u in UNITS.items() if name.endswith(end)), None)
         assert one.kind.unit in (unit, "CPU"), name
         assert one.group in GROUPS
-        assert set(one.must_match) <= {"speed", "answers"}
+        assert set(one.must_match) <= {"speed", "answers", "loading"}
 
 
 def test_who_gives_a_fact():
@@ -130,6 +130,7 @@ def test_who_gives_a_fact():
         ("torch_switches.cudnn_tf32", ("speed", "answers")),
         ("env.OMP_NUM_THREADS", ("speed", "answers")),
         ("questions_sha256", ("answers",)),
+        ("weights_disk", ("loading",)),
         ("nix_interpreter", ()),
         ("gpus.0.vbios", ()),
     ],

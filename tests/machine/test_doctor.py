@@ -136,9 +136,39 @@ def test_the_commands_are_the_systems_own():
     assert found.mend == "top -o cpu"
 
 
-def test_a_locked_clock_cannot_be_told_so_the_command_says_how():
-    found = {one.name: one for one in look({"gpus": [GPU]}).findings}
+def clock_of(*seen, slowed_by=()):
+    """What is said of a GPU's clock, of which these MHz were seen."""
+    now = {"index": 0, "name": "H100", "slowed_by": list(slowed_by)}
+    if seen:
+        now |= {"sm_min_mhz": min(seen), "sm_median_mhz": sorted(seen)[len(seen) // 2]}
+    found = look({"gpus": [GPU]}, {"gpus": [now]})
+    says = {one.name: one.what for one in found.findings}
+    return "fine" if "GPU clocks" in found.fine else says["GPU clocks"]
+
+
+def test_a_clock_that_falls_at_rest_is_not_locked():
+    assert clock_of(345, 345) == (
+        "the clock of GPU 0 is not locked, or low: 345 MHz were seen, 1,980 are its most"
+    )
+    assert "is not locked" in clock_of(345, 1980)
+
+
+def test_a_clock_that_stands_below_its_most_is_locked():
+    assert clock_of(1485, 1485) == "fine"
+    assert clock_of(990, 990) == "fine"
+    assert clock_of(600, 600, slowed_by=["clocks set by the user"]) == "fine"
+
+
+def test_a_clock_that_moves_or_is_at_its_most_says_nothing():
+    assert "nothing says that the clock of GPU 0 is locked: 1,980 MHz" in clock_of(1980, 1980)
+    assert "nothing says" in clock_of(1500, 1600)
+    assert clock_of() == "nothing says that the clock of GPU 0 is locked"
+
+
+def test_the_command_locks_a_clock_that_a_warm_card_holds_too():
+    found = {one.name: one for one in look({"gpus": [GPU, GPU]}).findings}
     assert "nvidia-smi -lgc 1485" in found["GPU clocks"].mend
+    assert "GPU 0 is locked; nothing says that the clock of GPU 1" in found["GPU clocks"].what
 
 
 def test_what_cannot_be_told_is_neither_fine_nor_found():
@@ -148,6 +178,16 @@ def test_what_cannot_be_told_is_neither_fine_nor_found():
     assert found.not_told["other processes"] == "probes are off"
     assert found.not_told["governor"] == "nothing there"
     assert found.fine == ()
+
+
+def test_a_quota_of_all_that_is_in_sight_holds_nobody_up():
+    allowed = look({"cpu_allowed": 8, "cgroup_cpus": 8.0})
+    assert "CPU limit" in allowed.fine
+
+
+def test_who_uses_next_to_nothing_is_not_named():
+    found = busiest({(1, "a"): 0.0, (2, "b"): 0.0}, {(1, "a"): 0.08, (2, "b"): 0.1}, 2.0)
+    assert [one.name for one in found] == ["b"]
 
 
 def test_the_busiest_processes_between_two_looks():

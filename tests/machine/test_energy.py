@@ -5,7 +5,15 @@ import os
 import pytest
 
 from harness.machine import energy
-from harness.machine.energy import CPU, Meter, RaplCounter, moved_j, open_meter, rapl_counters
+from harness.machine.energy import (
+    CPU,
+    Meter,
+    NvmlCounter,
+    RaplCounter,
+    moved_j,
+    open_meter,
+    rapl_counters,
+)
 from harness.machine.facts import NotKnown
 from tests.machine.fake_nvml import NVMLError, no_bindings, nvml
 
@@ -49,13 +57,13 @@ def two_gpus(joules, **changes):
             raise NVMLError(value)
         return value * 1000
 
-    return nvml(
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetUUID=lambda i: f"GPU-{i}",
-        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetTotalEnergyConsumption=energy_mj,
-        **changes,
-    )
+    answers = {
+        "nvmlDeviceGetCount": lambda: 2,
+        "nvmlDeviceGetUUID": lambda handle: handle,
+        "nvmlDeviceGetHandleByIndex": lambda number: f"GPU-{number}",
+        "nvmlDeviceGetTotalEnergyConsumption": energy_mj,
+    }
+    return nvml(**answers | changes)
 
 
 def test_packages_and_their_memory_are_counted_and_nothing_twice(make_root):
@@ -101,16 +109,39 @@ def test_joules_between_two_readings_are_exact_also_around_the_end(make_root):
     assert after.at_s - before.at_s == 2.0
 
 
-def test_a_window_in_which_it_may_begin_again_twice_has_no_figure():
-    counter = RaplCounter(name="package-0", root=None, zone="", wraps_at_j=1000.0)
+def window(counter, seconds, moved):
+    """What a meter says of one window."""
     meter = Meter(counters=(counter,), missing={})
     readings = [
-        energy.EnergyReading(at_s=at, joules={"package-0": value}, missing={})
-        for at, value in ((0.0, 1.0), (3600.0, 900.0))
+        energy.EnergyReading(at_s=at, joules={counter.name: value}, missing={})
+        for at, value in ((0.0, 1.0), (seconds, 1.0 + moved))
     ]
     joules, missing = meter.between(*readings)
-    assert joules == {}
-    assert "more than once" in missing["package-0"]
+    return joules.get(counter.name, missing.get(counter.name))
+
+
+def test_a_window_in_which_it_may_begin_again_twice_has_no_figure(make_root):
+    package, dram, _ = rapl_counters(make_root(rapl()), "linux")
+    # No package takes 1,000 W and no memory of one 400 W: 262 s and 164 s are safe.
+    assert window(package, 262.0, 5.0) == 5.0
+    assert "perhaps more than once in 263 s" in window(package, 263.0, 5.0)
+    assert window(dram, 164.0, 5.0) == 5.0
+    assert "perhaps more than once" in window(dram, 165.0, 5.0)
+
+
+def test_a_window_that_is_short_for_its_counter_has_no_figure():
+    gpu = NvmlCounter(name="cuda:0", nvml=None, handle=None)
+    package = RaplCounter(name="package-0", root=None, zone="", wraps_at_j=1000.0)
+    assert window(gpu, 0.5, 3.0) == 3.0
+    assert "0.490 s is too short" in window(gpu, 0.49, 3.0)
+    assert window(package, 0.005, 3.0) == 3.0
+    assert "too short" in window(package, 0.004, 3.0)
+
+
+@pytest.mark.parametrize("name", ["energy_uj", "max_energy_range_uj"])
+def test_a_file_that_is_not_understood_is_a_reason(name, make_root):
+    root = make_root(rapl() | {f"{CAP}/intel-rapl:1/{name}": "\n"})
+    assert name in open_meter((), root, platform="linux").missing[CPU]
 
 
 def test_a_counter_that_goes_away_gives_the_reason(make_root):
@@ -161,6 +192,18 @@ def test_a_gpu_without_the_counter_is_named(make_root):
         load=lambda: two_gpus({"GPU-0": "Not Supported", "GPU-1": 70}),
     )
     assert [counter.name for counter in meter.counters] == ["cuda:1"]
+    assert "no counter" in meter.missing["cuda:0"]
+
+
+def test_a_gpu_that_the_driver_does_not_find_again_is_named(make_root):
+    def lost(number):
+        raise NVMLError("Not Found")
+
+    gpus = two_gpus({"GPU-0": 5, "GPU-1": 70}, nvmlDeviceGetHandleByIndex=lost)
+    meter = open_meter(
+        {"cuda:0"}, make_root(NVIDIA), platform="linux", environ={}, load=lambda: gpus
+    )
+    assert meter.counters == ()
     assert "no counter" in meter.missing["cuda:0"]
 
 

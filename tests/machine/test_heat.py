@@ -45,7 +45,7 @@ def test_the_hottest_sensor_of_the_processor_and_the_tightest_limit(laptop):
 
 
 def test_a_machine_that_tells_nothing_says_why(tmp_path):
-    reading = HeatProbe(tmp_path, platform="linux", gpus=True, load=no_bindings).read()
+    reading = HeatProbe(tmp_path, platform="linux", devices=None, load=no_bindings).read()
     assert reading.celsius == {}
     assert reading.cpu_clock_limit_percent is None
     assert "no sensor" in reading.missing["cpu"]
@@ -53,15 +53,26 @@ def test_a_machine_that_tells_nothing_says_why(tmp_path):
     assert reading.missing["gpu"] == "no NVIDIA driver is loaded"
 
 
-def test_gpus_by_their_number(laptop):
+def test_gpus_by_their_numbers_of_cuda(laptop):
     bindings = nvml(
         NVML_TEMPERATURE_GPU=0,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetTemperature=lambda handle, _: {0: 41, 1: 77}[handle],
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}",
+        nvmlDeviceGetTemperature=lambda handle, _: {0: 41, 1: 77, 2: 50}[handle],
     )
-    probe = HeatProbe(with_gpus(laptop), platform="linux", gpus=True, load=lambda: bindings)
-    assert probe.read().celsius == {"cpu": 63.5, "gpu0": 41.0, "gpu1": 77.0}
-    assert probe.read().method["gpu1"] == "NVML"
+
+    def read(devices, **environ):
+        root = with_gpus(laptop)
+        probe = HeatProbe(
+            root, devices=devices, platform="linux", environ=environ, load=lambda: bindings
+        )
+        return probe.read()
+
+    assert read(None).celsius == {"cpu": 63.5, "cuda:0": 41.0, "cuda:1": 77.0, "cuda:2": 50.0}
+    assert read({"cuda:1"}).celsius == {"cpu": 63.5, "cuda:1": 77.0}
+    assert read({"cuda:1"}).method["cuda:1"] == "NVML"
+    assert read({"cuda:1"}, CUDA_VISIBLE_DEVICES="2,0").celsius["cuda:1"] == 41.0
+    assert read({"cuda:5"}).missing == {"gpu": "NVML does not know cuda:5"}
 
 
 def test_gpus_that_do_not_tell_leave_the_processor(laptop):
@@ -70,9 +81,9 @@ def test_gpus_that_do_not_tell_leave_the_processor(laptop):
 
     bindings = nvml(NVML_TEMPERATURE_GPU=0, nvmlDeviceGetTemperature=refused)
     root = with_gpus(laptop)
-    reading = HeatProbe(root, platform="linux", gpus=True, load=lambda: bindings).read()
+    reading = HeatProbe(root, platform="linux", devices=None, load=lambda: bindings).read()
     assert (reading.celsius, reading.missing) == ({"cpu": 63.5}, {"gpu": "NVML: Not Supported"})
-    without = HeatProbe(root, platform="linux", gpus=True, load=no_bindings).read()
+    without = HeatProbe(root, platform="linux", devices=None, load=no_bindings).read()
     assert "extra: cuda" in without.missing["gpu"]
 
 

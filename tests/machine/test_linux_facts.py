@@ -140,3 +140,12 @@ def test_bare_metal_is_told_from_a_virtual_machine(make_root, recorded):
     cpuinfo = recorded("cpuinfo-xeon").replace(" hypervisor", "")
     root = make_root({"proc/cpuinfo": cpuinfo, "sys/class/dmi/id/sys_vendor": "Dell Inc.\n"})
     assert linux_facts(root)["virtualisation"] == "none"
+
+
+def test_of_several_limits_on_the_way_up_the_lowest_holds(make_root):
+    files = {"proc/self/cgroup": "0::/a/b\n"}
+    for folder, memory, cpu in (("a", 2**30, 150_000), ("a/b", 2**31, 400_000)):
+        files[f"sys/fs/cgroup/{folder}/memory.max"] = f"{memory}\n"
+        files[f"sys/fs/cgroup/{folder}/cpu.max"] = f"{cpu} 100000\n"
+    facts = linux_facts(make_root(files))
+    assert (facts["cgroup_memory_bytes"], facts["cgroup_cpus"]) == (2**30, 1.5)

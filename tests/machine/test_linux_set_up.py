@@ -104,6 +104,7 @@ def test_containers(files, kind, make_root):
         ("1", "00000000", "stack, libraries and mappings"),
         ("0", "00000000", "none"),
         ("2", "00040000", "none, for this process"),
+        ("2", "00400000", "all"),  # another bit: READ_IMPLIES_EXEC
         ("2", "nonsense", "all"),
         ("2", None, "all"),
     ],

@@ -1,7 +1,7 @@
 import pytest
 
 from harness.machine import MemoryReading, peak_rss_bytes, rss_bytes
-from harness.machine.memory import maxrss_bytes
+from harness.machine.memory import maxrss_bytes, parse_oom_kills, peak_rss_since_restart
 
 
 def test_linux_reads_the_status_of_the_process(server):
@@ -36,3 +36,9 @@ def test_the_peak_is_at_least_what_is_resident():
 def test_probes_switched_off(monkeypatch):
     monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
     assert rss_bytes() == peak_rss_bytes() == MemoryReading(missing="probes are switched off")
+    assert peak_rss_since_restart(restarted=True).missing == "probes are switched off"
+
+
+def test_kills_are_those_of_the_line_of_that_name():
+    assert parse_oom_kills("oom_kill_x 9\npgfault 7\noom_kill 3\n") == 3
+    assert parse_oom_kills("pgfault 7\n") == 0

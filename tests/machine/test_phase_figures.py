@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import fake_nvml
@@ -199,20 +200,36 @@ def two_gpus(**changes):
     return fake_nvml.nvml(**answers | changes)
 
 
-def nvidia(nvml, devices=("cuda:0",), visible=None):
-    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    found = nvidia_memory(devices, load=lambda: nvml, environ=environ, pid=7)
-    return {
-        device: {name: one.bytes for name, one in figures.items()}
-        for device, figures in found.items()
-    }
+@pytest.fixture
+def with_driver(make_root):
+    """Asks for the memory of GPUs where a driver is loaded."""
+    root = make_root({"proc/driver/nvidia/version": "NVRM version: 535"})
+    return partial(nvidia_memory, root=root, environ={}, pid=7)
 
 
-def test_the_driver_knows_the_process_and_the_whole_device():
+@pytest.fixture
+def nvidia(with_driver):
+    def ask(nvml, devices=("cuda:0",), visible=None):
+        environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        found = with_driver(devices, load=lambda: nvml, environ=environ)
+        return {
+            device: {name: one.bytes for name, one in figures.items()}
+            for device, figures in found.items()
+        }
+
+    return ask
+
+
+def test_the_driver_knows_the_process_and_the_whole_device(nvidia):
     assert nvidia(two_gpus()) == {"cuda:0": {"process_bytes": 300, "device_used_bytes": 1000}}
 
 
-def test_devices_are_counted_as_cuda_does():
+def test_a_process_that_is_listed_twice_holds_both(nvidia):
+    twice = two_gpus(nvmlDeviceGetComputeRunningProcesses=running((7, 300), (8, 9), (7, 40)))
+    assert nvidia(twice)["cuda:0"]["process_bytes"] == 340
+
+
+def test_devices_are_counted_as_cuda_does(nvidia):
     assert nvidia(two_gpus(), ["cuda"], visible="GPU-1")["cuda"]["device_used_bytes"] == 2000
     assert nvidia(two_gpus(), ["cuda:1"], visible="1")["cuda:1"]["device_used_bytes"] is None
 
@@ -225,9 +242,9 @@ def test_devices_are_counted_as_cuda_does():
         ([(7, 2**64 - 1)], "not what it holds"),
     ],
 )
-def test_a_process_that_the_driver_does_not_tell_has_a_reason(processes, reason):
+def test_a_process_that_the_driver_does_not_tell_has_a_reason(processes, reason, with_driver):
     nvml = two_gpus(nvmlDeviceGetComputeRunningProcesses=running(*processes))
-    [figures] = nvidia_memory(["cuda:0"], load=lambda: nvml, environ={}, pid=7).values()
+    [figures] = with_driver(["cuda:0"], load=lambda: nvml).values()
     assert figures["process_bytes"].bytes is None
     assert reason in figures["process_bytes"].missing
     assert figures["device_used_bytes"].bytes == 1000
@@ -246,10 +263,15 @@ def refuse(*_):
         (lambda: two_gpus(nvmlDeviceGetMemoryInfo=refuse), "Not Supported"),
     ],
 )
-def test_without_nvml_there_is_a_reason(load, reason):
-    [figures] = nvidia_memory(["cuda:0"], load=load, environ={}, pid=7).values()
+def test_without_nvml_there_is_a_reason(load, reason, with_driver):
+    [figures] = with_driver(["cuda:0"], load=load).values()
     assert figures["device_used_bytes"].bytes is None
     assert reason in figures["device_used_bytes"].missing
+
+
+def test_where_no_driver_is_loaded_the_bindings_are_not_asked_for(tmp_path):
+    asked = nvidia_memory(["cuda:0"], root=tmp_path, load=lambda: pytest.fail("asked"))
+    assert asked["cuda:0"]["process_bytes"].missing == "no NVIDIA driver is loaded"
 
 
 def test_without_a_device_nobody_is_asked():

@@ -5,6 +5,7 @@ import pytest
 from harness.machine.facts import NotKnown
 from harness.machine.quiet.cpu_time import (
     CpuTime,
+    CpuTimes,
     CpuWait,
     parse_process,
     parse_schedstat,
@@ -114,3 +115,9 @@ def test_a_worker_that_never_ran_waited_for_nothing(make_root):
 def test_without_schedstat(make_root):
     with pytest.raises(NotKnown, match="nothing there"):
         CpuWait(make_root({})).read(50)
+
+
+def test_more_of_ours_than_of_all_is_no_negative_number():
+    """The kernel's counters of one moment are not read at one moment."""
+    readings = [CpuTimes(busy_s=1, stolen_s=0, own_s=0), CpuTimes(busy_s=2, stolen_s=0, own_s=1.5)]
+    assert CpuTime(None, ticks_per_s=100).tell(readings, 1.0)["other_cpu_cores"] == 0.0

@@ -31,7 +31,7 @@ def working(mhz=1755, celsius=60, milliwatts=350_000, reasons=0, pids=()):
 
 def seen(root, *moments):
     """What the moments tell, each another state of NVML, to one source."""
-    source = Gpus(moments[0], root)
+    source = Gpus(moments[0], root, [0])
     readings = []
     for moment in moments:
         source._nvml = moment
@@ -110,13 +110,14 @@ def test_what_a_card_does_not_say_is_none_and_not_zero(tmp_path):
 
 
 def test_a_driver_that_fails_is_not_known(tmp_path):
+    lost = nvml(nvmlDeviceGetHandleByIndex=not_supported)
     with pytest.raises(NotKnown, match="NVML: Not Supported"):
-        Gpus(nvml(nvmlDeviceGetCount=not_supported), tmp_path).read(WORKER)
+        Gpus(lost, tmp_path, [0]).read(WORKER)
 
 
 def why(probes):
     """Why there is nothing of GPUs."""
-    source = next(one for one in probes.sources(gpus=True) if "gpus" in one.figures)
+    source = next(one for one in probes.sources(gpus=None) if "gpus" in one.figures)
     with pytest.raises(NotKnown) as stop:
         source.read(WORKER)
     return str(stop.value)
@@ -128,8 +129,8 @@ def test_without_driver_bindings_or_need(make_root):
     assert "extra: cuda" in why(Probes(root, platform="linux", load=no_bindings))
     broken = nvml(nvmlInit=not_supported)
     assert "NVML: Not Supported" in why(Probes(root, platform="linux", load=lambda: broken))
-    unused = Probes(root, platform="linux", load=working).sources(gpus=False)
-    with pytest.raises(NotKnown, match="uses no GPU"):
+    unused = Probes(root, platform="linux", load=working).sources(gpus=())
+    with pytest.raises(NotKnown, match="uses no NVIDIA GPU"):
         next(one for one in unused if "gpus" in one.figures).read(WORKER)
 
 
@@ -140,6 +141,38 @@ def test_nvml_is_opened_once_for_a_run(make_root):
     root = make_root({"proc/driver/nvidia/version": ""})
     probes = Probes(root, platform="linux", load=lambda: bindings)
     for _ in range(3):
-        source = next(one for one in probes.sources(gpus=True) if "gpus" in one.figures)
+        source = next(one for one in probes.sources(gpus=None) if "gpus" in one.figures)
         assert source.read(WORKER)[0].sm_mhz == 1755
     assert opened == [True]
+
+
+def test_only_the_gpus_that_a_trial_uses_are_looked_at(make_root):
+    """Somebody else's work on another card of a shared server does not disturb it."""
+    on = {0: [SimpleNamespace(pid=7)], 1: [], 2: [SimpleNamespace(pid=8), SimpleNamespace(pid=9)]}
+    bindings = working()
+    bindings.nvmlDeviceGetCount = lambda: 3
+    bindings.nvmlDeviceGetUUID = lambda number: f"GPU-{number}"
+    bindings.nvmlDeviceGetComputeRunningProcesses = on.get
+    root = make_root({"proc/driver/nvidia/version": ""})
+
+    def strangers(gpus, visible=None):
+        environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+        probes = Probes(root, platform="linux", environ=environ, load=lambda: bindings)
+        source = next(one for one in probes.sources(gpus=gpus) if "gpus" in one.figures)
+        figures = source.tell([source.read(WORKER)] * 2, 2.0)
+        return [one["index"] for one in figures["gpus"]], figures["foreign_gpu_processes"]
+
+    assert strangers({"cuda:1"}) == ([1], 0)
+    assert strangers({"cuda:0", "cuda:1"}) == ([0, 1], 1)
+    assert strangers({"cuda:0"}, visible="2,1") == ([2], 2)
+    assert strangers(None, visible="1") == ([0, 1, 2], 2)
+    with pytest.raises(NotKnown, match="NVML does not know cuda:1"):
+        strangers({"cuda:1"}, visible="1")
+
+
+def test_the_worst_of_several_gpus_is_held_against_the_limits(tmp_path):
+    """One is slowed down, the other is not."""
+    bindings = working()
+    bindings.nvmlDeviceGetCurrentClocksThrottleReasons = {0: 0, 1: HEAT}.get
+    source = Gpus(bindings, tmp_path, [0, 1])
+    assert source.tell([source.read(WORKER)] * 2, 2.0)["gpu_throttle_share"] == 1.0

@@ -90,7 +90,7 @@ def test_what_cannot_be_told_is_missing_with_the_reason(clock):
 
 def test_with_probes_off_every_figure_is_missing(clock, monkeypatch):
     monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
-    sampler = Sampler(Probes().sources(gpus=True), clock)
+    sampler = Sampler(Probes().sources(gpus=None), clock)
     sampler.begin(50)
     sampler.tick()
     seen = sampler.end()

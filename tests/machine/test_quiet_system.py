@@ -199,3 +199,27 @@ def test_a_machine_without_battery_and_mains_does_not_say(make_root):
         Battery(make_root({})).read(1)
     with pytest.raises(NotKnown, match="neither"):
         Battery(supplies(make_root, UPS={"type": "UPS"})).read(1)
+
+
+def test_a_charger_at_a_usb_port_is_mains(make_root):
+    battery = {"type": "Battery", "status": "Discharging"}
+    root = supplies(make_root, BAT0=battery, port={"type": "USB", "online": "1"})
+    assert Battery(root).read(1) is False
+
+
+def test_a_battery_that_is_full_without_mains_is_not_emptied(make_root):
+    assert Battery(supplies(make_root, BAT0={"type": "Battery", "status": "Full"})).read(1) is False
+
+
+def test_the_battery_of_a_mouse_is_not_the_machines(make_root):
+    mouse = {"type": "Battery", "status": "Discharging", "scope": "Device"}
+    with pytest.raises(NotKnown, match="neither"):
+        Battery(supplies(make_root, hid=mouse)).read(1)
+    root = supplies(make_root, BAT0={"type": "Battery", "status": "Charging"}, hid=mouse)
+    assert Battery(root).read(1) is False
+
+
+def test_a_share_is_never_more_than_all(make_root):
+    """Time is counted a little past the end."""
+    source = Pressure(make_root({}), "cpu")
+    assert source.tell([0.0, 2.1], 2.0) == {"cpu_stall_share": 1.0}

@@ -4,11 +4,19 @@ A stand-in is told the same two descriptors as the real worker. Each ends itself
 that a parent that fails to end it fails its test instead of hanging.
 """
 
+import dataclasses
 import gc
+import json
 
 import pytest
 
+from harness.config.load import load_study
+from harness.machine import probe_machine
 from harness.measure import process
+from harness.measure.bench import prepare_bench
+from harness.measure.identity import ModelIdentity
+from harness.measure.trial import Trial, measure
+from harness.plan.plan import plan
 
 STAND_IN = """
 import json, os, signal, sys
@@ -44,6 +52,16 @@ def descendant():
     return pid
 """
 
+ONE_TRIAL = """\
+name: one
+models: {{m: {{weights: script.yaml, tokenizer: null}}}}
+engines: [fake]
+threads: {threads}
+strategies: [cpu fp32]
+workloads: {{speed: {{prompt_tokens: 4, generate_tokens: 2, passes: 1, trials: 1}}}}
+noise: off
+"""
+
 
 @pytest.fixture
 def stand_in(monkeypatch):
@@ -53,6 +71,25 @@ def stand_in(monkeypatch):
         monkeypatch.setattr(process, "_START", STAND_IN + code)
 
     return use
+
+
+@pytest.fixture
+def record_of(tmp_path):
+    """The record of one trial whose worker follows a script, on a machine with further facts."""
+
+    def measured(script, *, threads=1, facts=None, **trial):
+        (tmp_path / "script.yaml").write_text(json.dumps(script), encoding="utf-8")
+        (tmp_path / "study.yaml").write_text(ONE_TRIAL.format(threads=threads), encoding="utf-8")
+        loaded, machine = load_study(tmp_path / "study.yaml"), probe_machine()
+        planned = plan(loaded, machine)
+        nothing = ModelIdentity(weights_sha256=None, tokenizer_sha256=None)
+        bench = dataclasses.replace(
+            prepare_bench(loaded, planned, machine, {"m": nothing}, tmp_path),
+            machine_facts={**machine.facts, **(facts or {})},
+        )
+        return measure(Trial(cell=planned.cells[0].cell, trial=0, attempt=0, **trial), bench)
+
+    return measured
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,10 @@ from pathlib import Path
 from unittest import mock
 
 from harness.measure.schedule import schedule
+from harness.measure.trial import cell_ref
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.plan import Plan
-from harness.records.record import CellRef, Key, Outcome, Record
+from harness.records.record import Key, Outcome, Record
 from harness.records.store import RECORDS_NAME, RecordStore
 
 
@@ -40,17 +41,9 @@ def make_store(folder: Path) -> RecordStore:
 
 def record_of(trial, kind="ok", decode=None, prefill=None):
     """What a trial left behind."""
-    cell = trial.cell
     return Record(
         key=Key(computation="c"),
-        cell=CellRef(
-            id=cell.id,
-            model=cell.model,
-            engine=cell.engine,
-            strategy=cell.strategy,
-            workload=cell.workload,
-            threads=cell.threads,
-        ),
+        cell=cell_ref(trial.cell),
         trial=trial.trial,
         attempt=trial.attempt,
         place=trial.place,

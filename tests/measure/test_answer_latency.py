@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.config.questions import Question
 from harness.config.study import Answers
 from harness.engines.base import Capabilities
 from harness.language import generate as loop
 from harness.language.sampling import Sampler
 from harness.measure.answers import measure_answers
-from harness.measure.job import Job
+from tests.measure.workers import answering
 
 TOKENIZE, PREFILL, STEP, DRAW, DECODE = 0.5, 4.0, 2.0, 0.25, 0.125
 WORDS = ["<end>", "a", "b", "!"]
@@ -66,14 +65,7 @@ def answered(monkeypatch):
                 return super().draw(logits)
 
         monkeypatch.setattr(loop, "Sampler", Slow)
-        job = Job(
-            engine="fake",
-            weights="w",
-            weights_seed=0,
-            strategy="cpu fp32",
-            threads=1,
-            questions=[Question(id="q", text="Why is that?")],
-        )
+        job = answering("Why is that?")
         sent = []
         asked = Answers(questions="q.txt", **{"max_tokens": 4, "stop": ["!"], **settings})
         measure_answers(world, world, job, asked, world.clock, sent.append)

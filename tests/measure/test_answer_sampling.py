@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from harness.config.questions import Question
 from harness.config.study import Answers, Sampling
 from harness.engines.base import Capabilities
 from harness.language.sampling import SamplingSettings
 from harness.measure import answers as module
-from harness.measure.job import Job
 from harness.quickstart.files import BUILTIN, TOKENIZER
+from tests.measure.workers import answering
 
 SAID = {
     "temperature": 0.7,
@@ -43,15 +42,7 @@ def drawn_with(monkeypatch, **said):
         module, "generate", lambda *args, **kw: seen.append(args[3]) or real(*args, **kw)
     )
     asked = Answers(questions=BUILTIN, sampling=Sampling(**said))
-    job = Job(
-        engine="fake",
-        weights="w",
-        weights_seed=0,
-        strategy="cpu fp32",
-        threads=1,
-        prompt="{question}",
-        questions=[Question(id="q", text="Why?")],
-    )
+    job = answering("Why?", prompt="{question}")
     tokenizer = load_tokenizer(TOKENIZER)
     module.measure_answers(Silent(), tokenizer, job, asked, iter(range(99)).__next__, id)
     return seen[0], tokenizer

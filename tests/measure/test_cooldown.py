@@ -1,12 +1,17 @@
 """Waiting for a cooler machine, on a clock that only the test's sleep moves."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness.config.order_settings import Cooldown
 from harness.machine.heat import HeatReading
+from harness.measure.bench import _gpus_of_run
 from harness.measure.cooldown import Cooler, first_heat
 from harness.measure.schedule import schedule
+from harness.plan.cell import Cell
 from harness.records.order import Cooling, Heat
+from harness.runtime.strategy import resolve
 from tests.measure.scheduling import make_plan, make_store, record_of
 
 BACK = Cooldown(back_to_start_k=3, max_wait_s=120)
@@ -58,9 +63,21 @@ def test_the_first_trial_waits_for_nothing_and_is_what_others_wait_for():
 
 
 def test_it_waits_for_what_is_furthest_from_its_target():
-    machine = Machine(50.0, gpu0=80.0)
-    cooling = machine.cooler(BACK, celsius={"cpu": 45.0, "gpu0": 60.0}).wait()
+    machine = Machine(50.0, **{"cuda:0": 80.0})
+    cooling = machine.cooler(BACK, celsius={"cpu": 45.0, "cuda:0": 60.0}).wait()
     assert cooling.waited_s == 80 - 63
+
+
+@pytest.mark.parametrize(
+    "gpus, waited_s", [((), 50 - 48), ({"cuda:1"}, 55 - 53), ({"cuda:0", "cuda:1"}, 80 - 63)]
+)
+def test_it_waits_for_no_gpu_that_the_trial_does_not_use(gpus, waited_s):
+    machine = Machine(50.0, **{"cuda:0": 80.0, "cuda:1": 55.0})
+    first = {"cpu": 45.0, "cuda:0": 60.0, "cuda:1": 50.0}
+    cooling = machine.cooler(BACK, celsius=first).wait(gpus=gpus)
+    assert cooling.waited_s == waited_s
+    assert cooling.target.celsius.keys() == {"cpu", *gpus}
+    assert cooling.due.celsius == {"cpu": 50.0, "cuda:0": 80.0, "cuda:1": 55.0}
 
 
 def test_it_begins_anyway_when_the_longest_wait_is_over():
@@ -125,3 +142,22 @@ def test_a_run_that_goes_on_waits_for_the_heat_of_its_first_trial(tmp_path):
     warm = structs.replace(older, cooling=Cooling(due=Heat(celsius={"cpu": 80.0})))
     assert first_heat([older, cold, warm]).celsius == {"cpu": 41.0}
     assert first_heat([older]) is None
+
+
+def cell(strategy):
+    return Cell(model="m", engine="fake", strategy=strategy, workload="speed", threads=1)
+
+
+def test_the_gpus_of_all_cells_that_run_are_read():
+    plans = {s: resolve(s, 2) for s in ("cpu fp32", "cuda fp16", "cuda:1 fp16 *1 -> cpu fp32")}
+
+    def gpus(*strategies):
+        """Of cells with these strategies; of one that is not in `plans` the layers are unknown."""
+        cells = [cell(strategy) for strategy in strategies]
+        planned = SimpleNamespace(running=[SimpleNamespace(cell=one) for one in cells])
+        return _gpus_of_run(planned, {one: plans.get(one.strategy) for one in cells})
+
+    assert gpus("cpu fp32") == frozenset()
+    assert gpus(*plans) == {"cuda:0", "cuda:1"}
+    assert gpus("cuda fp16", "cpu fp16") == {"cuda:0"}
+    assert gpus("cpu fp32", "cuda:2 fp16") is None

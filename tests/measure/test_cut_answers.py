@@ -2,14 +2,13 @@
 
 import json
 
-from harness.config.questions import Question
 from harness.config.study import Answers
 from harness.engines.base import ModelSource
 from harness.engines.fake import FakeEngine
 from harness.language.tokenizer import load_tokenizer
 from harness.measure.answers import measure_answers
-from harness.measure.job import Job
 from harness.quickstart.files import BUILTIN, TOKENIZER
+from tests.measure.workers import answering
 
 N_TOKENS = 6
 
@@ -23,15 +22,7 @@ def answered(tmp_path, question_s, **script):
     )
     engine = FakeEngine()
     session = engine.open(ModelSource(weights=tmp_path / "script"), "cpu fp32", threads=1)
-    job = Job(
-        engine="fake",
-        weights="w",
-        weights_seed=0,
-        strategy="cpu fp32",
-        threads=1,
-        questions=[Question(id=name, text="Why?") for name in "abc"],
-        question_s=question_s,
-    )
+    job = answering(*["Why?"] * 3, question_s=question_s)
     said = []
     asked = Answers(questions=BUILTIN, max_tokens=N_TOKENS)
     measure_answers(session, load_tokenizer(TOKENIZER), job, asked, engine.clock, said.append)

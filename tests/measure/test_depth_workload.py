@@ -1,6 +1,7 @@
 """The depth sweep: which tokens each depth has seen, what is timed, and in which order."""
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from harness.engines.base import Capabilities
 from harness.errors import NotANumber
 from harness.measure import depth as depth_module
 from harness.measure.depth import feed, measure_depth
+from harness.measure.job import FedContext, VisitedDepth
 
 pytestmark = pytest.mark.usefixtures("quick_collections")
 
@@ -31,7 +33,7 @@ class Growing:
     def prefill(self, ids, state):
         before = () if state is None else state
         self.prompts.append((ids.shape[1], len(before)))
-        self._now += 1000.0  # must not be seen
+        self._now += 1000.0  # must not be seen in a visit
         return self._feed(ids[0], before)
 
     def step(self, ids, state):
@@ -54,16 +56,50 @@ class Growing:
         return self._now
 
 
+class Queued(Growing):
+    """The same on a device: what is asked is done when it is waited for."""
+
+    _due = 0.0
+
+    def prefill(self, ids, state):
+        return self._later(super().prefill, ids, state)
+
+    def step(self, ids, state):
+        return self._later(super().step, ids, state)
+
+    def _later(self, call, ids, state):
+        before = self._now
+        result = call(ids, state)
+        self._due, self._now = self._due + self._now - before, before
+        return result
+
+    def synchronize(self):
+        self._now, self._due = self._now + self._due, 0.0
+
+
 def swept(session=None, seed=0, **settings):
     session = session or Growing()
     sent = []
     depth = Depth(**{"at": [0, 300, 40], "generate_tokens": 3, "passes": 2, **settings})
     measure_depth(session, depth, seed, session.clock, sent.append)
-    return session, [message.visit for message in sent]
+    return session, [message.visit for message in sent if isinstance(message, VisitedDepth)]
 
 
-def test_each_visit_has_the_time_of_its_steps_alone():
-    _, visits = swept()
+@pytest.mark.parametrize("kind", [Growing, Queued])
+def test_feeding_is_timed_from_depth_to_depth(kind, monkeypatch):
+    monkeypatch.setattr(depth_module, "CHUNK_TOKENS", 100)
+    session, sent = kind(), []
+    settings = Depth(at=[0, 250, 40], generate_tokens=1, passes=1)
+    measure_depth(session, settings, 0, session.clock, sent.append)
+    fed = [message.fed for message in sent if isinstance(message, FedContext)]
+    assert [(one.from_tokens, one.to_tokens) for one in fed] == [(0, 40), (40, 250)]
+    assert [one.s for one in fed] == [1000.0, 3 * 1000.0]  # per chunk
+    assert sent[:2] == [FedContext(fed=one) for one in fed]  # before the first visit
+
+
+@pytest.mark.parametrize("kind", [Growing, Queued])
+def test_each_visit_has_the_time_of_its_steps_alone(kind):
+    _, visits = swept(kind())
     for visit in visits:
         # Behind the context comes one token that is not timed.
         behind = [visit.tokens + 1 + step for step in range(3)]
@@ -136,7 +172,8 @@ def test_the_states_of_the_torch_engine_are_those_of_the_context_fed_whole():
     session = TorchEngine().open(ModelSource(weights=files.WEIGHTS), "cpu fp32", threads=1)
     context = np.random.default_rng(0).integers(0, 768, size=(1, 600))
     depths = (0, 130, 600)
-    for tokens, state in zip(depths, feed(session, context, depths), strict=True):
+    fed = feed(session, context, depths, time.perf_counter)
+    for tokens, (_, state) in zip(depths, fed, strict=True):
         carried, _ = session.prefill(np.array([[5]]), state)
         whole, _ = session.prefill(np.append(context[:, :tokens], [[5]], axis=1), None)
         assert np.abs(carried - whole).max() < 1e-3

@@ -1,12 +1,14 @@
 """Joules per token of a trial: windows around the passes, and what is taken at rest."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from harness.config.study import Speed
 from harness.engines.base import Capabilities
 from harness.machine.energy import Meter
-from harness.measure.energy import Baseline, Windows, energy_of
+from harness.measure.energy import Baseline, Windows, energy_of, energy_windows
 from harness.measure.job import Passed
 from harness.measure.speed import measure_speed
 from harness.records.energy import PassEnergy, Spent
@@ -17,6 +19,7 @@ class Machine:
     """A session whose work costs time and joules, and the counter that tells of them."""
 
     name, method, wraps_at_j = "package-0", "RAPL", 100_000.0
+    most_w, renewed_s = 1000.0, 0.001
 
     def __init__(self, start=99_998.0):
         self.spent = start
@@ -48,6 +51,9 @@ class Machine:
         return Meter(counters=(self,), missing={"GPU": "none"}, clock=self.clock)
 
 
+HUNGRY = {"a": 5.0, "b": 5.0}  # in the windows below less was taken
+
+
 def idle_of(watts):
     return Baseline(watts=watts, watched_s=3.0)
 
@@ -77,6 +83,10 @@ def test_each_measured_pass_has_its_joules_to_the_last_one():
     assert found.missing == {"not counted: GPU": "none"}
 
 
+def test_a_session_that_does_not_say_where_it_lies_is_not_metered():
+    assert energy_windows(SimpleNamespace(effective_plan=list)) is None
+
+
 def test_without_a_meter_nothing_is_sent():
     machine, sent = Machine(), []
     measure_speed(machine, Speed(passes=1), 0, machine.clock, sent.append)
@@ -104,6 +114,24 @@ def test_counters_add_up_and_rows_share_what_they_take():
     assert found.decode_tokens == 3 * 4 * 2
     assert found.decode_j_per_token == pytest.approx(48 / 24)
     assert found.decode_net_j_per_token == pytest.approx((48 - 3.0 * 6.0) / 24)
+    assert found.prefill_tokens == 3 * 4 * 2
+    assert found.prefill_j_per_token == pytest.approx(9 / 24)
+
+
+def test_only_what_was_counted_is_set_against_the_idle_machine():
+    found = energy_of(
+        [passed(Spent(s=2.0, joules={"a": 6.0, "b": 10.0}))],
+        1,
+        idle_of({"a": 1.0, "b": 2.0, "cuda:1": 100.0}),
+    )
+    assert found.decode_net_j_per_token == pytest.approx((16 - 2.0 * 3.0) / 4)
+
+
+def test_less_than_the_idle_machine_takes_is_no_figure():
+    found = energy_of([passed(Spent(s=2.0, joules={"a": 6.0, "b": 10.0}))], 1, idle_of(HUNGRY))
+    assert found.decode_j_per_token == pytest.approx(4.0)
+    assert found.decode_net_j_per_token is None
+    assert "more than in the window" in found.missing["decode_net_j_per_token"]
 
 
 def test_a_counter_that_is_silent_once_leaves_no_sum():

@@ -1,22 +1,38 @@
 """Outcomes from evidence."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
 from harness.machine.memory import MemoryReading, parse_oom_kills
-from harness.measure.job import Answered, Failed, Finished, Imported, Job, Opened
+from harness.measure.job import (
+    Answered,
+    Failed,
+    FedContext,
+    Finished,
+    Imported,
+    Job,
+    Opened,
+    Passed,
+    PhaseEnded,
+)
 from harness.measure.judge import exit_warning, judge, plan_mismatch, remarks
 from harness.measure.memory_limit import MemoryRoom
 from harness.measure.process import Ended
 from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.worker import describe
+from harness.records.latency import Fed
+from harness.records.phases import PhaseMemory
 from harness.records.record import Answer, Prefill, SlotRecord
 from harness.runtime.strategy import resolve
 
 PEAK = MemoryReading(bytes=1)
 IMPORTED = Imported(versions={}, peak_rss=PEAK)
 FINISHED = Finished(peak_rss=PEAK, device_peak_bytes={})
+FED = FedContext(fed=Fed(from_tokens=0, to_tokens=400, s=1.0))
+PASSED = Passed(prefill=[], decode_s=[1.0])
+ENDED = PhaseEnded(memory=PhaseMemory(phase="passes"))
 
 
 def loaded_as(strategy, n_layer=2):
@@ -148,6 +164,20 @@ def test_a_deadline_is_not_want_of_memory_and_says_how_far_it_came():
     assert judge(late, None).limit == "limits.trial_s: 5 s"
 
 
+@pytest.mark.parametrize(
+    ("messages", "reached"),
+    [
+        ((opened("cpu fp32"),), "after loading the model"),
+        ((opened("cpu fp32"), FED), "after feeding 400 tokens of context"),
+        ((PASSED, PASSED, ENDED), "after 2 results"),
+        ((PASSED, ENDED, ENDED), "after 1 result"),
+    ],
+)
+def test_how_far_it_came_is_told_by_results(messages, reached):
+    killed = ended(IMPORTED, *messages, returncode=-signal.SIGKILL)
+    assert judge(killed, None).reason == f"the worker was killed by SIGKILL, {reached}"
+
+
 def test_all_results_count_also_where_the_worker_was_killed_after_them():
     killed = ended(IMPORTED, FINISHED, returncode=-signal.SIGKILL, oom_kills=1)
     assert judge(killed, None).kind == "ok"
@@ -218,6 +248,16 @@ def test_only_want_of_memory_names_the_limit_of_the_address_space():
     ):
         failed = Failed(kind=kind, reason="", detail="", peak_rss=PEAK)
         assert judge(ended(failed, address_space_bytes=2**31), None).limit == limit
+
+
+def test_a_c_library_that_gives_up_under_that_limit_ran_out_of_memory():
+    words = "cannot allocate memory for thread-local data: ABORT\n"
+    for limit, kind in ((2**31, "out_of_memory_host"), (None, "crashed")):
+        died = replace(ended(returncode=127, address_space_bytes=limit), log_tail=words)
+        outcome = judge(died, None)
+        assert (outcome.kind, outcome.exit_code) == (kind, 127)
+        assert outcome.limit == (limit and "limits.address_space: 2.00 GiB")
+    assert judge(ended(returncode=127, address_space_bytes=2**31), None).kind == "crashed"
 
 
 def test_what_was_cut_and_what_had_to_be_ended_are_remarks():

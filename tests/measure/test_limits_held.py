@@ -1,16 +1,19 @@
 """Limits of memory: where they come from, how they are held, and what is kept of it."""
 
+import math
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from harness.config.limit_settings import Limits
 from harness.machine.memory import MemoryReading
-from harness.measure import memory_guard
-from harness.measure.cgroup import NoCgroup, make_cgroup, parse_oom_kill
+from harness.measure import cgroup, memory_guard
+from harness.measure.cgroup import Cgroup, NoCgroup, make_cgroup, parse_oom_kill
 from harness.measure.judge import judge
 from harness.measure.memory_guard import LOOK_S, MemoryGuard
 from harness.measure.memory_limit import MemoryRoom, memory_room
@@ -96,7 +99,10 @@ def test_a_guard_looks_a_few_times_a_second_and_keeps_the_most_it_saw(tmp_path, 
     passed = [guard.is_passed(turn * LOOK_S / 4) for turn in range(12)]
     assert passed == [False] * 12
     kept = guard.record()
+    assert guard.passed_bytes is None
+    assert guard.pause_s == LOOK_S
     assert (kept.method, kept.peak_bytes, kept.looks) == ("watchdog", 9, 3)
+    assert kept.peak_missing is None
     assert kept.missing.startswith("no cgroup: ")
 
 
@@ -104,6 +110,7 @@ def test_without_a_limit_nobody_looks(tmp_path):
     guard = MemoryGuard(MemoryRoom(missing="none"), tmp_path)
     guard.begin(10)
     assert not guard.is_passed(0.0)
+    assert guard.pause_s == math.inf  # the parent may sleep on
     assert guard.record() == MemoryLimit(missing="none")
 
 
@@ -149,16 +156,14 @@ def hierarchy(root, *, controllers="cpu memory"):
 
 def test_a_cgroup_is_made_beside_our_own(tmp_path):
     parent = hierarchy(tmp_path)
-    cgroup = make_cgroup(300 * MIB, "trial", tmp_path)
-    assert cgroup.folder == parent / "trial"
-    assert (cgroup.folder / "memory.max").read_text() == str(300 * MIB)
-    assert (cgroup.folder / "memory.oom.group").read_text() == "1"
-    assert (cgroup.folder / "memory.swap.max").read_text() == "0"
-    cgroup.add(77)
-    assert (cgroup.folder / "cgroup.procs").read_text() == "77"
-    assert cgroup.peak_bytes() is None
-    (cgroup.folder / "memory.peak").write_text("123\n")
-    assert cgroup.peak_bytes() == 123
+    made = make_cgroup(300 * MIB, "trial", tmp_path)
+    assert made.folder == parent / "trial"
+    assert (made.folder / "memory.max").read_text() == str(300 * MIB)
+    assert (made.folder / "memory.oom.group").read_text() == "1"
+    assert (made.folder / "memory.swap.max").read_text() == "0"
+    made.add(77)
+    assert (made.folder / "cgroup.procs").read_text() == "77"
+    assert made.peak_bytes() is None
 
 
 @pytest.mark.parametrize(
@@ -178,6 +183,7 @@ def test_a_cgroup_that_was_killed_for_memory_is_known_by_its_events(tmp_path):
     guard.begin(77)
     (folder,) = (one for one in parent.iterdir() if one.name.startswith("rwkv-harness-"))
     assert not guard.is_passed(0.0)  # the kernel sees to that
+    assert guard.pause_s == math.inf
     (folder / "memory.events").write_text("low 0\nmax 12\noom 1\noom_kill 2\n")
     (folder / "memory.peak").write_text(f"{300 * MIB}")
     guard.end()
@@ -185,6 +191,79 @@ def test_a_cgroup_that_was_killed_for_memory_is_known_by_its_events(tmp_path):
     assert (folder / "cgroup.kill").read_text() == "1"
     kept = guard.record()
     assert (kept.method, kept.missing, kept.peak_bytes) == ("cgroup", None, 300 * MIB)
+
+
+def test_a_cgroup_whose_peak_is_not_told_was_filled_to_its_limit(tmp_path):
+    parent = hierarchy(tmp_path)
+    guard = MemoryGuard(MemoryRoom(bytes=300 * MIB, source="study"), tmp_path)
+    guard.begin(77)
+    (folder,) = (one for one in parent.iterdir() if one.name.startswith("rwkv-harness-"))
+    (folder / "memory.events").write_text("oom_kill 1\n")
+    guard.end()
+    assert guard.passed_bytes == 300 * MIB
+    assert "Linux 5.19" in guard.record().peak_missing
+    for path in folder.iterdir():  # files that a kernel would have taken away with the folder
+        path.unlink()
+    guard.close()
+    assert not folder.exists()
+
+
+def test_a_peak_is_what_was_held_at_most_and_never_what_is_left_at_the_end(tmp_path):
+    made = Cgroup(tmp_path)
+    (tmp_path / "memory.current").write_text("5\n")
+    assert made.peak_bytes() is None
+    (tmp_path / "memory.peak").write_text("9\n")
+    assert made.peak_bytes() == 9
+
+
+def test_a_worker_that_is_gone_at_once_needs_no_cgroup(tmp_path, monkeypatch):
+    def gone(*_, **__):
+        raise ProcessLookupError
+
+    monkeypatch.setattr(Path, "write_text", gone)
+    Cgroup(tmp_path).add(77)  # how it ended is found out elsewhere
+
+
+def test_where_no_process_can_be_moved_the_watchdog_looks_and_no_cgroup_is_left(
+    tmp_path, monkeypatch
+):
+    def refused(self, pid):
+        raise NoCgroup("no process can be moved into one (Permission denied)")
+
+    parent = hierarchy(tmp_path)
+    removed = []
+    monkeypatch.setattr(Cgroup, "add", refused)
+    monkeypatch.setattr(Cgroup, "remove", lambda self: removed.append(self.folder.parent))
+    guard = MemoryGuard(MemoryRoom(bytes=300 * MIB, source="study"), tmp_path)
+    guard.begin(77)
+    assert removed == [parent]
+    assert guard.pause_s == LOOK_S
+    guard.end()
+    guard.close()
+    assert removed == [parent]
+    kept = guard.record()
+    assert kept.method == "watchdog"
+    assert kept.missing == "no cgroup: no process can be moved into one (Permission denied)"
+
+
+def test_where_this_user_may_write_nothing_no_cgroup_is_tried(tmp_path, monkeypatch):
+    parent = hierarchy(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(NoCgroup, match="this user may make no control group here"):
+        make_cgroup(1, "trial", tmp_path)
+    assert not (parent / "trial").exists()
+
+
+def test_a_cgroup_that_cannot_be_set_up_is_taken_away(tmp_path, monkeypatch):
+    parent = hierarchy(tmp_path)
+
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(cgroup, "_write", refused)
+    with pytest.raises(NoCgroup, match="cannot be set up"):
+        make_cgroup(1, "trial", tmp_path)
+    assert not (parent / "trial").exists()
 
 
 def test_kills_in_a_cgroup_are_counted():
@@ -216,3 +295,13 @@ def test_a_worker_dies_with_a_parent_that_was_killed_also_in_the_midst_of_c_code
         assert int(started.stdout.readline()) != started.pid
         started.kill()
         assert started.stdout.read() == b""  # ends when the last who holds the pipe is gone
+
+
+@pytest.mark.parametrize(("probes", "why"), [("on", "before anybody looked"), ("off", "off")])
+def test_a_peak_that_nobody_saw_has_its_reason(probes, why, tmp_path, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", probes)
+    guard = MemoryGuard(MemoryRoom(bytes=10, source="study"), tmp_path)
+    guard.begin(10)
+    kept = guard.record()
+    assert kept.peak_bytes is None
+    assert why in kept.peak_missing

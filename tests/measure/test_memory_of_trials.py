@@ -118,12 +118,43 @@ def test_answering_is_a_phase_of_its_own(tmp_path):
     ]
 
 
-def test_a_trial_that_fails_keeps_the_phases_before(tmp_path):
-    _, memory = memory_in(tmp_path, {"fail": {"at": "decode", "how": "out_of_memory_host"}})
+DEVICE = {"device_memory": {"cuda:0": {"allocated_peak_bytes": 7}}}
+N_STEPS = 3 * 4  # that are timed: a warm-up and two passes
+
+
+@pytest.mark.parametrize(
+    ("fails_at", "after", "whole", "broken"),
+    [
+        ("open", 0, [], "load"),
+        ("decode", 0, ["load"], "passes"),
+        ("decode", N_STEPS, ["load", "passes", "prefill"], "decode"),
+    ],
+)
+def test_a_trial_that_fails_keeps_its_memory_until_then(fails_at, after, whole, broken, tmp_path):
+    fails = {"at": fails_at, "after": after, "how": "out_of_memory_host"}
+    ended, memory = memory_in(tmp_path, {"fail": fails, **DEVICE})
+    assert judge(ended, None).kind == "out_of_memory_host"
     found = phases(memory)
-    assert found["load"].missing is None
-    assert found["load"].host
-    assert found["passes"].missing == found["decode"].missing == "the trial did not come this far"
+    assert [name for name, one in found.items() if one.broken_off] == [broken]
+    for name, one in found.items():
+        if name in (*whole, broken):
+            assert one.missing is None
+            assert one.host["own_peak_rss_bytes"].bytes > 0
+            assert set(one.devices) == ({"cuda:0"} if whole else set())
+        else:
+            assert one.missing == "the trial did not come this far"
+    assert memory.device_peak_bytes == ({"cuda:0": 7} if whole else {})
+
+
+def test_a_trial_that_is_killed_keeps_the_phases_that_were_over(tmp_path):
+    kill = {"at": "decode", "after": N_STEPS, "how": "kill"}
+    ended, memory = memory_in(tmp_path, {"fail": kill})
+    assert judge(ended, None).reason == "the worker was killed by SIGKILL, after 2 results"
+    found = phases(memory)
+    assert [name for name, one in found.items() if one.missing is None] == [
+        *("load", "passes", "prefill")
+    ]
+    assert not any(one.broken_off for one in found.values())
 
 
 def test_with_the_probes_off_a_phase_says_so(tmp_path, monkeypatch):
@@ -138,10 +169,11 @@ def test_with_the_probes_off_a_phase_says_so(tmp_path, monkeypatch):
 def test_messages_carry_the_phases_as_they_end(tmp_path):
     ended, _ = memory_in(tmp_path, {})
     [opened] = [m for m in ended.messages if isinstance(m, Opened)]
-    finished = ended.messages[-1]
-    assert isinstance(finished, Finished)
     assert [one.phase for one in opened.phases] == ["load"]
-    assert [one.phase for one in finished.phases] == ["passes", "prefill", "decode"]
+    *_, passes, prefill, decode, finished = ended.messages
+    names = [one.memory.phase for one in (passes, prefill, decode)]
+    assert names == ["passes", "prefill", "decode"]
+    assert isinstance(finished, Finished)
 
 
 class Session:
@@ -175,21 +207,40 @@ class Session:
 
 def test_prefill_and_decode_are_run_once_more_and_read_apart():
     session = Session()
-    watch = MemoryWatch(nvidia=lambda devices: {})
-    watch.end("load", session)
+    watch = MemoryWatch(("load", "prefill", "decode"), nvidia=lambda devices: {})
+    watch.end(session)
     session.calls.clear()
     fed, decoded = prefill_and_decode_apart(session, 10, 64, 3, watch)
+    assert (fed.phase, decoded.phase) == ("prefill", "decode")
     steps = [("step", (3,))] * 4
     assert session.calls == [("prefill", (3, 10)), "synchronize", *steps, "synchronize"]
     assert fed.devices["cuda:0"]["allocated_peak_bytes"].bytes == 900
     assert decoded.devices["cuda:0"]["allocated_peak_bytes"].bytes == 200
-    assert watch.device_peaks(session) == {"cuda:0": 900}
+    assert watch.device_peaks == {"cuda:0": 900}
+    assert watch.broken_off() == []  # all is over
+
+
+def test_a_device_that_answers_no_more_is_left_out_of_what_is_kept():
+    session = Session()
+    watch = MemoryWatch(("load", "passes"), nvidia=lambda devices: {})
+    watch.end(session)
+
+    def broken():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    session.memory = broken
+    (found,) = watch.broken_off()
+    assert (found.phase, found.devices, found.broken_off) == ("passes", {}, True)
+    assert found.host["own_peak_rss_bytes"].bytes > 0
+    assert watch.device_peaks == {"cuda:0": 100}
 
 
 def test_the_drivers_figure_goes_before_the_engines_where_it_has_one():
     known = MemoryReading(bytes=77, method="NVML")
     unknown = MemoryReading(missing="NVML: no")
     for driver, expected in ((known, 77), (unknown, 5)):
-        watch = MemoryWatch(nvidia=lambda _, one=driver: {"cuda:0": {"device_used_bytes": one}})
-        found = watch.end("load", Session())
+        watch = MemoryWatch(
+            ("load",), nvidia=lambda _, one=driver: {"cuda:0": {"device_used_bytes": one}}
+        )
+        found = watch.end(Session())
         assert found.devices["cuda:0"]["device_used_bytes"].bytes == expected

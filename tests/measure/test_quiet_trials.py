@@ -1,5 +1,6 @@
 """Trials on a machine that is not quiet: marked, noisy, or fine. Its sources are made up."""
 
+import time
 from dataclasses import replace
 
 import msgspec
@@ -18,9 +19,9 @@ from harness.measure.job import Finished, Imported, Opened, Passed
 from harness.measure.trial import Trial, measure
 from harness.measure.watching import (
     MachineWatcher,
+    cuda_devices_of,
     disturbances,
     judged_quiet,
-    uses_gpu,
 )
 from harness.plan.plan import plan
 from harness.records.record import Outcome, Record
@@ -172,6 +173,7 @@ def test_the_study_says_what_is_too_much(run_trial):
 
 
 def test_a_quiet_trial_is_ok_and_says_what_was_seen(run_trial):
+    before = time.process_time()
     record = run_trial({"other_cpu_cores": 0.1, "cpu_min_mhz": 3000.0})
     assert record.outcome.kind == "ok"
     validity = record.validity
@@ -181,7 +183,7 @@ def test_a_quiet_trial_is_ok_and_says_what_was_seen(run_trial):
         3000.0,
     )
     assert validity.samples >= 2
-    assert validity.parent_cpu_s > 0
+    assert 0 < validity.parent_cpu_s < time.process_time() - before
     assert validity.seen_s <= validity.wall_s
     assert validity.steal_share is None
 
@@ -278,9 +280,11 @@ def test_a_worker_that_was_never_started_was_not_watched():
 
 
 def test_gpus_are_watched_only_where_they_are_used():
-    assert not uses_gpu(resolve("cpu fp32i8 *3 -> cpu fp32", 4))
-    assert uses_gpu(resolve("cuda fp16 *3 -> cpu fp32", 4))
-    assert uses_gpu(None)
+    assert cuda_devices_of(resolve("cpu fp32i8 *3 -> cpu fp32", 4)) == frozenset()
+    assert cuda_devices_of(resolve("cuda fp16 *3 -> cpu fp32", 4)) == {"cuda:0"}
+    assert cuda_devices_of(resolve("cuda:1 fp16 *2 -> cuda fp16", 4)) == {"cuda:0", "cuda:1"}
+    assert cuda_devices_of(resolve("mps fp16", 4)) == frozenset()
+    assert cuda_devices_of(None) is None
 
 
 def test_a_record_keeps_its_validity(run_trial):

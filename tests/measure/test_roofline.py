@@ -5,18 +5,25 @@ from datetime import datetime, timezone
 import pytest
 from msgspec import structs
 
+from harness.config.limit_settings import Limits as StudyLimits
+from harness.config.noise_settings import Noise
 from harness.config.study import Model, Study, Workloads
 from harness.engines.fake import FakeEngine
 from harness.errors import Unsupported
 from harness.machine.memory import MemoryReading
+from harness.machine.quiet import Probes
+from harness.measure import roofline
 from harness.measure.job import Failed, Finished, Job, LimitFound
+from harness.measure.memory_limit import MemoryRoom
 from harness.measure.probing import probe_limits
 from harness.measure.process import Ended, Interrupted, run_job
 from harness.measure.roofline import (
+    DEVICE_BYTES,
     HOST_BYTES,
     MOST_HOST_BYTES,
     UNKNOWN_CACHES_BYTES,
     Limits,
+    host_buffer_bytes,
     questions_for,
     run_limits,
 )
@@ -43,10 +50,13 @@ class Worker:
     def __init__(self, answers=99, last=None, returncode=0):
         self.answers, self.returncode = answers, returncode
         self.last = last or Finished(peak_rss=NOTHING, device_peak_bytes={})
-        self.jobs = []
+        self.jobs, self.rooms = [], []
 
-    def __call__(self, job, *, deadline_s, log, on_message=None, on_wait=None):
+    def __call__(self, job, *, watcher, room, **_):
         self.jobs.append(job)
+        self.rooms.append(room)
+        watcher.start(0)
+        watcher.stop()
         found = [
             LimitFound(
                 limit=Limit(kind=q.kind, device=q.device, dtype=q.dtype, bytes_per_s=1e9 + i)
@@ -64,7 +74,7 @@ class Worker:
 
 def limits_of(tmp_path, run, facts=None, strategy="cpu fp32", **changes):
     (tmp_path / "logs").mkdir(exist_ok=True)
-    asked = questions_for([resolve(strategy, 2)], {})
+    asked = questions_for([resolve(strategy, 2)], HOST_BYTES)
     settings = {"folder": tmp_path, "facts": facts or {}, "questions": {1: asked, 2: asked}}
     return Limits(**{**settings, "run": run, "now": lambda: NOW, **changes})
 
@@ -81,7 +91,7 @@ def test_asked_before_the_first_trial_and_never_again(tmp_path):
     assert limits.of(1).limits[0].bytes_per_s == 1e9
 
 
-def test_at_the_end_what_shares_are_of_is_asked_again(tmp_path):
+def test_at_the_end_all_of_it_is_asked_again(tmp_path):
     worker = Worker()
     limits = limits_of(tmp_path, worker)
     limits.at_end()
@@ -89,7 +99,7 @@ def test_at_the_end_what_shares_are_of_is_asked_again(tmp_path):
     limits.before(1)
     limits.at_end()
     kinds = [[question.kind for question in job.limits] for job in worker.jobs]
-    assert kinds == [["read", "multiply", "product"], ["read", "multiply"]]
+    assert kinds == [["multiply", "read", "product"]] * 2
     kept, note = read_limits(tmp_path)
     assert [one.when for one in kept] == ["begin", "end"]
     assert note is None
@@ -107,6 +117,25 @@ def test_a_run_that_goes_on_uses_what_it_has_and_asks_again_under_other_facts(tm
     assert len(read_limits(tmp_path)[0]) == 2
 
 
+def test_of_several_measurements_the_newest_at_a_begin_is_used(tmp_path):
+    def measured(when, rate, at):
+        answers = [
+            Limit(kind=q.kind, device=q.device, dtype=q.dtype, bytes_per_s=rate)
+            for q in limits.questions[1]
+        ]
+        append_limits(
+            tmp_path,
+            LimitSet(measured_at=at, when=when, threads=1, facts_sha256=same, limits=answers),
+        )
+
+    limits = limits_of(tmp_path, Worker())
+    same = limits._facts_sha256()
+    for when, rate, at in (("begin", 1.0, "a"), ("begin", 2.0, "b"), ("end", 3.0, "c")):
+        measured(when, rate, at)
+    limits.before(1)
+    assert limits.of(1).measured_at == "b"
+
+
 def test_a_run_that_goes_on_with_another_strategy_asks_again(tmp_path):
     limits_of(tmp_path, Worker()).before(1)
     again = Worker()
@@ -118,10 +147,10 @@ def test_what_a_worker_did_not_answer_has_the_reason(tmp_path):
     dead = Failed(kind="out_of_memory_host", reason="no room", detail="", peak_rss=NOTHING)
     limits = limits_of(tmp_path, Worker(answers=1, last=dead, returncode=1))
     limits.before(1)
-    read, multiply, _ = limits.of(1).limits
-    assert read.bytes_per_s == 1e9
-    assert (multiply.kind, multiply.flop_per_s) == ("multiply", None)
-    assert multiply.missing == "out_of_memory_host: no room"
+    first, read, _ = limits.of(1).limits
+    assert first.bytes_per_s == 1e9
+    assert (read.kind, read.bytes_per_s) == ("read", None)
+    assert read.missing == "out_of_memory_host: no room"
 
 
 def test_where_nothing_was_found_out_a_run_that_goes_on_tries_again(tmp_path):
@@ -191,30 +220,84 @@ def test_ctrl_c_at_the_end_leaves_out_the_end_alone(tmp_path):
 
 def test_questions_follow_from_the_slots_each_once():
     plans = [resolve("cuda fp16i8 *1 -> cuda fp16 *0+", 2), resolve("cuda:0 fp16i8", 2)]
-    asked = questions_for(plans, {})
+    asked = questions_for(plans, 7)
     assert [(q.kind, q.device, q.dtype) for q in asked] == [
+        ("multiply", "cuda:0", "fp16"),  # which takes least memory
         ("read", "cpu", None),  # where the embedding lies
         ("read", "cuda:0", None),
-        ("multiply", "cuda:0", "fp16"),
         ("product", "cuda:0", "fp16i8"),
         ("product", "cuda:0", "fp16"),
         ("bus", "cuda:0", None),
     ]
-    assert questions_for([], {}) == ()
+    assert [q.n_bytes for q in asked if q.device == "cpu"] == [7]
+    assert {q.n_bytes for q in asked if q.device != "cpu"} == {DEVICE_BYTES}
+    assert questions_for([], 7) == ()
 
 
 @pytest.mark.parametrize(
-    ("caches", "n_bytes"),
+    ("caches", "used", "n_bytes"),
     [
-        ({"L2": 2**20, "L3": 2**25}, HOST_BYTES),
-        ({"L3": 2**26}, 4 * 2**26),
-        ({"L3": 2**31}, MOST_HOST_BYTES),
-        ({"unavailable": "no"}, UNKNOWN_CACHES_BYTES),
+        ({"L2": 2**20, "L3": 2**25}, 1, HOST_BYTES),
+        ({"L3": 2**26}, 1, 4 * 2**26),
+        ({"L2": 2**20, "L3": 2**25}, 8, 8 * 4 * 2**25),  # eight of them, for eight threads
+        ({"L3": 2**31}, 1, MOST_HOST_BYTES),
+        ({"unavailable": "no"}, 1, UNKNOWN_CACHES_BYTES),
     ],
 )
-def test_the_buffer_is_much_larger_than_the_caches(caches, n_bytes):
-    (read, *_) = questions_for([resolve("cpu fp32", 2)], {"cpu_caches_bytes": caches})
-    assert read.n_bytes == n_bytes
+def test_the_buffer_is_much_larger_than_the_caches(caches, used, n_bytes):
+    assert host_buffer_bytes({"cpu_caches_bytes": caches}, used) == n_bytes
+
+
+class Busy(Probes):
+    """A machine on which somebody else computes."""
+
+    def sources(self, *, gpus):
+        self.gpus = gpus
+        return (OtherCpu(),)
+
+
+class OtherCpu:
+    figures, sampled = ("other_cpu_cores",), False
+
+    def read(self, worker):
+        return 1.5
+
+    def tell(self, readings, seconds):
+        return {"other_cpu_cores": readings[0]}
+
+
+def test_limits_are_measured_under_the_limit_of_memory_and_watched(tmp_path):
+    worker, probes = Worker(), Busy()
+    room = MemoryRoom(bytes=5, source="study")
+    limits = limits_of(tmp_path, worker, room=lambda: room, noise=True, probes=probes)
+    limits.before(1)
+    assert worker.rooms == [room]
+    assert probes.gpus == set()
+    [disturbed] = limits.of(1).disturbances
+    assert (disturbed.cause, disturbed.figure) == ("other_cpu_cores", 1.5)
+    assert read_limits(tmp_path)[0][0].disturbances == [disturbed]
+
+
+def test_gpus_are_watched_where_their_limits_are_measured(tmp_path):
+    probes = Busy()
+    limits_of(tmp_path, Worker(), strategy="cuda fp16", noise=True, probes=probes).before(1)
+    assert probes.gpus == {"cuda:0"}
+
+
+def test_a_limit_of_memory_that_is_too_low_leaves_out_the_limits_and_says_so(tmp_path):
+    asked = (LimitQuestion(kind="read", device="cpu", n_bytes=2**31),)
+    limits = Limits(
+        folder=tmp_path,
+        questions={1: asked},
+        room=lambda: MemoryRoom(bytes=1, source="study"),
+        now=lambda: NOW,
+    )
+    (tmp_path / "logs").mkdir()
+    limits.before(1)
+    [found] = limits.of(1).limits
+    assert found.bytes_per_s is None
+    assert found.missing.startswith("measuring it held ")
+    assert "more than limits.memory: 1 B: it needs buffers" in found.missing
 
 
 class Asked(FakeEngine):
@@ -231,7 +314,7 @@ def test_a_worker_sends_each_answer_and_goes_on_behind_one_that_failed():
     asked = [LimitQuestion(kind=kind, device="cpu") for kind in ("read", "bus", "read")]
     probe_limits(Asked(), asked, 2, sent.append)
     first, failed, last = (message.limit for message in sent)
-    assert (first.bytes_per_s, first.method) == (10.0, "by asking, median of 2")
+    assert (first.bytes_per_s, first.method) == (10.0, "by asking, best of 2")
     assert failed.missing == "CUDA out of memory. Tried to allocate"
     assert last == first
 
@@ -295,6 +378,24 @@ def test_a_share_is_the_least_time_over_the_median_one():
     assert found.prefill_share == pytest.approx(flop / 1e9 / 0.02)
     assert found.missing == {}
     assert found.limits_at == LIMITS.measured_at
+
+
+def test_whatever_read_the_memory_fastest_is_the_limit():
+    products = [
+        Limit(kind="product", device="cpu", dtype="bf16", bytes_per_s=0.1e9),
+        Limit(kind="product", device="cpu", dtype="fp32", bytes_per_s=2e9),
+        Limit(kind="product", device="cpu", dtype="fp32i8", missing="no room"),
+    ]
+    for limits in ([*LIMITS.limits, *products], [*products, *LIMITS.limits]):
+        found = roofline_of(SLOTS, SHAPE, TIMED, structs.replace(LIMITS, limits=limits))
+        assert found.read_bytes_per_s == {"cpu": 2e9, "cuda:0": 4e9}
+
+
+def test_a_clock_that_stood_still_gives_no_share():
+    still = Timed(batch=1, prefill=[Prefill(tokens=4, s=0.0)], decode_s=[[0.0, 0.0]])
+    found = roofline_of(SLOTS, SHAPE, still, LIMITS)
+    assert (found.decode_share, found.prefill_share) == (None, None)
+    assert set(found.missing) == {"decode_share", "prefill_share"}
 
 
 def test_rows_of_a_batch_are_one_step():
@@ -395,10 +496,33 @@ def test_a_run_asks_for_its_speed_trials_and_threads_alone(tmp_path):
     limits = run_limits(study, planned, plans, {}, tmp_path)
     assert limits.off is None
     assert {n: [(q.kind, q.dtype) for q in some] for n, some in limits.questions.items()} == {
-        2: [("read", None), ("multiply", "fp32"), ("product", "fp32")]
+        2: [("multiply", "fp32"), ("read", None), ("product", "fp32")]
     }
     off = structs.replace(study, roofline=False)
     assert "roofline: false" in run_limits(off, planned, plans, {}, tmp_path).off
+
+
+@pytest.mark.parametrize(("threads", "caches"), [(1, 1), (2, 2), (16, 3)])
+def test_a_run_measures_its_limits_as_its_trials_and_beyond_the_caches_of_its_threads(
+    threads, caches, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(roofline, "last_level_caches", lambda: 3)
+    cell = Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=threads)
+    planned = Plan(study="s", seed=0, cells=(PlannedCell(cell=cell, trials=1),))
+    study = Study(
+        name="s",
+        models={"m": Model(weights="w")},
+        strategies=["cpu fp32"],
+        workloads=Workloads(),
+        limits=StudyLimits(memory="3GiB"),
+        noise=Noise(other_cpu_cores=7.0),
+    )
+    facts = {"cpu_caches_bytes": {"L3": 2**26}}
+    limits = run_limits(study, planned, {cell: resolve("cpu fp32", 2)}, facts, tmp_path)
+    assert limits.room() == MemoryRoom(bytes=3 * 2**30, source="study")
+    assert limits.noise == Noise(other_cpu_cores=7.0)
+    sizes = {q.n_bytes for q in limits.questions[threads]}
+    assert sizes == {caches * 4 * 2**26}
 
 
 def test_with_probes_off_nothing_is_asked(tmp_path, monkeypatch):

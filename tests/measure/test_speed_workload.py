@@ -117,7 +117,34 @@ def test_passes_before_the_bad_one_were_sent():
     speed = Speed(prompt_tokens=3, generate_tokens=4, passes=2, warmup_passes=1)
     with pytest.raises(NotANumber):
         measure_speed(session, speed, 0, session.clock, sent.append)
-    assert [type(message) for message in sent] == [FirstPassed, Passed]
+    first, whole, broken = sent
+    assert (type(first), type(whole)) == (FirstPassed, Passed)
+    # And of the bad one what was measured before.
+    assert [one.tokens for one in broken.prefill] == [3]
+    assert len(broken.decode_s) == 1
+    assert broken.end_to_end_s is None
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "lengths", "n_steps"),
+    [((PREFILL, 1), [3], 0), ((STEP, 0), [3, 5], 0), ((STEP, 2), [3, 5], 2)],
+)
+def test_a_first_pass_that_fails_keeps_what_it_had(spoilt, lengths, n_steps):
+    session, sent = Recording(spoilt), []
+    speed = Speed(prompt_tokens=[3, 5], generate_tokens=4, passes=2, warmup_passes=1)
+    with pytest.raises(NotANumber):
+        measure_speed(session, speed, 0, session.clock, sent.append)
+    (message,) = sent
+    assert [one.tokens for one in message.first_pass.prefill] == lengths
+    assert len(message.first_pass.decode_s) == n_steps
+    assert not message.first_pass.measured
+
+
+def test_a_pass_that_measured_nothing_is_not_sent():
+    session, sent = Recording((PREFILL, 0)), []
+    with pytest.raises(NotANumber):
+        measure_speed(session, Speed(prompt_tokens=3), 0, session.clock, sent.append)
+    assert sent == []
 
 
 def test_garbage_is_collected_between_passes_only():

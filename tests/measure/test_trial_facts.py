@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import pytest
 
-from harness.config.load import load_study
-from harness.machine import probe_machine
 from harness.machine.declared import ENGINE_FACTS, FACTS
 from harness.machine.memory import MemoryReading
-from harness.measure.bench import prepare_bench
-from harness.measure.identity import ModelIdentity
 from harness.measure.job import Imported, Opened
-from harness.measure.trial import Trial, measure
 from harness.measure.trial_facts import facts_of, thread_warning
-from harness.plan.plan import plan
 
 PEAK = MemoryReading(bytes=1)
-STUDY = """\
-name: one
-models: {m: {weights: script.yaml, tokenizer: null}}
-engines: [fake]
-threads: 2
-strategies: [cpu fp32]
-workloads: {speed: {prompt_tokens: 4, generate_tokens: 2, passes: 1, trials: 1}}
-noise: off
-"""
-
-
-@pytest.fixture
-def record_of(tmp_path):
-    """The record of a trial with two threads whose worker follows a script."""
-
-    def measured(script, **trial):
-        (tmp_path / "script.yaml").write_text(json.dumps(script), encoding="utf-8")
-        (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
-        loaded, machine = load_study(tmp_path / "study.yaml"), probe_machine()
-        planned = plan(loaded, machine)
-        nothing = ModelIdentity(weights_sha256=None, tokenizer_sha256=None)
-        bench = prepare_bench(loaded, planned, machine, {"m": nothing}, tmp_path)
-        bench = dataclasses.replace(bench, machine_facts=machine.facts)
-        return measure(Trial(cell=planned.cells[0].cell, trial=0, attempt=0, **trial), bench)
-
-    return measured
 
 
 def opened(**facts):
@@ -72,7 +37,7 @@ def test_of_a_trial_that_loaded_nothing_the_reason_is_that(messages):
 
 
 def test_every_declared_fact_is_in_the_record(record_of):
-    record = record_of({"facts": {"threads_in_force": 2}})
+    record = record_of({"facts": {"threads_in_force": 2}}, threads=2)
     assert record.outcome.kind == "ok"
     assert set(FACTS) == set(record.facts)
     assert record.facts["threads_in_force"] == 2
@@ -83,7 +48,7 @@ def test_every_declared_fact_is_in_the_record(record_of):
 
 
 def test_threads_that_were_taken_away_are_a_warning_in_the_record(record_of):
-    record = record_of({"facts": {"threads_in_force": 1, "omp_thread_limit": 1}})
+    record = record_of({"facts": {"threads_in_force": 1, "omp_thread_limit": 1}}, threads=2)
     assert record.outcome.kind == "ok"
     assert record.warnings == [
         "The study asks for 2 threads; in force: 1 for one operation (OMP_THREAD_LIMIT is 1)."
@@ -98,7 +63,7 @@ def test_a_skipped_trial_has_all_facts_too(record_of):
 
 def test_with_the_probes_off_the_engine_is_not_asked(record_of, monkeypatch):
     monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
-    record = record_of({"facts": {"threads_in_force": 1}})
+    record = record_of({"facts": {"threads_in_force": 1}}, threads=2)
     assert "switched off" in record.facts["threads_in_force"]["unavailable"]
     assert record.warnings == []
 

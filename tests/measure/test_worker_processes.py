@@ -2,24 +2,33 @@
 
 import os
 import signal
+import sys
 import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import psutil
 import pytest
 import yaml
 
 from harness.config.load import load_study
 from harness.config.study import Speed
+from harness.errors import BadInput
 from harness.machine import probe_machine
-from harness.measure import process
+from harness.measure import process, trial
 from harness.measure.bench import prepare_bench
+from harness.measure.conversion import Reading
 from harness.measure.identity import ModelIdentity
-from harness.measure.job import Finished, Imported, Job, Opened, Passed
+from harness.measure.job import Failed, Finished, Imported, Job, Opened, Passed
 from harness.measure.judge import judge
 from harness.measure.process import run_job
 from harness.measure.trial import Trial, measure
+from harness.measure.worker import describe
 from harness.plan.plan import plan
 from harness.runtime.strategy import resolve
+from tests.measure.workers import Clock
 
 LONG_S = 600  # never reached: a stand-in's alarm comes before it
 JOB = Job(
@@ -33,21 +42,6 @@ JOB = Job(
 )
 
 
-class Clock:
-    """The parent's time, which stands still until a message makes it pass the deadline."""
-
-    def __init__(self, until):
-        self._until = until
-        self._now = 0.0
-
-    def monotonic(self):
-        return self._now
-
-    def message(self, message):
-        if isinstance(message, self._until):
-            self._now = LONG_S + 1.0
-
-
 @pytest.fixture
 def late(monkeypatch):
     """Let the deadline pass as soon as a message of a type has come."""
@@ -55,7 +49,8 @@ def late(monkeypatch):
     def use(until):
         clock = Clock(until)
         monkeypatch.setattr(process, "time", clock)
-        return clock.message
+        monkeypatch.setattr(process, "_EXIT_S", LONG_S)  # is not granted to one that is late
+        return clock.hear
 
     return use
 
@@ -124,11 +119,13 @@ def test_libraries_are_told_the_threads_of_the_job(stand_in, tmp_path, monkeypat
     )
     for name in names:
         monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     stand_in("imported(**os.environ); finished()")
     ended = run(tmp_path)
     environment = ended.messages[0].versions
     assert {environment[name] for name in names} == {"3"}
     assert environment["TOKENIZERS_PARALLELISM"] == "false"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"  # as the plan numbers GPUs
     assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
@@ -271,6 +268,22 @@ def test_a_worker_that_stumbles_after_its_last_result_is_ok_with_a_warning(
     assert record.warnings == said
 
 
+def test_the_worker_is_told_the_file_that_was_converted_for_it(bench, stand_in, monkeypatch):
+    prepared, cell = bench
+    read = Reading(weights=Path("converted.safetensors"))
+    conversions = SimpleNamespace(reading=lambda *_, **__: read)
+    told, real = [], trial.run_job
+
+    def run_job(job, **rest):
+        told.append(job.weights)
+        return real(job, **rest)
+
+    monkeypatch.setattr(trial, "run_job", run_job)
+    stand_in(f"imported(); opened({slots('cpu fp32')}); passed(); finished()")
+    measure(Trial(cell=cell, trial=0, attempt=0), replace(prepared, conversions=conversions))
+    assert told == ["converted.safetensors"]
+
+
 def test_each_attempt_has_a_log_of_its_own(bench, stand_in):
     prepared, cell = bench
     for attempt in range(2):
@@ -320,3 +333,84 @@ def test_the_last_messages_come_also_from_a_worker_that_leaves_at_once(stand_in,
     stand_in("imported(); opened(); passed(); passed(); finished(); os._exit(0)")
     ended = run(tmp_path)
     assert [type(message) for message in ended.messages][-3:] == [Passed, Passed, Finished]
+
+
+@pytest.fixture
+def asked_late(monkeypatch):
+    """Let the parent look at the pipe only when its worker is dead, and see nothing at first."""
+    select, looks = process.select.select, []
+
+    def look(*pipes_and_pause):
+        looks.append(1)
+        if len(looks) == 1:
+            for child in psutil.Process().children():
+                wait_until_gone(child.pid)
+            return [], [], []
+        return select(*pipes_and_pause)
+
+    monkeypatch.setattr(process.select, "select", look)
+
+
+ALL_SAID = "imported(); opened(); passed(); finished(); os._exit(0)"
+
+
+@pytest.mark.usefixtures("asked_late")
+def test_what_a_worker_said_between_a_look_at_its_pipe_and_one_at_itself_counts(stand_in, tmp_path):
+    stand_in(ALL_SAID)
+    ended = run(tmp_path)
+    assert [type(message) for message in ended.messages] == [Imported, Opened, Passed, Finished]
+    assert judge(ended, None).kind == "ok"
+
+
+@pytest.mark.usefixtures("asked_late")
+def test_a_worker_that_was_done_before_a_parent_that_was_stopped_is_not_late(
+    stand_in, tmp_path, monkeypatch
+):
+    """As by Ctrl-Z: the deadline has passed when the parent goes on."""
+    times = iter([0.0, 1.0])
+    monkeypatch.setattr(
+        process, "time", SimpleNamespace(monotonic=lambda: next(times, LONG_S + 1.0))
+    )
+    stand_in(ALL_SAID)
+    ended = run(tmp_path)
+    assert ended.timed_out_s is None
+    assert judge(ended, None).kind == "ok"
+
+
+def test_an_interrupt_before_a_workers_number_is_known_leaves_none(stand_in, tmp_path, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("elsewhere it is found by its environment, once it has one")
+    started = []
+    popen = process.subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        started.append(popen(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process.subprocess, "Popen", interrupted)
+    stand_in("hang()")
+    with pytest.raises(process.Interrupted):
+        run(tmp_path)
+    (child,) = started
+    assert not _is_alive(child.pid)
+    child.stdin.close()
+    child.returncode = 0  # buried already
+
+
+def test_a_log_that_was_removed_meanwhile_costs_no_result(stand_in, tmp_path):
+    stand_in(f"imported(); os.unlink({str(tmp_path / 'log')!r}); opened(); passed(); finished()")
+    ended = run(tmp_path)
+    assert ended.log_tail == ""
+    assert judge(ended, None).kind == "ok"
+
+
+def test_a_path_that_is_no_text_is_refused_in_words(tmp_path):
+    job = msgspec.structs.replace(JOB, weights="caf\udce9/w.pth")
+    with pytest.raises(BadInput, match=r"w\.pth: the name .* is not UTF-8"):
+        run_job(job, log=tmp_path / "log", deadline_s=LONG_S)
+
+
+def test_a_failure_that_names_such_a_path_can_be_said():
+    failed = describe(OSError("caf\udce9/w.pth: gone"))
+    assert failed.reason == "caf\\udce9/w.pth: gone"
+    assert msgspec.json.decode(msgspec.json.encode(failed), type=Failed) == failed

@@ -45,6 +45,27 @@ def test_quickstart_covers_what_it_should(machine_with):
         one.cell.strategy for one in no_device
     } == {"cpu fp32", "cpu bf16", "cpu fp32i8", "cpu fp32i8 *3 -> cpu fp32"}
     assert no_device
+    swept = {one.cell for one in planned.cells if one.cell.workload == "depth"}
+    assert {(cell.model, cell.strategy) for cell in swept} == {("quickstart", "cpu fp32")}
+
+
+def test_another_model_and_its_strategies_extend_the_quickstart(tmp_path, machine_with):
+    """The depth sweep and the exclusions of the quickstart are no hindrance to others."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: builtin:quickstart\n"
+        "models: {quickstart: null, random-169m: null, mine: {weights: 'random:169m'}}\n"
+        "strategies: [cpu bf16, cpu fp32i8]\n"
+        "reference: cpu bf16\n"
+        "workloads: {answers: null}\n",
+        encoding="utf-8",
+    )
+    cells = [one.cell for one in plan(load_study(path), machine_with()).cells]
+    assert [(cell.model, cell.strategy, cell.workload) for cell in cells] == [
+        ("mine", "cpu bf16", "speed"),
+        ("mine", "cpu bf16", "depth"),
+        ("mine", "cpu fp32i8", "speed"),
+    ]
 
 
 def test_raven_is_what_was_asked_for():

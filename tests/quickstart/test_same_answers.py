@@ -26,8 +26,7 @@ name: same-answers
 extends: builtin:quickstart
 models: {random-169m: null}
 strategies: [cpu fp32]
-workloads: {speed: null}
-exclude: null
+workloads: {speed: null, depth: null}
 """
 
 

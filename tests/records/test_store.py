@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pytest
 
 from harness.config.study import Model, Speed, Study, Workloads
 from harness.errors import RecordsError
+from harness.records import store as store_module
+from harness.records import writing
 from harness.records.record import CellRef, Key, Outcome, Record
 from harness.records.runs import new_run_path, runs_of_study
 from harness.records.store import RecordStore, create_run_folder, read_run
+from harness.records.writing import write_json
 
 STUDY = Study(
     name="stored",
@@ -84,7 +88,7 @@ def test_a_torn_last_line_is_dropped_with_a_note_and_the_run_goes_on(folder):
 
 def test_a_damaged_line_elsewhere_is_an_error(folder):
     (folder / "records.jsonl").write_bytes(b"{broken\n" + msgspec.json.encode(record()) + b"\n")
-    with pytest.raises(RecordsError, match=r"records\.jsonl:1: not a record"):
+    with pytest.raises(RecordsError, match=r"records\.jsonl:1: not a record.* Without that line"):
         read_run(folder)
 
 
@@ -218,6 +222,70 @@ def test_other_outcomes_are_final(folder, kind):
     store = append(folder, record(kind=kind))
     assert store.is_finished(CELL.id, 0)
     assert not store.is_finished(CELL.id, 1)
+
+
+def test_where_there_are_no_locks_a_run_is_written_and_that_is_known(folder, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    store = RecordStore(folder)
+    with store.appending():
+        assert store.is_locked
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with store.appending():
+        assert not store.is_locked
+        store.append(record())
+    assert read_run(folder).records == (record(),)
+
+
+def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(tmp_path, monkeypatch):
+    path, done = tmp_path / "kept.json", []
+    fsync, replace = os.fsync, Path.replace
+
+    def note_sync(descriptor):
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        return fsync(descriptor)
+
+    def note_replace(draft, target):
+        done.append(draft.read_bytes())
+        return replace(draft, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    write_json(path, {"a": "é"})
+    assert done == ["file", path.read_bytes(), "folder"]
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": "é"}
+
+
+def test_a_disk_that_takes_a_part_of_a_file_leaves_the_one_before(tmp_path, small_disk):
+    path = tmp_path / "kept.json"
+    write_json(path, ["before"])
+    small_disk(20)
+    with pytest.raises(RecordsError, match=r"kept\.json: cannot be written .* Make room"):
+        write_json(path, ["after"] * 9)
+    assert json.loads(path.read_text(encoding="utf-8")) == ["before"]
+    assert [one.name for one in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_a_folder_that_another_process_has_just_made_is_not_written_into(folder):
+    with pytest.raises(RecordsError, match="another process is measuring into this run"):
+        create_run_folder(folder, study_text="x", study=STUDY, facts={}, plan=[])
+    assert read_run(folder).facts == {"a": 1}
+
+
+def test_the_records_file_makes_a_folder_a_run_and_comes_last(tmp_path, monkeypatch):
+    written = []
+    real = store_module.write_whole
+
+    def write(path, data):
+        written.append(path.name)
+        real(path, data)
+
+    for module in (store_module, writing):
+        monkeypatch.setattr(module, "write_whole", write)
+    create_run_folder(tmp_path / "run", study_text="", study=STUDY, facts={}, plan=[])
+    assert sorted(written[:-1]) == ["facts.json", "plan.json", "study.json", "study.yaml"]
+    assert written[-1] == "records.jsonl"
 
 
 def test_what_is_not_a_run_is_said_to_be_none(tmp_path):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fabricate import FACTS, Fabricated
 
-from harness.records.record import Record
+from harness.records.record import ConvertedFile, Record
 from harness.report.fact_tables import difference_table, distribution_list, fact_tables
 from harness.report.facts import all_facts, differences, distribution_changes, flatten
 from harness.report.html import render_html
@@ -59,7 +59,6 @@ def test_facts_are_printed_as_they_are_declared(summary_of):
     }
     tables = {table.caption: table for table in fact_tables(summary_of(run_with(facts)).facts)}
     assert texts([tables["GPU"]]) == {
-        "gpus": "–",  # the run's own facts are older
         "gpus.0.name": "H100",
         "gpus.0.memory_bytes": "80.0 GiB",
         "gpus.0.power_limit_w": "700 W",
@@ -183,7 +182,8 @@ def test_distributions_that_changed_are_one_row_and_one_warning(summary_of):
         "nothing by itself",
         "nothing: it changed",
     ]
-    assert f"distributions changed during the run: {said}." in summary.warnings
+    (warning,) = [one for one in summary.warnings if "distributions" in one]
+    assert warning.startswith("Facts that need not be the same for a comparison changed")
     assert distribution_list(summary.facts) == ()  # they have no one list
 
 
@@ -200,10 +200,71 @@ def test_what_differs_is_named_with_its_versions(sets, said):
     assert distribution_changes(sets) == said
 
 
-def test_another_provenance_within_a_run_is_warned_of(summary_of):
+def changes_in(warnings):
+    return [warning for warning in warnings if "changed during the run" in warning]
+
+
+def test_changes_that_no_comparison_needs_are_one_sentence(summary_of):
     nix = {**PROVENANCE, "provenance": "nix", "nix_interpreter": "/nix/store/x"}
-    warnings = summary_of(run_with(PROVENANCE, nix)).warnings
-    assert any("provenance changed during the run: venv (1 record) and nix" in w for w in warnings)
+    more = dict.fromkeys(("os", "kernel_build", "aslr", "container", "safetensors"), "a")
+    run = run_with({**PROVENANCE, **more}, {**nix, **dict.fromkeys(more, "b")})
+    (warning,) = changes_in(summary_of(run).warnings)
+    assert warning == (
+        "Facts that need not be the same for a comparison changed during the run: aslr, container, "
+        "kernel_build, os, provenance and 1 more. The report’s table of facts that differ has "
+        "their values."
+    )
+
+
+def test_a_change_that_matters_says_for_what(summary_of):
+    first, second = {"kernel": "5", "numpy": "1", "own": "a"}, {"kernel": "6", "numpy": "1"}
+    run = run_with({**first, "tokenizers": "1"}, {**second, "own": "b", "tokenizers": "2"})
+
+    def both(one, other):
+        return f"{one} (1 record) and {other} (1 record)"
+
+    differ = "trials before and after may differ by it."
+    assert changes_in(summary_of(run).warnings) == [
+        f"kernel changed during the run: {both('5', '6')}. It matters for speed: {differ}",
+        f"own changed during the run: {both('a', 'b')}. For what it matters is not known.",
+        f"tokenizers changed during the run: {both('1', '2')}. It matters for answers: {differ}",
+    ]
+
+
+def test_a_variable_that_was_set_later_is_a_change():
+    first = {"env": {}, "gpus": [{"name": "a"}], "torch_switches": {"unavailable": "crashed"}}
+    second = {"env": {"OMP_NUM_THREADS": "1"}, "gpus": [{"name": "a"}, {"name": "b"}]}
+    run = run_with(first, {**second, "torch_switches": {"deterministic": True}}, {})
+    found = {change.name: change.values for change in differences(run.records)}
+    assert found == {
+        "env.OMP_NUM_THREADS": {"not set": 1, "1": 1},
+        "gpus.1.name": {"not set": 1, "b": 1},
+    }
+    assert "env.OMP_NUM_THREADS" not in {fact.name for fact in all_facts({}, run.records)}
+
+
+def test_converted_weights_on_another_disk_are_no_surprise(summary_of):
+    facts = [{"weights_disk": "hard disk", "kernel": "5"}, {"weights_disk": "SSD", "kernel": "6"}]
+    run = run_with(*facts, *facts)
+    kept = ConvertedFile(file="x", source_sha256="0", plan="p", bytes=1, made_now=False)
+    found = {one.name: one for one in differences(run.records)}
+    assert found["weights_disk"].follows is None
+    run.records[1::2] = [msgspec.structs.replace(r, converted=kept) for r in run.records[1::2]]
+    found = {one.name: one for one in differences(run.records)}
+    assert found["weights_disk"].follows == "conversion of weights"
+    assert found["kernel"].follows is None
+    assert found["weights_disk"].must_match == ("loading",)
+
+
+def test_on_another_machine_not_every_fact_has_a_sentence(summary_of):
+    names = ["arch", "kernel", "libc", "numpy", "python", "torch", "torch_git", "vbios"]
+    run = run_with(dict.fromkeys(names, "a"), dict.fromkeys(names, "b"))
+    *single, last = changes_in(summary_of(run).warnings)
+    assert [one.partition(" ")[0] for one in single] == names[:5]
+    assert last == (
+        "3 more facts that should have stayed the same changed during the run: torch, torch_git "
+        "and vbios. The report’s table of facts that differ has all."
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,6 +298,17 @@ def test_what_all_records_say_goes_before_the_runs_own_facts():
     run = run_with({"torch": {"unavailable": "crashed"}})
     known = {fact.name: fact for fact in all_facts(FACTS, run.records)}
     assert known["torch"].value == "2.0.1"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_trial_that_did_not_come_far_adds_no_missing_fact_to_its_parts(changed):
+    short = {"torch_build": {"unavailable": "the trial did not come this far"}}
+    builds = [{"torch_build": {"USE_MKL": "ON"}}, {"torch_build": {"USE_MKL": "OFF"}}]
+    run = run_with(short, builds[0], builds[1 if changed else 0], short)
+    named = {fact.name for fact in all_facts({}, run.records) if "torch_build" in fact.name}
+    assert named == (set() if changed else {"torch_build.USE_MKL"})
+    (alone,) = all_facts({}, run_with(short).records)[-1:]
+    assert (alone.name, alone.why_missing) == ("torch_build", "the trial did not come this far")
 
 
 @pytest.mark.parametrize("path", sorted(OLD_RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)

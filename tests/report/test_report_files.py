@@ -10,6 +10,7 @@ import fabricate
 import pytest
 from rich.console import Console
 
+from harness.cli import report as report_command
 from harness.cli.main import main
 from harness.errors import RecordsError
 from harness.report.terminal import result_table
@@ -102,8 +103,30 @@ def test_the_command_ends_with_the_path_and_the_next_command(run_dir, capsys):
     assert report(run_dir) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == f"Report: {run_dir / 'report.html'}"
-    assert lines[-1].startswith("Next: python -m webbrowser file://")
+    assert lines[-1].startswith("Next: ")
     assert all(len(line) <= 80 for line in lines[:-2])
+
+
+@pytest.mark.parametrize(
+    "system, screen, has_opener, shown",
+    [
+        ("linux", ":0", True, "xdg-open '{path}'"),
+        ("linux", ":0", False, "open {uri} in a browser"),
+        ("linux", "", True, "open {uri} in a browser"),  # over ssh
+        ("darwin", "", True, "open '{path}'"),
+        ("darwin", "", False, "open {uri} in a browser"),
+    ],
+)
+def test_the_report_is_opened_with_what_the_machine_has(
+    system, screen, has_opener, shown, tmp_path, monkeypatch
+):
+    html = tmp_path / "a run's" / "report.html"
+    monkeypatch.setattr(report_command.sys, "platform", system)
+    monkeypatch.setattr(report_command, "which", lambda name: name if has_opener else None)
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    quoted = str(html).replace("'", "'\"'\"'")
+    assert report_command.next_command(html) == shown.format(path=quoted, uri=html.as_uri())
 
 
 def test_the_table_has_speed_memory_accuracy_and_outcome_of_every_strategy(summary_of):
@@ -116,6 +139,18 @@ def test_the_table_has_speed_memory_accuracy_and_outcome_of_every_strategy(summa
     assert "3 of 3" in line
     assert "±" in line
     assert "skipped: no CUDA device on this machine" in first
+
+
+def test_an_interval_that_says_nothing_is_no_figure_on_the_terminal(summary_of):
+    run = fabricate.Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=2)
+    run.add(cell, trial=0, decode_tok_per_s=100.0)
+    run.add(cell, trial=1, decode_tok_per_s=400.0)
+    file = io.StringIO()
+    Console(file=file, width=80).print(result_table(summary_of(run)))
+    shown = " ".join(file.getvalue().split())
+    assert "250 ± ?¹" in shown
+    assert "¹ the trials are too few or too noisy" in shown
 
 
 def test_a_terminal_narrower_than_the_table_loses_no_column(summary_of):

@@ -28,6 +28,22 @@ def test_both_ends_of_an_interval_have_the_decimals_of_its_value():
     assert fmt.interval(None, 11.0, 10.5) is None
 
 
+def test_an_interval_that_says_nothing_shows_no_numbers():
+    assert fmt.interval(1.0, 10.0, 3.0) == "1.00 to 10.00"
+    assert fmt.interval(1.0, 10.1, 3.0) == "too noisy to tell"
+    assert fmt.interval(-1.0, 10.1, 3.0) == "−1.00 to 10.10"  # of a difference
+    assert fmt.seconds_interval(0.01, 0.11) == "too noisy to tell"
+
+
+@pytest.mark.parametrize(
+    "low, high, shown",
+    [(0.0123, 0.0223, "12.3 to 22.3 ms"), (0.9, 1.1, "900 ms to 1.10 s"),
+     (2.0, 3.0, "2.00 to 3.00 s"), (None, 3.0, None)],
+)  # fmt: skip
+def test_an_interval_of_times_names_its_unit_once(low, high, shown):
+    assert fmt.seconds_interval(low, high) == shown
+
+
 @pytest.mark.parametrize(
     "n_bytes, shown",
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (310 * 2**20, "310 MiB"),

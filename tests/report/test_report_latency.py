@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 from fabricate import Fabricated
+from msgspec.structs import replace
 
 from harness.config.depth_settings import Depth
 from harness.records.latency import AnswerLatency, AtDepth, FirstPass, Latency, Prefill
 from harness.records.record import Answer
 from harness.report.advice import choice_table
-from harness.report.latency_tables import answer_table, batch_table, depth_table, latency_table
+from harness.report.latency_tables import (
+    answer_table,
+    batch_table,
+    depth_table,
+    latency_tables,
+    terminal_depth_table,
+    terminal_table,
+)
 from harness.report.plots import draw_plots
 from harness.report.results import result_table
 
@@ -27,7 +35,7 @@ def whys(table, at=0):
     return {title: cell.why for title, cell in zip(titles, table.rows[at], strict=True) if cell.why}
 
 
-def measured(run, seconds, *, steps=10, first=4.0, **fields):
+def measured(run, seconds, *, steps=10, first=4.0, lengths=(10, 40), **fields):
     """A speed cell: a trial for each of `seconds`, all steps of which take as long."""
     cell = run.planned(run.cell("cpu fp32"), trials=len(seconds))
     for trial, s in enumerate(seconds):
@@ -41,7 +49,7 @@ def measured(run, seconds, *, steps=10, first=4.0, **fields):
             cell,
             trial=trial,
             load_s=s,
-            prefill=[Prefill(tokens=n, s=n * s) for n in (10, 40)],
+            prefill=[Prefill(tokens=n, s=n * s) for n in lengths],
             decode_s=[[s] * steps] * 2,
             latency=latency,
             **fields,
@@ -71,22 +79,31 @@ def model_of(summary_of):
     return lambda run: summary_of(run).models[0]
 
 
-def test_every_part_of_the_latency_stands_in_one_row(model_of):
+def test_every_part_of_the_latency_stands_in_tables_that_fit_a_page(model_of):
     run = measured(Fabricated(["cpu fp32"]), [0.01, 0.02, 0.03], steps=50)
     cell = run.planned(run.cell("cpu fp32", "answers"))
     run.add(cell, answers=[answer("a", first=0.7), answer("b", first=0.9), answer("c", first=0.8)])
-    assert texts(latency_table(model_of(run))) == {
+    waits, steps, prefill = latency_tables(model_of(run))
+    assert texts(waits) == {
         "Strategy": "cpu fp32",
         "Load": "20.0 ms",
         "First pass": "8.00 s",
         "First token": "800 ms",
-        "Prefill of 10, tok/s": "50.0",
-        "Prefill of 40, tok/s": "50.0",
+        "End to end": "500 ms",  # the median pass of the median trial
+    }
+    assert texts(steps) == {
+        "Strategy": "cpu fp32",
+        "Steps timed": "300",
         "Decode p50": "20.0 ms",
         "Decode p90": "20.0 ms",
         "Decode p99": "20.0 ms",
-        "End to end": "500 ms",  # the median pass of the median trial
+        "Maximum": "30.0 ms",
     }
+    assert texts(prefill) == {"Strategy": "cpu fp32", "10 tokens": "50.0", "40 tokens": "50.0"}
+    assert all(table.remarks for table in (waits, steps, prefill))
+    assert [cell.text for cell in terminal_table(model_of(run)).rows[0]] == [
+        *("cpu fp32", "20.0 ms", "8.00 s", "800 ms", "20.0 ms", "20.0 ms", "20.0 ms", "500 ms")
+    ]
     assert texts(answer_table(model_of(run))) == {
         "Strategy": "cpu fp32",
         "Answers": "3",
@@ -102,26 +119,57 @@ def test_every_part_of_the_latency_stands_in_one_row(model_of):
 
 def test_what_was_not_measured_is_missing_for_its_own_reason(model_of):
     run = measured(Fabricated(["cpu fp32"]), [0.01], steps=4)
-    table = latency_table(model_of(run))
-    assert whys(table) == {
+    waits, steps, _ = latency_tables(model_of(run))
+    assert whys(waits) == {
         "First token": "the workload 'answers' has not been run in this run's folder",
+    }
+    assert whys(steps) == {
         "Decode p90": "p90 needs 20 steps in a trial, and there are 8",
         "Decode p99": "p99 needs 100 steps in a trial, and there are 8",
     }
     assert answer_table(model_of(run)) is None
 
 
+def test_percentiles_are_of_the_trials_that_carry_them(model_of):
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32"), trials=2)
+    for trial, steps in enumerate((8, 30)):
+        run.add(cell, trial=trial, decode_s=[[0.01] * steps])
+    _, steps = latency_tables(model_of(run))
+    assert texts(steps)["Decode p90"] == "10.0 ms"
+    assert whys(steps) == {"Decode p99": "p99 needs 100 steps in a trial, and there are 30"}
+
+
+def test_a_part_that_took_no_time_counts_as_well(model_of):
+    run = Fabricated(["cpu fp32"])
+    parts = [answer(name, first=0.5) for name in "abc"]
+    for one in parts[:2]:
+        parts[parts.index(one)] = replace(one, latency=replace(one.latency, tokenize_s=0.0))
+    run.add(run.planned(run.cell("cpu fp32", "answers")), answers=parts)
+    assert texts(answer_table(model_of(run)))["Tokenise"] == "0 ms"
+
+
 def test_old_records_have_no_latency_and_say_so(model_of):
     run = Fabricated(["cpu fp32"])
     run.speed("cpu fp32", 100)
-    found = whys(latency_table(model_of(run)))
+    waits, *_ = latency_tables(model_of(run))
+    found = whys(waits)
     assert (found["First pass"], found["End to end"]) == ("not recorded", "not recorded")
+
+
+def test_one_prompt_length_needs_no_table_of_its_own(model_of):
+    run = Fabricated(["cpu fp32"])
+    measured(run, [0.01], lengths=(10,))
+    assert [table.caption for table in latency_tables(model_of(run))] == [
+        "Latency of tiny",
+        "Decode steps of tiny",
+    ]
 
 
 def test_an_answer_that_ends_at_once_has_no_first_token(model_of):
     run = Fabricated(["cpu fp32"])
     run.add(run.planned(run.cell("cpu fp32", "answers")), answers=[answer("a", first=None)])
-    assert "before its first token" in whys(latency_table(model_of(run)))["First token"]
+    assert "before its first token" in whys(latency_tables(model_of(run))[0])["First token"]
 
 
 def swept(per_thousand, depths=DEPTHS):
@@ -155,8 +203,38 @@ def test_flat_is_said_only_where_the_interval_says_it(slopes, verdict, model_of)
     assert found["After 0, tok/s"] == "10.0"
     mean = sum(slopes) / len(slopes) * 100
     assert found["Slope, % per 1,000"] == f"{mean:+.2f}".replace("-", "−")
+    assert model.rows[0].latency.depth.slope.n == len(slopes)  # those that are 0 as well
     (plot,) = [plot for plot in draw_plots(model) if plot.kind == "depth"]
     assert verdict in plot.says
+
+
+def test_the_interval_of_a_slope_is_in_percent_like_the_slope(model_of):
+    (row,) = depth_table(model_of(swept([0.1, 0.101, 0.102]))).rows
+    assert [cell.tag for cell in row[-2:]] == ["+9.85 to +10.35", None]
+
+
+def test_a_terminal_shows_the_least_and_the_largest_depth(model_of):
+    table = terminal_depth_table(model_of(swept([0.001, -0.001, 0.0])))
+    assert texts(table) == {
+        "Strategy": "cpu fp32",
+        "After 0": "10.0",
+        "After 4,000": "10.0",
+        "Slope, % per 1,000": "+0.00",
+        "Verdict": "flat",
+    }
+    assert len(table.caption) <= 80
+    one = terminal_depth_table(model_of(swept([0.1], depths=(8,))))
+    assert [column.title for column in one.columns[1:3]] == ["After 8", "Slope, % per 1,000"]
+    run = Fabricated(["cpu fp32"])
+    run.speed("cpu fp32", 100)
+    assert terminal_depth_table(model_of(run)) is None
+
+
+def test_a_disturbed_sweep_does_not_count_where_others_are_good(model_of):
+    run = swept([0.001, -0.001, 0.0])
+    visits = [AtDepth(tokens=n, decode_s=[9.0]) for n in DEPTHS]
+    run.add(run.cell("cpu fp32", "depth"), trial=3, outcome="noisy", latency=Latency(depth=visits))
+    assert {one.tok_per_s.n for one in model_of(run).rows[0].latency.depth.speeds} == {3}
 
 
 def test_one_depth_has_no_slope_and_no_plot(model_of):

@@ -7,8 +7,14 @@ from fabricate import Fabricated
 
 from harness.records.order import Cooling, Heat, Place
 from harness.records.stop import Stop, StopCell, read_stop, stop_sentence, write_stop
+from harness.report import plot_order
+from harness.report.format import number
+from harness.report.order import order_lines
+from harness.report.order_values import RunOrder
 from harness.report.page import make_page
 from harness.report.plots import draw_plots
+from harness.report.style import house_style
+from harness.stats import Drift
 
 
 def placed(strategies=("cpu fp32", "cpu bf16"), trials=4, *, order="randomised", slope=0.0, **heat):
@@ -54,7 +60,7 @@ def test_the_order_is_named_with_its_seed_and_blocks(summary_of):
     assert head["Order"] == "randomised: 4 blocks, each strategy once in each (seed 5)"
     assert head["Drift"].startswith("none found: decode speed changed by −")
     assert "Stop" not in head
-    assert "Heat" not in head
+    assert not {"Heat", "Cool-down"} & head.keys()
 
 
 def test_drift_is_estimated_and_warned_of(summary_of):
@@ -67,6 +73,26 @@ def test_drift_is_estimated_and_warned_of(summary_of):
     assert "favours none" in caution
 
 
+@pytest.mark.parametrize(
+    "low, value, high, said",
+    [
+        (0.96, 1.01, 1.09, "none found: decode speed changed by −4.0 to +9.0 % (95 %)"),
+        (0.632, 0.8, 1.006, "too noisy to tell: decode speed changed by −36.8 to +0.6 % (95 %)"),
+        (0.95, 1.05, 1.2, "too noisy to tell: decode speed changed by −5.0 to +20.0 % (95 %)"),
+        (1e-9, 0.7, 543.6, "too noisy to tell: not even half the speed at the end, or twice, can"),
+        (0.9, 1.5, 2.1, "too noisy to tell: not even half the speed at the end, or twice, can"),
+        (1.2, 9.0, 500.0, "decode speed rose by at least 20.0 % (95 %), by how much is too noisy"),
+        (0.01, 0.2, 0.9, "decode speed fell by at least 10.0 % (95 %), by how much is too noisy"),
+        (0.7, 0.8, 0.9, "decode speed fell by 20.0 % (95 %: 10.0 to 30.0 %) from the first"),
+    ],
+)
+def test_of_noise_no_number_is_made(low, value, high, said):
+    found = Drift(value=value, low=low, high=high, n=6, groups=2)
+    order = RunOrder(kinds=("randomised",), seeds=(0,), blocks=3, drift=found)
+    text = dict(order_lines(order))["Drift"]
+    assert text.startswith(said)
+
+
 def test_a_drift_that_does_not_matter_is_told_and_not_warned_of(summary_of):
     summary = summary_of(placed(slope=-0.002))
     assert summary.order.drift.is_real
@@ -77,8 +103,17 @@ def test_a_drift_that_does_not_matter_is_told_and_not_warned_of(summary_of):
 def test_the_sequential_order_is_warned_of(summary_of):
     summary = summary_of(placed(order="sequential", slope=-0.02))
     assert about(summary)["Order"] == "sequential, one strategy after the other"
+    assert summary.order.blocks == 0
     assert any("sequential order" in one for one in summary.warnings)
     assert any("favours those that came early or late" in one for one in summary.warnings)
+
+
+def test_disturbed_trials_are_not_asked_for_drift_where_others_are_good(summary_of):
+    run = placed()
+    good = summary_of(run).order.drift
+    place = Place(order="randomised", seed=5, block=4, sequence=8)
+    run.add(run.cell("cpu fp32"), trial=4, outcome="noisy", decode_tok_per_s=1.0, place=place)
+    assert summary_of(run).order.drift == good
 
 
 def test_one_trial_each_tells_no_drift(summary_of):
@@ -105,6 +140,15 @@ def test_trials_are_drawn_in_their_order_with_the_numbers_behind(summary_of):
     assert [row[0].text for row in table.rows[:2]] == ["cpu fp32", "cpu bf16"]
     assert [cell.text for cell in table.rows[0][5:]] == ["50", "3"]
     assert "cpu bf16" in plot.says
+
+
+def test_points_stand_at_the_places_and_the_percents_that_the_table_names(summary_of):
+    model = summary_of(placed(slope=-0.02)).models[0]
+    with house_style():
+        (axes,) = plot_order.sequence(model).figure.axes
+    drawn = {(x, number(y)) for line in axes.lines[:2] for x, y in line.get_xydata()}
+    rows = plot_order.sequence_table(model).rows
+    assert drawn == {(float(row[1].text), row[4].text) for row in rows}
 
 
 def test_starts_at_different_temperatures_are_warned_of(summary_of):
@@ -146,7 +190,11 @@ def test_why_a_run_ended_in_words():
         "Stopped after 5 blocks, the most that the study allows, with intervals wider than ± 2 %: "
         "a, decode: ± 4.1 %; d, decode: no interval."
     )
+    assert stop_sentence(make_stop("max_trials", a=542.6, b=0.9)).endswith(
+        "a, decode: more than ± 99 %; b, decode: ± 90 %."
+    )
     assert "no cell has a speed" in stop_sentence(make_stop("no_speeds"))
+    assert stop_sentence(make_stop("max_trials", a="failed")).endswith("no cell has a good trial.")
 
 
 def test_what_was_not_needed_is_not_missed(summary_of, tmp_path):

@@ -84,6 +84,22 @@ def test_the_largest_trial_speaks(model_of):
     assert "torch engine alone" in shown["predicted"].why
 
 
+def test_the_largest_forecast_stands_beside_it(model_of):
+    trials = [
+        [PhaseMemory(phase="load", host=read(250), forecast=foreseen(mib))] for mib in (40, 60, 50)
+    ]
+    shown = cells(phase_tables.phases(model_of(run_with(*trials))))
+    assert shown["predicted"].text == "60.0 MiB, 1.20 ×"
+
+
+def test_less_than_before_loading_is_no_growth(model_of):
+    shown = cells(
+        phase_tables.phases(model_of(run_with([PhaseMemory(phase="load", host=read(150))])))
+    )
+    assert shown["RSS with children"].text == "150 MiB"
+    assert shown["of it the model"].text == MISSING
+
+
 def test_children_are_told_apart_where_there_are_any(model_of):
     phase = PhaseMemory(phase="passes", host=read(260, 308))
     shown = cells(phase_tables.phases(model_of(run_with([phase]))))
@@ -116,6 +132,11 @@ def test_a_device_has_its_own_columns_and_reasons(model_of):
     assert shown["Reserved, cuda"].text == "512 MiB"
     assert not any("Process" in title for title in shown)
     assert "Process: – (NVML names no process of this number)." in table.remarks
+    for one in table.columns[2:]:  # behind strategy and phase
+        assert one.what, one.title
+    said = {one.title: one.what for one in table.columns}
+    assert said["predicted, cuda"] == said["predicted"]
+    assert said["Allocated, cuda"].startswith("the most that torch's allocator")
 
 
 def test_what_is_shown_is_defined_and_what_no_one_has_is_named(model_of):

@@ -10,9 +10,11 @@ from fabricate import Fabricated
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
+from msgspec.structs import replace
 
-from harness.report import plot_bars, plot_curves, plot_latency
+from harness.report import plot_bars, plot_curves, plot_latency, plot_order
 from harness.report.labels import _apart
+from harness.report.order_values import TrialPlace
 from harness.report.plots import draw_plots
 from harness.report.style import house_style, to_inline, to_png, to_svg
 
@@ -117,6 +119,21 @@ def test_speeds_far_apart_get_a_logarithmic_axis_that_says_so(model_of):
     assert "logarithmic" in axes.get_ylabel()
     _, axes = axes_of(plot_curves.latency, model_of(fabricate.plausible()))
     assert axes.get_ylim()[0] == 0
+
+
+def test_error_bars_that_dwarf_the_speeds_are_cut_by_the_axis(model_of):
+    run = Fabricated(["cpu fp32"], trials=2)
+    cell = run.planned(run.cell("cpu fp32"))
+    for trial, speed in enumerate((10.0, 90.0)):
+        memory = fabricate.Memory(peak_rss_bytes=fabricate.MIB)
+        run.add(cell, trial=trial, decode_tok_per_s=speed, memory=memory)
+    model = model_of(run)
+    assert model.rows[0].decode_tok_per_s.high > 1e6
+    _, axes = axes_of(plot_bars.decode, model)
+    assert axes.get_xlim()[1] == pytest.approx(2 * 50 * 1.03)
+    assert "some end beyond the axis" in axes.get_xlabel()
+    _, axes = axes_of(plot_curves.tradeoff, model)
+    assert axes.get_ylim()[1] < 150
 
 
 def test_an_interval_that_reaches_below_zero_is_drawn_all_the_same(model_of):
@@ -251,3 +268,32 @@ def test_a_png_says_nothing_of_who_made_it(model_of):
     with house_style():
         png = to_png(plot_bars.decode(model_of(fabricate.plausible())).figure)
     assert b"Software" not in png
+
+
+def test_a_strategy_looks_the_same_in_every_plot_of_a_report(model_of):
+    run = Fabricated(["cpu fp32", "cpu bf16", "cpu fp32i8"])
+    for strategy in run.strategies:
+        run.speed(strategy, 70)
+    model = model_of(run)
+    looks = plot_curves.looks_of(model)
+    assert len({look["color"] for look in looks.values()}) == 3
+    places = tuple(TrialPlace(sequence=n, block=n, decode_tok_per_s=70.0) for n in range(2))
+    bare = {"curve_s": (), "prefill_lengths": (), "places": ()}  # no line in the plots below
+    rows = [replace(row, places=places) for row in model.rows]
+    model = replace(model, rows=(rows[0], replace(rows[1], **bare), rows[2]))
+    for draw in (plot_curves.latency, plot_latency.lengths, plot_order.sequence):
+        _, axes = axes_of(draw, model)
+        drawn = [line.get_color() for line in axes.lines if line.get_marker() in "os^"]
+        assert drawn == [looks["cpu fp32"]["color"], looks["cpu fp32i8"]["color"]], draw
+
+
+def test_strategies_differ_in_colour_before_their_batches_do(model_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"], batches=[1, 2, 4, 8, 16, 32, 64])
+    for strategy in run.strategies:
+        for batch in run.batches:
+            cell = run.planned(run.cell(strategy, batch=batch), trials=1)
+            run.add(cell, decode_tok_per_s=50.0 * batch, batch=batch)
+    looks = plot_curves.looks_of(model_of(run))
+    assert len(looks) == len({tuple(look.values()) for look in looks.values()}) == 14
+    assert looks["cpu fp32, batch 1"]["color"] == plot_curves.INK
+    assert looks["cpu bf16, batch 1"]["color"] == plot_curves.LINES[0]

@@ -10,9 +10,10 @@ from harness.records.validity import DEFINITIONS, Disturbance, GpuSeen, Validity
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
-from harness.report.quiet_tables import gpu_table, quiet_table
+from harness.report.quiet_tables import quiet_tables
 from harness.report.terminal import result_table
 
+SHOWN = ("other_cpu_cores", "cpu_min_mhz")
 SWAPPED = Disturbance(cause="swap_in_bytes", figure=2.0**22, limit=2.0**20, spoils=True)
 OTHERS = Disturbance(cause="other_cpu_cores", figure=0.8, limit=0.25, spoils=False)
 
@@ -120,8 +121,7 @@ def test_the_table_shows_the_worst_trial_and_defines_every_figure(summary_of):
         (1, 0, "ok", 104.0, seen(cpu_min_mhz=1200.0)),
         planned=2,
     )
-    model = summary_of(run).models[0]
-    table = quiet_table(model)
+    table, definitions = quiet_tables(summary_of(run).models)
     titles = [column.title for column in table.columns]
     (row,) = table.rows
     texts = dict(zip(titles, (cell.text for cell in row), strict=True))
@@ -129,10 +129,31 @@ def test_the_table_shows_the_worst_trial_and_defines_every_figure(summary_of):
     assert texts["Other CPU"] == "0.80 CPUs"
     assert texts["CPU clock, lowest"] == "1,200 MHz"
     assert texts["Beyond the limits of the study"] == "other CPU 0.80 CPUs (limit 0.25 CPUs)"
-    for title in titles[2:-1]:
-        assert any(remark.startswith(f"{title}: ") for remark in table.remarks), title
-    assert "Stolen: – (macOS does not say)." in table.remarks
-    assert any("0.20 % of one CPU" in remark for remark in table.remarks)
+    defined = {title.text: what.text for title, what in definitions.rows}
+    assert list(defined) == titles[2:-1] == [DEFINITIONS[name].title for name in SHOWN]
+    assert {column.title: column.what for column in table.columns[2:-1]} == {
+        title: f"{what}." for title, what in defined.items()
+    }
+    assert "Stolen: – (macOS does not say)." in definitions.remarks
+    assert any("0.20 % of one CPU" in remark for remark in definitions.remarks)
+
+
+def test_the_figures_of_several_models_are_defined_once(summary_of):
+    run = Fabricated(models={"a": "a.pth", "b": "b.pth", "c": "c.pth"})
+    for model, figures in (("a", {"swap_in_bytes": 0}), ("b", {}), ("c", None)):
+        cell = run.planned(run.cell("cpu fp32", model=model), trials=1)
+        run.add(cell, decode_tok_per_s=1.0, validity=None if figures is None else seen(**figures))
+    summary = summary_of(run)
+    of_a, of_b, definitions = quiet_tables(summary.models)
+    assert "a, the worst" in of_a.caption
+    assert of_a.columns == of_b.columns
+    assert [cell.text for cell in of_b.rows[0]][3] == "–"  # swapping in: seen with a alone
+    assert not of_a.remarks + of_b.remarks
+    html = render_html(make_page(summary))
+    what = DEFINITIONS["other_cpu_cores"].what
+    assert html.count(f"<td>{what}</td>") == 1
+    assert html.count(f'title="{what}."') == 2
+    assert definitions.caption in html
 
 
 def test_gpus_have_a_table_of_their_own(summary_of):
@@ -140,16 +161,29 @@ def test_gpus_have_a_table_of_their_own(summary_of):
         index=0, name="H100", sm_min_mhz=1200, max_celsius=80, slowed_by=["heat, by the driver"]
     )
     run = with_attempts((0, 0, "ok", 100.0, seen(gpus=[gpu])))
-    (row,) = gpu_table(summary_of(run).models[0]).rows
+    _, table, definitions = quiet_tables(summary_of(run).models)
+    assert any("Of GPUs: samples of NVML" in remark for remark in definitions.remarks)
+    (row,) = table.rows
     texts = [cell.text for cell in row]
     assert texts == ["cpu fp32", "0: H100", "1,200", "–", "80.0", "–", "heat, by the driver"]
+
+
+def test_of_several_trials_the_worst_is_said_and_the_hottest_shown(summary_of):
+    def trial(number, swapped, celsius):
+        limit = Disturbance(cause="swap_in_bytes", figure=swapped, limit=2.0**20, spoils=False)
+        gpu = GpuSeen(index=0, name="H100", max_celsius=celsius)
+        return (number, 0, "ok", 100.0, seen(limit, swap_in_bytes=swapped, gpus=[gpu]))
+
+    run = with_attempts(trial(0, 2**21, 60), trial(1, 2**23, 80), trial(2, 2**22, 70), planned=3)
+    (row,) = summary_of(run).models[0].rows
+    assert row.quiet.says == ("swap in 8.0 MiB (limit 1.0 MiB)",)
+    assert [gpu.max_celsius for gpu in row.quiet.gpus] == [80]
 
 
 def test_old_records_were_not_watched(summary_of):
     model = summary_of(with_attempts((0, 0, "ok", 100.0, None))).models[0]
     assert model.rows[0].quiet is None
-    assert quiet_table(model) is None
-    assert gpu_table(model) is None
+    assert quiet_tables([model]) == ()
 
 
 def test_page_and_markdown_say_it_too(summary_of):

@@ -13,6 +13,7 @@ from harness.records.energy import Energy
 from harness.records.limits_file import append_limits
 from harness.records.roofline import Limit, LimitSet, Roofline
 from harness.records.store import read_run
+from harness.records.validity import Disturbance
 from harness.report.format import MISSING
 from harness.report.limit_tables import limits_table
 from harness.report.page import make_page
@@ -43,7 +44,7 @@ COUNTED = Energy(
     decode_j_per_token=1.5,
     decode_net_j_per_token=0.5,
     prefill_j_per_token=0.02,
-    idle_w={"package-0": 10.0},
+    idle_w={"package-0": 10.0, "cuda:1": 50.0},  # the second one no strategy uses
     missing={
         "prefill_net_j_per_token": "what the idle machine takes is not known",
         "not counted: cuda:0": "it has no counter",
@@ -110,7 +111,8 @@ def test_a_share_is_the_median_over_trials_with_its_interval(table_of):
     ]
     decode, _ = column(table_of(run), "Decode, % of bandwidth limit")
     assert decode.text == "50.0 %"
-    assert " to " in decode.tag
+    low, high = decode.tag.splitlines()[0].split(" to ")
+    assert 20 < float(low) < 50 < float(high) < 90  # in percent, as the share
 
 
 def test_several_devices_have_their_bytes_named_and_no_single_rate(table_of):
@@ -129,7 +131,11 @@ def test_several_devices_have_their_bytes_named_and_no_single_rate(table_of):
 def test_more_than_the_memory_can_give_is_said_in_words(table_of):
     above = table_of(run_with(roofline=msgspec.structs.replace(WORK, decode_share=1.4)))
     assert column(above, "Decode, % of bandwidth limit")[0].text == "140 %"
-    assert any("More than 100 %" in remark for remark in above.remarks)
+    [said] = [remark for remark in above.remarks if "More than 100 %" in remark]
+    assert "of the bandwidth limit" in said
+    prefill = table_of(run_with(roofline=msgspec.structs.replace(WORK, prefill_share=1.1)))
+    [said] = [remark for remark in prefill.remarks if "More than 100 %" in remark]
+    assert "of the compute limit (“cpu fp32” and “cpu bf16”)" in said
     below = table_of(run_with(roofline=WORK))
     assert not any("More than 100 %" in remark for remark in below.remarks)
 
@@ -169,8 +175,11 @@ def test_energy_stands_raw_and_above_idle_with_what_was_counted(table_of):
     assert (decode.text, decode.tag) == ("1.50", "0.500 above idle")
     prefill = column(table, "Prefill, J per token")[0]
     assert (prefill.text, prefill.tag) == ("0.0200", None)
+    assert all(one.what for one in table.columns[1:])  # behind the strategy
     said = " ".join(table.remarks)
     assert "Counted: package-0 (RAPL)." in said
+    assert "Idle, watched before the first trial, the machine took 10.0 W (package-0)." in said
+    assert "No figure above idle: what the idle machine takes is not known." in said
     assert "not counted: cuda:0: it has no counter." in said
 
 
@@ -194,23 +203,33 @@ def test_limits_stand_with_their_drift(summary_of):
     assert "no room" in table.footnotes
 
 
+def test_of_several_ends_the_last_one_is_shown(summary_of):
+    measured = (limits(), limits("end", read=6e9), limits("begin", read=7e9), limits("end"))
+    table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=measured))
+    assert column(table, "At the end")[0].text == "8.00 GB/s"
+    assert column(table, "Change")[0].text == "+0 %"
+
+
+def test_a_share_of_nothing_is_none(table_of):
+    nothing = msgspec.structs.replace(WORK, decode_share=0.0)
+    decode, _ = column(table_of(run_with(roofline=nothing)), "Decode, % of bandwidth limit")
+    assert (decode.text, decode.why) == (MISSING, "not recorded")
+
+
 def test_a_run_that_was_stopped_has_no_end(summary_of):
     table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(limits(),)))
     assert column(table, "At the end")[0].why == "not measured again at the end"
     assert limits_table(summary_of(run_with())) is None
 
 
-def test_what_no_percentage_is_of_is_measured_once(summary_of):
-    once = LimitSet(
-        measured_at="",
-        when="begin",
-        threads=1,
-        facts_sha256="",
-        limits=[Limit(kind="product", device="cpu", dtype="fp32", bytes_per_s=7e9)],
-    )
-    table = limits_table(msgspec.structs.replace(summary_of(run_with()), limits=(once,)))
-    assert column(table, "At the begin")[0].text == "7.00 GB/s"
-    assert "no percentage is of it" in column(table, "At the end")[0].why
+def test_what_disturbed_the_measuring_of_limits_is_said(summary_of):
+    busy = Disturbance(cause="other_cpu_cores", figure=1.5, limit=0.25, spoils=True)
+    disturbed = msgspec.structs.replace(limits("end"), disturbances=[busy])
+    summary = msgspec.structs.replace(summary_of(run_with()), limits=(limits(), disturbed))
+    [_, said] = limits_table(summary).remarks
+    assert "at the end, on 1 CPU thread: other CPU 1.50 CPUs (limit 0.25 CPUs)." in said
+    quiet = msgspec.structs.replace(summary, limits=(limits(),))
+    assert len(limits_table(quiet).remarks) == 1
 
 
 def test_the_terminal_has_a_small_table_of_shares(summary_of):

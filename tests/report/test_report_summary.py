@@ -5,6 +5,7 @@ import msgspec
 import pytest
 from fabricate import MIB, Fabricated
 
+from harness.config.depth_settings import Depth
 from harness.measure.rates import prefill_speed
 from harness.records.record import Memory, Prefill
 from harness.report.advice import choice_sentence
@@ -315,6 +316,14 @@ def test_a_workload_of_the_study_that_this_run_left_out_was_not_run(rows_of):
     rows = rows_of(run)
     assert "'answers' has not been run" in rows["cpu fp32"].missing["score"]
     assert "the study does not run" in rows["cpu bf16"].missing["score"]
+
+
+def test_workloads_that_ended_alike_are_named_together(rows_of):
+    run = Fabricated(["cpu fp32"], depth=Depth())
+    for workload in ("speed", "depth"):
+        run.add(run.planned(run.cell("cpu fp32", workload), trials=1), outcome="timeout")
+    run.answers("cpu fp32")
+    assert outcome_text(rows_of(run)["cpu fp32"]) == "speed and depth: failed: timeout; answers: ok"
 
 
 def test_an_interrupted_trial_is_still_to_be_done_and_no_failure(summary_of):

@@ -13,7 +13,7 @@ def exact(level, positions, per_position):
 
 
 def test_an_exact_slope_of_two_levels_is_found():
-    found = drift([exact(100, (0, 3, 4), -0.02), exact(7, (1, 2, 5), -0.02)])
+    found = drift([exact(100, (2, 5, 6), -0.02), exact(7, (3, 4, 7), -0.02)])
     assert found.value == pytest.approx(math.exp(-0.02 * 5))
     assert found.low == pytest.approx(found.high)
     assert (found.n, found.groups) == (6, 2)

@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.machine.doctor.finding import Finding, Fine, NotTold, Verdict, fact, why_missing
 from harness.machine.quiet import Seen
+from harness.machine.quiet.gpu import SET_BY_USER
 
 Facts = Mapping[str, Any]
 
@@ -61,20 +62,49 @@ def check_persistence(facts: Facts, seen: Seen) -> Verdict:
 
 
 def check_gpu_clocks(facts: Facts, seen: Seen) -> Verdict:
-    """Clocks that follow load and heat."""
+    """Clocks that follow load and heat.
+
+    NVML has no question for a lock (`nvidia-smi -lgc`), but a card shows it: a free clock falls
+    while the card rests, a locked one stays.
+    """
     name, gpus = "GPU clocks", fact(facts, "gpus")
-    highest = [
-        one["max_sm_mhz"] for one in gpus or [] if isinstance(one.get("max_sm_mhz"), (int, float))
-    ]
+    highest = {
+        at: one["max_sm_mhz"]
+        for at, one in enumerate(gpus or [])
+        if isinstance(one.get("max_sm_mhz"), (int, float))
+    }
     if not highest:
         return NotTold(name=name, why=_why(facts, seen, "gpus"))
+    now = {one["index"]: one for one in seen.figures.get("gpus", [])}
+    said = [_free_clock(at, most, now.get(at, {})) for at, most in highest.items()]
+    free = [text for text in said if text is not None]
+    if not free:
+        return Fine(name=name)
     return Finding(
         name=name,
         severity="low",
-        what="nothing says that the GPUs' clocks are locked",
-        effect="they follow load and heat: short trials begin slower, long ones end slower",
-        mend=f"sudo nvidia-smi -lgc {min(highest) * 3 // 4:.0f}   # undo: sudo nvidia-smi -rgc",
+        what="; ".join(free),
+        effect="clocks follow load and heat: short trials begin slower, long ones end slower",
+        mend=f"sudo nvidia-smi -lgc {min(highest.values()) * 3 // 4:.0f}"
+        "   # undo: sudo nvidia-smi -rgc",
     )
+
+
+def _free_clock(at: int, most_mhz: float, now: Mapping[str, Any]) -> str | None:
+    """What speaks for a clock that is not locked; None where it seems to be."""
+    lowest, usual = now.get("sm_min_mhz"), now.get("sm_median_mhz")
+    if SET_BY_USER in now.get("slowed_by", ()):
+        return None
+    if lowest is None or usual is None:
+        return f"nothing says that the clock of GPU {at} is locked"
+    if lowest < most_mhz / 2:
+        return (
+            f"the clock of GPU {at} is not locked, or low: {lowest:,.0f} MHz were seen, "
+            f"{most_mhz:,.0f} are its most"
+        )
+    if lowest == usual < most_mhz:
+        return None  # neither at rest nor at its most: it stands still
+    return f"nothing says that the clock of GPU {at} is locked: {usual:,.0f} MHz were seen"
 
 
 CHECKS: tuple[Callable[[Facts, Seen], Verdict], ...] = (

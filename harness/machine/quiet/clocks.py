@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from harness.machine.facts import NotKnown, read
-from harness.machine.quiet.source import Figures, long_enough, understood
+from harness.machine.quiet.source import Figures, Growth, PartOfReadings, understood
 
 _CPU = "sys/devices/system/cpu"
 _MOST_CLOCKS = 16  # reading a clock may wake its core, so not all of a large machine's are read
@@ -44,28 +44,22 @@ class Clock:
         return {"cpu_min_mhz": min(fastest), "cpu_median_mhz": median(fastest)}
 
 
-class Throttling:
+class Throttling(Growth):
     """How often the processor slowed down to stay within heat or power."""
 
     figures = ("throttle_events",)
-    sampled = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def read(self, worker: int) -> int:
+    def read(self, worker: int) -> tuple[int]:
         """Events since boot: of each core, and of the package once."""
         del worker
         cores = self._counts("core_throttle_count")
         packages = self._counts("package_throttle_count")
         if not cores and not packages:
             raise NotKnown("no counters of throttling here (Intel's driver has them)")
-        return sum(cores) + max(packages, default=0)
-
-    def tell(self, readings: Sequence[int], seconds: float) -> Figures:
-        """The growth."""
-        long_enough(seconds)
-        return {"throttle_events": readings[-1] - readings[0]}
+        return (sum(cores) + max(packages, default=0),)
 
     def _counts(self, name: str) -> list[int]:
         files = self._root.glob(f"{_CPU}/cpu[0-9]*/thermal_throttle/{name}")
@@ -97,11 +91,10 @@ class Temperature:
         return {"cpu_first_celsius": readings[0], "cpu_max_celsius": max(readings)}
 
 
-class Battery:
+class Battery(PartOfReadings):
     """Whether the machine runs on its battery."""
 
     figures = ("battery_share",)
-    sampled = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -113,7 +106,11 @@ class Battery:
         if not folder.is_dir():
             raise NotKnown("/sys/class/power_supply: nothing there")
         supplies = [str(one.relative_to(self._root)) for one in sorted(folder.iterdir())]
-        types = {path: _text(self._root, f"{path}/type") for path in supplies}
+        types = {
+            path: _text(self._root, f"{path}/type")
+            for path in supplies
+            if _text(self._root, f"{path}/scope") != "Device"  # a mouse has a battery of its own
+        }
         mains = [path for path, kind in types.items() if kind in ("Mains", "USB")]
         batteries = [path for path, kind in types.items() if kind == "Battery"]
         if not mains and not batteries:
@@ -121,11 +118,6 @@ class Battery:
         if any(_text(self._root, f"{path}/online") == "1" for path in mains):
             return False
         return any(_text(self._root, f"{path}/status") == "Discharging" for path in batteries)
-
-    def tell(self, readings: Sequence[bool], seconds: float) -> Figures:
-        """The part of the readings on battery."""
-        del seconds
-        return {"battery_share": sum(readings) / len(readings)}
 
 
 def _sensors(root: Path) -> list[str]:

@@ -59,12 +59,10 @@ class CpuTime:
     def tell(self, readings: Sequence[CpuTimes], seconds: float) -> Figures:
         """Processors that others kept busy; the stolen part of the time that was wanted."""
         first, last = readings[0], readings[-1]
-        long_enough(seconds)
-        busy, stolen = last.busy_s - first.busy_s, last.stolen_s - first.stolen_s
-        others = busy - (last.own_s - first.own_s)
-        wanted = busy + stolen
+        stolen = last.stolen_s - first.stolen_s
+        wanted = last.busy_s - first.busy_s + stolen
         return {
-            "other_cpu_cores": max(0.0, others / seconds),
+            "other_cpu_cores": others_busy(readings, seconds),
             "steal_share": stolen / wanted if wanted > 0 else 0.0,
         }
 
@@ -112,6 +110,14 @@ class CpuWait:
         waited = max(0.0, last.waited_s - first.waited_s)
         wanted = waited + last.ran_s - first.ran_s
         return {"cpu_wait_share": share(waited, wanted) if wanted > 0 else 0.0}
+
+
+def others_busy(readings: Sequence[CpuTimes], seconds: float) -> float:
+    """Processors that all but us kept busy, on average; `NotKnown` for too short a time."""
+    long_enough(seconds)
+    first, last = readings[0], readings[-1]
+    others = (last.busy_s - first.busy_s) - (last.own_s - first.own_s)
+    return max(0.0, others / seconds)
 
 
 def parse_stat(text: str) -> tuple[int, int]:

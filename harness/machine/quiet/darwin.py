@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 
 from harness.machine.facts import NotKnown
-from harness.machine.quiet.cpu_time import CpuTimes
-from harness.machine.quiet.source import Figures, long_enough
+from harness.machine.quiet.cpu_time import CpuTimes, others_busy
+from harness.machine.quiet.source import Figures, Growth, PartOfReadings, long_enough
 
 Run = Callable[[Sequence[str]], str]
 
@@ -61,17 +61,13 @@ class DarwinCpuTime:
 
     def tell(self, readings: Sequence[CpuTimes], seconds: float) -> Figures:
         """Processors that others kept busy."""
-        long_enough(seconds)
-        first, last = readings[0], readings[-1]
-        others = (last.busy_s - first.busy_s) - (last.own_s - first.own_s)
-        return {"other_cpu_cores": max(0.0, others / seconds)}
+        return {"other_cpu_cores": others_busy(readings, seconds)}
 
 
-class DarwinSwap:
+class DarwinSwap(Growth):
     """Bytes that were read from swap, and written to it."""
 
     figures = ("swap_in_bytes", "swap_out_bytes")
-    sampled = False
 
     def __init__(self, run: Run = run_program) -> None:
         self._run = run
@@ -80,12 +76,6 @@ class DarwinSwap:
         """Bytes since boot, in and out."""
         del worker
         return parse_vm_stat(self._run(["/usr/bin/vm_stat"]))
-
-    def tell(self, readings: Sequence[tuple[int, int]], seconds: float) -> Figures:
-        """The growth."""
-        long_enough(seconds)
-        growth = [last - first for first, last in zip(readings[0], readings[-1], strict=True)]
-        return dict(zip(self.figures, growth, strict=True))
 
 
 class DarwinThrottling:
@@ -108,11 +98,10 @@ class DarwinThrottling:
         return {"throttle_events": sum(percent < 100 for percent in readings)}
 
 
-class DarwinBattery:
+class DarwinBattery(PartOfReadings):
     """Whether the machine runs on its battery."""
 
     figures = ("battery_share",)
-    sampled = False
 
     def __init__(self, run: Run = run_program) -> None:
         self._run = run
@@ -121,11 +110,6 @@ class DarwinBattery:
         """What `pmset` says now."""
         del worker
         return parse_on_battery(self._run(["/usr/bin/pmset", "-g", "batt"]))
-
-    def tell(self, readings: Sequence[bool], seconds: float) -> Figures:
-        """The part of the readings on battery."""
-        del seconds
-        return {"battery_share": sum(readings) / len(readings)}
 
 
 def parse_vm_stat(text: str) -> tuple[int, int]:

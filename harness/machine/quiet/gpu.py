@@ -11,14 +11,15 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from harness.machine.facts import NotKnown
+from harness.machine.nvml import text_of, told
 from harness.machine.quiet.cpu_time import children
 from harness.machine.quiet.source import Figures, long_enough
 
 # NVML's bits of why a clock is not higher, and whether that disturbs a measurement: a power limit
 # and clocks that somebody set are how the card is meant to run, heat and faults are not.
+SET_BY_USER = "clocks set by the user"
 REASONS = {
-    0x2: ("clocks set by the user", False),
+    0x2: (SET_BY_USER, False),
     0x4: ("power limit", False),
     0x8: ("hardware slowdown", True),
     0x10: ("sync boost", False),
@@ -44,23 +45,20 @@ class GpuReading:
 
 
 class Gpus:
-    """All GPUs of the machine, by the handles that NVML gave once."""
+    """GPUs by NVML's numbers."""
 
     figures = ("gpus", "gpu_throttle_share", "foreign_gpu_processes")
     sampled = True
 
-    def __init__(self, nvml: Any, root: Path) -> None:
-        self._nvml, self._root = nvml, root
+    def __init__(self, nvml: Any, root: Path, numbers: Sequence[int]) -> None:
+        self._nvml, self._root, self._numbers = nvml, root, tuple(numbers)
         self._before: dict[int, frozenset[int]] = {}  # processes before the worker came
 
     def read(self, worker: int) -> list[GpuReading]:
         """One look at each; the first must come before the worker touches a GPU."""
-        try:
-            count = self._nvml.nvmlDeviceGetCount()
-            own = {worker, *_descendants(self._root, worker)}
-            return [self._one(index, own) for index in range(count)]
-        except self._nvml.NVMLError as error:
-            raise NotKnown(f"NVML: {error}") from error
+        own = {worker, *_descendants(self._root, worker)}
+        with told(self._nvml):
+            return [self._one(index, own) for index in self._numbers]
 
     def tell(self, readings: Sequence[list[GpuReading]], seconds: float) -> Figures:
         """Each GPU by itself, and the worst of them against the limits."""
@@ -82,7 +80,7 @@ class Gpus:
         watts = self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
         return GpuReading(
             index=index,
-            name=name.decode() if isinstance(name, bytes) else name,
+            name=text_of(name),
             sm_mhz=self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             celsius=self._ask(
                 lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)

@@ -6,62 +6,47 @@ All are counters of the system or of our cgroup: they say that somebody was held
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.machine.facts import NotKnown, read
 from harness.machine.linux import parse_cgroups
-from harness.machine.quiet.source import Figures, long_enough, share, understood
+from harness.machine.quiet.source import Growth, GrowthShare, understood
 
 _VMSTAT = "proc/vmstat"
 
 
-class Swap:
+class Swap(Growth):
     """Bytes that were read from swap, and written to it."""
 
     figures = ("swap_in_bytes", "swap_out_bytes")
-    sampled = False
 
     def __init__(self, root: Path, page_bytes: int | None = None) -> None:
         self._root = root
-        self._page_bytes = page_bytes or os.sysconf("SC_PAGE_SIZE")
+        self.unit = page_bytes or os.sysconf("SC_PAGE_SIZE")
 
     def read(self, worker: int) -> tuple[int, int]:
         """Pages since boot, in and out."""
         del worker
         return understood(parse_vmstat, read(self._root, _VMSTAT), _VMSTAT)
 
-    def tell(self, readings: Sequence[tuple[int, int]], seconds: float) -> Figures:
-        """The growth."""
-        long_enough(seconds)
-        pages = [last - first for first, last in zip(readings[0], readings[-1], strict=True)]
-        return dict(zip(self.figures, (n * self._page_bytes for n in pages), strict=True))
 
-
-class Pressure:
+class Pressure(GrowthShare):
     """The part of the time in which some task was held up for want of one resource."""
-
-    sampled = False
 
     def __init__(self, root: Path, resource: str) -> None:
         self.figures = (f"{resource}_stall_share",)
         self._root, self._path = root, f"proc/pressure/{resource}"
 
-    def read(self, worker: int) -> int:
-        """Microseconds since boot."""
+    def read(self, worker: int) -> float:
+        """Seconds since boot."""
         del worker
-        return understood(parse_pressure, read(self._root, self._path), self._path)
-
-    def tell(self, readings: Sequence[int], seconds: float) -> Figures:
-        """The growth, as a share of the time."""
-        return {self.figures[0]: share((readings[-1] - readings[0]) / 1e6, seconds)}
+        return understood(parse_pressure, read(self._root, self._path), self._path) / 1e6
 
 
-class Quota:
+class Quota(GrowthShare):
     """The part of the time in which a limit of our cgroup held us up."""
 
     figures = ("cpu_quota_share",)
-    sampled = False
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -71,10 +56,6 @@ class Quota:
         del worker
         path = _cpu_stat(self._root)
         return understood(parse_cpu_stat, read(self._root, path), path)
-
-    def tell(self, readings: Sequence[float], seconds: float) -> Figures:
-        """The growth, as a share of the time."""
-        return {"cpu_quota_share": share(readings[-1] - readings[0], seconds)}
 
 
 def parse_vmstat(text: str) -> tuple[int, int]:

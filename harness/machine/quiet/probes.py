@@ -1,17 +1,18 @@
-"""Which sources there are: by operating system, and with a GPU or without.
+"""Which sources there are: by operating system, and for the GPUs that a trial uses.
 
 Made once for a run, so that NVML is opened once; the sources are made anew for each trial.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.machine.facts import NotKnown
-from harness.machine.nvidia import load_nvml
+from harness.machine.nvml import Load, Nvml, cuda_gpus, load_nvml, of_devices, told
 from harness.machine.quiet.clocks import Battery, Clock, Temperature, Throttling
 from harness.machine.quiet.cpu_time import CpuTime, CpuWait
 from harness.machine.quiet.darwin import (
@@ -64,14 +65,19 @@ class Probes:
         root: Path = Path("/"),
         *,
         platform: str = sys.platform,
-        load: Callable[[], Any] = load_nvml,
+        environ: Mapping[str, str] = os.environ,
+        load: Load = load_nvml,
     ) -> None:
-        self._root, self._platform, self._load = root, platform, load
-        self._nvml: Any = None
-        self._why_no_nvml: str | None = None
+        self._root, self._platform = root, platform
+        self._visible = environ.get("CUDA_VISIBLE_DEVICES")
+        self._nvml = Nvml(root, load)
 
-    def sources(self, *, gpus: bool) -> tuple[Source, ...]:
-        """New sources for one trial; `gpus`: whether it uses any, for else they do not matter."""
+    def sources(self, *, gpus: Collection[str] | None) -> tuple[Source, ...]:
+        """New sources for one trial.
+
+        `gpus` are the CUDA devices that it uses (`cuda:0`), for the others do not disturb it; None:
+        all that the machine has.
+        """
         if probes_are_off():
             return (Absent(ALL_FIGURES, f"probes are switched off by {VARIABLE}"),)
         found: list[Source] = []
@@ -79,7 +85,7 @@ class Probes:
             found = self._linux()
         elif self._platform == "darwin":
             found = [DarwinCpuTime(), DarwinSwap(), DarwinThrottling(), DarwinBattery()]
-        found.append(self._gpus() if gpus else Absent(_GPU_FIGURES, "the strategy uses no GPU"))
+        found.append(self._gpus(gpus))
         told = {name for source in found for name in source.figures}
         lacking = [name for name in ALL_FIGURES if name not in told]
         name = "macOS" if self._platform == "darwin" else self._platform
@@ -99,29 +105,19 @@ class Probes:
             Battery(root),
         ]
 
-    def _gpus(self) -> Source:
-        nvml = self._opened()
-        if nvml is None:
-            return Absent(_GPU_FIGURES, self._why_no_nvml or "no NVIDIA driver is loaded")
-        return Gpus(nvml, self._root)
+    def _gpus(self, devices: Collection[str] | None) -> Source:
+        if devices is not None and not devices:
+            return Absent(_GPU_FIGURES, "the strategy uses no NVIDIA GPU")
+        try:
+            nvml = self._nvml.get()
+            with told(nvml):
+                numbers = self._numbers(nvml, devices)
+        except NotKnown as why:
+            return Absent(_GPU_FIGURES, str(why))
+        return Gpus(nvml, self._root, numbers)
 
-    def _opened(self) -> Any:
-        """NVML, opened once and left open: a GPU without persistence would restart its driver."""
-        if self._nvml is not None or self._why_no_nvml is not None:
-            return self._nvml
-        drivers = ("proc/driver/nvidia", "dev/dxg")  # the second is WSL's
-        if not any((self._root / path).exists() for path in drivers):
-            self._why_no_nvml = "no NVIDIA driver is loaded"
-            return None
-        try:
-            nvml = self._load()
-        except ImportError:
-            self._why_no_nvml = "NVML's bindings are not installed (extra: cuda)"
-            return None
-        try:
-            nvml.nvmlInit()
-        except nvml.NVMLError as error:
-            self._why_no_nvml = f"NVML: {error}"
-            return None
-        self._nvml = nvml
-        return nvml
+    def _numbers(self, nvml: Any, devices: Collection[str] | None) -> list[int]:
+        """NVML's; of the whole machine also those that CUDA does not show."""
+        if devices is None:
+            return list(range(nvml.nvmlDeviceGetCount()))
+        return sorted(of_devices(cuda_gpus(nvml, self._visible), devices).values())

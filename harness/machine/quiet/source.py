@@ -38,6 +38,43 @@ class Source(Protocol):
         ...
 
 
+class Growth:
+    """What counters grew by: a reading is a tuple of numbers, one for each figure."""
+
+    figures: tuple[str, ...]
+    sampled = False
+    unit = 1  # of a figure, in one step of its counter
+
+    def tell(self, readings: Sequence[Sequence[int]], seconds: float) -> Figures:
+        """The growth of each."""
+        long_enough(seconds)
+        ends = zip(self.figures, readings[0], readings[-1], strict=True)
+        return {name: (last - first) * self.unit for name, first, last in ends}
+
+
+class GrowthShare:
+    """What a counter of seconds grew by, as a share of the time."""
+
+    figures: tuple[str, ...]
+    sampled = False
+
+    def tell(self, readings: Sequence[float], seconds: float) -> Figures:
+        """The share, 0 to 1."""
+        return {self.figures[0]: share(readings[-1] - readings[0], seconds)}
+
+
+class PartOfReadings:
+    """At which part of the readings something was so."""
+
+    figures: tuple[str, ...]
+    sampled = False
+
+    def tell(self, readings: Sequence[bool], seconds: float) -> Figures:
+        """The part, 0 to 1."""
+        del seconds
+        return {self.figures[0]: sum(readings) / len(readings)}
+
+
 def share(part: float, whole_s: float) -> float:
     """Part of a stretch of time, 0 to 1; raises `NotKnown` where it is too short to tell."""
     long_enough(whole_s)

@@ -1,0 +1,107 @@
+"""The live line of a run: how often it is drawn, and that what it says is never long behind."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.cli.display import RunDisplay
+from harness.machine import MemoryReading
+from harness.measure.job import Imported, Passed
+from harness.measure.trial import Trial
+from harness.plan.cell import Cell
+from harness.records.record import Answer, CellRef, Key, Outcome, Record
+
+CELL = Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=1)
+PASS = Passed(prefill=[], decode_s=[])
+IMPORTED = Imported(versions={}, peak_rss=MemoryReading(missing="not asked"))
+
+
+class Counting(Console):
+    """A console that counts what is written to it, and at what time."""
+
+    def __init__(self, *, terminal):
+        super().__init__(file=io.StringIO(), width=80, force_terminal=terminal)
+        self.now = 100.0
+
+
+@pytest.fixture
+def shown():
+    """A display with a clock that stands still, and the texts of its lines as they are drawn."""
+
+    def make(*, terminal=True):
+        out = Counting(terminal=terminal)
+        display = RunDisplay(out, 3, clock=lambda: out.now)
+        lines = []
+        draw = display._line
+        display._line = lambda doing: lines.append(doing) or draw(doing)
+        return display, out, lines
+
+    return make
+
+
+def test_a_worker_that_reports_a_hundred_times_a_second_is_not_drawn_as_often(shown):
+    display, out, lines = shown()
+    with display.shown():
+        display.begin(Trial(cell=CELL, trial=0, attempt=0))
+        for _ in range(200):
+            out.now += 0.01
+            display.message(PASS)
+    assert 1 + 6 <= len(lines) <= 1 + 8  # two seconds
+
+
+def test_a_trial_that_begins_is_drawn_at_once_and_a_wait_of_a_second_too(shown):
+    display, out, lines = shown()
+    with display.shown():
+        display.begin(Trial(cell=CELL, trial=0, attempt=0))
+        display.message(IMPORTED)  # at the same moment: the next drawing has it
+        display.begin(Trial(cell=CELL, trial=1, attempt=0))
+        display.message(IMPORTED)
+        out.now += 1.0
+        display.tick()
+    assert lines == ["starting 0 s", "starting 0 s", "loading 1 s"]
+
+
+def test_without_a_terminal_a_sign_of_life_comes_after_half_a_minute(shown):
+    display, out, lines = shown(terminal=False)
+    with display.shown():
+        display.begin(Trial(cell=CELL, trial=0, attempt=0))
+        for _ in range(45):
+            out.now += 1.0
+            display.tick()
+    assert lines == []
+    said = out.file.getvalue().splitlines()
+    name = "m | cpu fp32 | 1t | speed #1"
+    assert said == [f"[1/3] {name} …", f"  {name}: starting, 31 s"]
+
+
+SPEEDS = {"decode_tok_per_s": 36.14, "prefill_tok_per_s": 320.0}
+RIGHT = Answer(id="sum", text="85", token_ids=[1], right=True)
+
+
+@pytest.mark.parametrize(
+    "kind, given, said",
+    [
+        ("ok", SPEEDS, "decode 36.1 tok/s, prefill 320.0 tok/s"),
+        ("noisy", SPEEDS, "noisy: why; decode 36.1 tok/s, prefill 320.0 tok/s"),
+        ("noisy", {"answers": [RIGHT]}, "noisy: why; 1 answer, 1 of 1 right"),
+        ("noisy", {}, "noisy: why"),
+        ("timeout", SPEEDS, "timeout: why"),  # of some passes only
+    ],
+)
+def test_a_noisy_trial_shows_its_cause_and_its_figures(kind, given, said, shown):
+    display, out, _ = shown(terminal=False)
+    trial = Trial(cell=CELL, trial=0, attempt=0)
+    cell = CellRef(id=CELL.id, **{name: getattr(CELL, name) for name in CELL.__slots__})
+    outcome = Outcome(kind=kind, reason=None if kind == "ok" else "why")
+    record = Record(
+        key=Key(computation="c"),
+        cell=cell,
+        trial=0,
+        attempt=0,
+        facts={},
+        **{"outcome": outcome, "started_at": "2026-05-01T10:00:00Z", **given},
+    )
+    display.begin(trial)
+    display.end(trial, record)
+    assert out.file.getvalue().splitlines()[-1] == f"  m | cpu fp32 | 1t | speed #1: {said} (0 s)"
