@@ -13,33 +13,24 @@ from typing import Any
 from msgspec import structs
 
 from harness.config.load import LoadedStudy
-from harness.machine.disks import NAMES as DISK_FACTS
-from harness.machine.disks import weights_disk_facts
-from harness.machine.facts import unavailable
 from harness.machine.quiet import Probes
 from harness.measure.conversion import Conversions, Reading, Watch, Weights
 from harness.measure.cooldown import Cooler
-from harness.measure.energy import Baseline, energy_of
-from harness.measure.identity import ModelIdentity, record_key
-from harness.measure.job import Answered, Job, Message, Opened, Passed
+from harness.measure.energy import Baseline
+from harness.measure.identity import ModelIdentity
+from harness.measure.job import Job, Message
 from harness.measure.judge import judge, limits_held, remarks
-from harness.measure.latency import latency_of
 from harness.measure.memory_limit import memory_room
-from harness.measure.memory_record import NOT_SO_FAR, forecast_of, memory_of
 from harness.measure.process import Interrupted, run_job
-from harness.measure.quality_inputs import Prepared, QualityInputs, gate_of, quality_of
+from harness.measure.quality_inputs import Prepared, QualityInputs
 from harness.measure.quality_inputs import Wanted as WantedQuality
-from harness.measure.rates import decode_speed, prefill_speed
 from harness.measure.roofline import Limits
-from harness.measure.roofline_share import Timed, trial_roofline
-from harness.measure.trial_facts import facts_of, hashes, thread_warning
+from harness.measure.trial_record import Ran, record_of
 from harness.measure.watching import cuda_devices_of, judged_quiet, watch
-from harness.measure.without_folders import folders_here, without_folders
 from harness.plan.cell import Cell, Forecasts
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
-from harness.records.record import Answer, CellRef, Outcome, Record
-from harness.records.validity import Validity
+from harness.records.record import Answer, Outcome, Record
 from harness.records.writing import unwritable
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan
@@ -98,10 +89,10 @@ def measure(
     started = datetime.now(timezone.utc)
     if trial.skip_reason is not None:
         skipped = Outcome(kind="skipped", reason=trial.skip_reason)
-        return _record(trial, bench, started, _Ran(outcome=skipped))
+        return record_of(trial, bench, started, Ran(outcome=skipped))
     if trial.wrong_reason is not None:
         wrong = Outcome(kind="wrong_answers", reason=trial.wrong_reason)
-        return _record(trial, bench, started, _Ran(outcome=wrong))
+        return record_of(trial, bench, started, Ran(outcome=wrong))
     reading: Reading | None = None
     cooling: Cooling | None = None
     noise = bench.loaded.study.noise
@@ -118,7 +109,7 @@ def measure(
         job = prepared.job
         if trial.cell.workload == "quality" and job.scoring is None:
             none = Outcome(kind="unsupported", reason=prepared.missing.get("text"))
-            return _record(trial, bench, started, _Ran(outcome=none, prepared=prepared))
+            return record_of(trial, bench, started, Ran(outcome=none, prepared=prepared))
         reading = _reading(trial, bench, job, heard)
         gpus = cuda_devices_of(bench.plans[trial.cell])
         cooling = bench.cooler.wait(on_cooling, gpus=gpus)
@@ -139,13 +130,13 @@ def measure(
         limits: TrialLimits | None = None
         if reading is not None and isinstance(stop, Interrupted):  # else a conversion was stopped
             messages, limits = stop.ended.messages, limits_held(stop.ended, job)
-        ran = _Ran(
+        ran = Ran(
             outcome=outcome, reading=reading, messages=messages, cooling=cooling, limits=limits
         )
-        raise InterruptedTrial(_record(trial, bench, started, ran)) from stop
+        raise InterruptedTrial(record_of(trial, bench, started, ran)) from stop
     validity = watcher.validity(noise)
     outcome = judge(ended, bench.plans[trial.cell])
-    ran = _Ran(
+    ran = Ran(
         outcome=judged_quiet(outcome, validity, trial.cell.workload),
         validity=validity,
         reading=reading,
@@ -156,7 +147,7 @@ def measure(
         prepared=prepared,
         took_s=time.monotonic() - begin,
     )
-    return _record(trial, bench, started, ran)
+    return record_of(trial, bench, started, ran)
 
 
 class InterruptedTrial(KeyboardInterrupt):
@@ -241,123 +232,3 @@ def _log_name(trial: Trial) -> str:
     plain = "".join(c if (c.isascii() and c.isalnum()) or c in "-." else "_" for c in trial.cell.id)
     digest = hashlib.sha256(trial.cell.id.encode("utf-8")).hexdigest()[:8]
     return f"{plain[:120]}-{digest}-{trial.trial}-{trial.attempt}.log"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ran:
-    """What became of a trial."""
-
-    outcome: Outcome
-    reading: Reading | None = None  # None where it did not come so far
-    validity: Validity | None = None
-    limits: TrialLimits | None = None
-    messages: tuple[Message, ...] = ()
-    cooling: Cooling | None = None
-    warnings: tuple[str, ...] = ()
-    prepared: Prepared | None = None
-    took_s: float | None = None
-
-
-def _record(trial: Trial, bench: Bench, started: datetime, ran: _Ran) -> Record:
-    cell, messages = trial.cell, ran.messages
-    facts = facts_of(bench.machine_facts, messages, cell.engine)
-    opened = next((m for m in messages if isinstance(m, Opened)), None)
-    passes = [m for m in messages if isinstance(m, Passed)]
-    plan = [] if opened is None else opened.plan
-    identity = bench.models[cell.model]
-    prefill = [one for p in passes for one in p.prefill]
-    decode_s = [p.decode_s for p in passes]
-    files = bench.loaded.files[cell.model]
-    here = folders_here(
-        (
-            files.weights,
-            files.tokenizer,
-            None if ran.reading is None else ran.reading.weights,
-            bench.logs,
-        )
-    )
-    return Record(
-        key=record_key(bench.loaded, cell, identity, bench.plans[cell], plan),
-        cell=cell_ref(cell),
-        trial=trial.trial,
-        attempt=trial.attempt,
-        place=trial.place,
-        cooling=ran.cooling,
-        outcome=_nameless(ran.outcome, here),
-        started_at=started.isoformat(timespec="seconds"),
-        load_s=None if opened is None else opened.load_s,
-        prefill=prefill,
-        decode_s=decode_s,
-        prefill_tok_per_s=prefill_speed(prefill, cell.batch),
-        decode_tok_per_s=decode_speed(decode_s, cell.batch),
-        latency=latency_of(messages, cell.workload),
-        memory=memory_of(
-            messages, forecast_of(bench.forecasts.get(cell), ran.reading), cell.workload
-        ),
-        limits=ran.limits,
-        validity=ran.validity,
-        took_s=ran.took_s,
-        gate=gate_of(messages, ran.prepared),
-        quality=quality_of(messages, ran.prepared) if cell.workload == "quality" else None,
-        answers=[m.answer for m in messages if isinstance(m, Answered)],
-        plan=plan,
-        converted=None if ran.reading is None else ran.reading.converted,
-        converted_missing=NOT_SO_FAR if ran.reading is None else ran.reading.missing,
-        batch=cell.batch,
-        roofline=trial_roofline(
-            cell.workload,
-            plan,
-            bench.shapes.get(cell.model),
-            Timed(batch=cell.batch, prefill=prefill, decode_s=decode_s),
-            bench.machine_limits.of(cell.threads),
-        ),
-        energy=energy_of(messages, cell.batch, bench.idle),
-        facts={
-            **facts,
-            "threads": cell.threads,
-            **hashes(
-                weights_sha256=identity.weights_sha256,
-                tokenizer_sha256=identity.tokenizer_sha256,
-                questions_sha256=bench.loaded.questions_sha256,
-                study_sha256=bench.loaded.sha256,
-            ),
-            **_disk_facts(ran.reading),
-        },
-        warnings=[
-            without_folders(one, here)
-            for one in (
-                *([] if opened is None else opened.warnings),
-                *filter(None, [thread_warning(cell.threads, facts)]),
-                *ran.warnings,
-            )
-        ],
-    )
-
-
-def _disk_facts(reading: Reading | None) -> dict[str, Any]:
-    """Of the file that was read, which may be a converted one elsewhere."""
-    if reading is None:
-        return dict.fromkeys(DISK_FACTS, unavailable(NOT_SO_FAR))
-    return weights_disk_facts(Path(reading.weights))
-
-
-def cell_ref(cell: Cell) -> CellRef:
-    """The cell, as its records name it."""
-    return CellRef(
-        id=cell.id,
-        model=cell.model,
-        engine=cell.engine,
-        strategy=cell.strategy,
-        workload=cell.workload,
-        threads=cell.threads,
-        batch=cell.batch,
-    )
-
-
-def _nameless(outcome: Outcome, here: Mapping[str, str]) -> Outcome:
-    """The outcome without the folders of this machine in its words."""
-    words = {"reason": outcome.reason, "detail": outcome.detail}
-    return structs.replace(
-        outcome,
-        **{k: None if text is None else without_folders(text, here) for k, text in words.items()},
-    )

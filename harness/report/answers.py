@@ -103,6 +103,13 @@ def unsteady_questions(cell: CellTrials) -> tuple[str, ...]:
     return tuple(question for question, variants in seen.items() if len(variants) > 1)
 
 
+def steadiness(cell: CellTrials | None) -> tuple[str, ...] | None:
+    """The same, empty where all trials agree; None where fewer than two have answered."""
+    if cell is None or sum(bool(record.answers) for record in cell.ok) < 2:
+        return None
+    return unsteady_questions(cell)
+
+
 def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
     shown = Given(
         label=row.label, text=answer.text, right=answer.right, is_cut=answer.stop == "cut"

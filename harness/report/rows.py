@@ -14,13 +14,19 @@ import msgspec
 
 from harness.records.latency import Prefill
 from harness.records.record import Record, SlotRecord
-from harness.report.answers import score_by_category, score_of, shown_answers
+from harness.report.answers import (
+    score_by_category,
+    score_of,
+    shown_answers,
+    steadiness,
+)
 from harness.report.format import size
 from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.order import places_of
 from harness.report.phases import phases_of
+from harness.report.quality import quality_of
 from harness.report.quiet import quiet_of
 from harness.report.roofline import energy_of, roofline_of
 from harness.report.trials import CellTrials, judge
@@ -36,6 +42,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
     depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
+    scored = next((cell for cell in cells if cell.cell.workload == "quality"), None)
     # Memory and placement are the speed trials', which answer nothing and hold no more than the
     # model and its work; where there are none, the other workload's.
     measured = next(
@@ -73,6 +80,8 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         energy=energy_of(ok),
         curve_s=_curve(ok),
         score=score_of(given),
+        quality=quality_of(() if scored is None else scored.counted),
+        unsteady=steadiness(answers),
         categories=score_by_category(given),
         placement=_placement(measured[0].plan) if measured else (),
         planned_bytes=next((c.weight_bytes for c in cells if c.weight_bytes), {}),

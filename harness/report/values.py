@@ -14,6 +14,7 @@ from harness.records.roofline import LimitSet
 from harness.report.latency_values import RowLatency, TokenTimes
 from harness.report.order_values import RunOrder, TrialPlace
 from harness.report.phases import PhaseUse
+from harness.report.quality import RowQuality
 from harness.report.quiet import Quiet
 from harness.report.roofline import RowEnergy, RowRoofline
 from harness.stats import Estimate, Ratio
@@ -130,6 +131,9 @@ class Row(Struct, frozen=True, kw_only=True):
     score: Score | None = None
     categories: dict[str, Score] = field(default_factory=dict)
     agreement: Agreement | None = None
+    quality: RowQuality | None = None  # None: it was not scored, or no trial of it was made
+    # Questions that its trials answered with different tokens; None: answered once, or never.
+    unsteady: tuple[str, ...] | None = None
     placement: tuple[Placement, ...] = ()
     planned_bytes: dict[str, int] = field(default_factory=dict)
     planned_peak_bytes: dict[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 from harness.measure.schedule import schedule
-from harness.measure.trial import cell_ref
+from harness.measure.trial_record import cell_ref
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.plan import Plan
 from harness.records.record import Key, Outcome, Record
