@@ -154,7 +154,7 @@ def command(
         encoder.check_fits(header.shape.n_vocab)
         made_for = header.converted and header.converted.strategy
     strategy = strategy or made_for or "cpu fp32"
-    template = prompt or own_prompt or Model(weights=model).prompt
+    template = prompt or own_prompt or Model(weights=model).prompt_of(None)
     asked = encoder.encode(fill_template(template, question))
     usual = Answers(questions=BUILTIN)
     with opened_conversions(no_cache=no_cache) as conversions:

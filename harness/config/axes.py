@@ -7,7 +7,7 @@ says so elsewhere.
 from __future__ import annotations
 
 from harness.config.document import Key, Node
-from harness.config.matrix import DEPTH, SPEED, Axes, Combination, combinations
+from harness.config.matrix import ANSWERS, DEPTH, SPEED, Axes, Combination, combinations
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
 from harness.runtime.strategy import canonical, resolve
@@ -45,7 +45,19 @@ def read_axes(root: Node) -> Axes:
         workloads=tuple(name for name in WORKLOADS if workloads.get(name).value is not None),
         batches=tuple(dict.fromkeys(count for count in batches if isinstance(count, int))),
         depth_of=reference if only_reference else None,
+        samplings=tuple(named_samplings(workloads.get(ANSWERS).get("sampling"))) or (None,),
+        prompts={
+            name: tuple(model.get("prompt").entries)
+            for name, model in root.get("models").entries.items()
+            if model.get("prompt").entries
+        },
     )
+
+
+def named_samplings(node: Node) -> dict[str, Node]:
+    """The samplings that have names; none where there is one without."""
+    named = all(isinstance(entry.value, dict) for entry in node.entries.values())
+    return node.entries if named else {}
 
 
 def axis_nodes(root: Node, name: str, default: str | int) -> list[tuple[Key, Node]]:
@@ -118,7 +130,10 @@ def read_addition(entry: Node, axes: Axes) -> Combination | None:
     said.setdefault("batch", DEFAULT_BATCH)
     if set(said) != set(AXIS_OF):
         return None
+    sampling, prompt = axes.variants(str(said["model"]), str(said["workload"]))[0]
     return Combination(
+        sampling=sampling,
+        prompt=prompt,
         model=str(said["model"]),
         engine=str(said["engine"]),
         strategy=str(said["strategy"]),

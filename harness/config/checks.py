@@ -26,10 +26,10 @@ from harness.config.depth_settings import n_tokens
 from harness.config.document import Key, Node, key_text
 from harness.config.engines import wrong_engine
 from harness.config.matrix import SPEED, Axes
-from harness.config.model_checks import answering_problems, model_problems
+from harness.config.model_checks import answering_problems, model_problems, sampling_problems
 from harness.config.order_checks import order_problems
 from harness.config.problem import Problem, listed, nearest
-from harness.config.study import WORKLOADS
+from harness.config.study import WORKLOADS, Sampling
 
 
 def meaning_problems(root: Node) -> list[Problem]:
@@ -49,6 +49,7 @@ def meaning_problems(root: Node) -> list[Problem]:
         *order_problems(root),
         *_include_problems(root, axes),
         *_exclude_problems(root, axes),
+        *sampling_problems(root, Sampling.__struct_fields__),
         *answering_problems(root, read_cells(root, axes)),
     ]
 

@@ -73,12 +73,19 @@ def located(node: Node) -> Path:
     return joined(node.source.path.parent, node.text or "")
 
 
+def _has_names(node: Node | None) -> bool:
+    entries = {} if node is None else node.entries
+    return bool(entries) and all(isinstance(one.value, dict) for one in entries.values())
+
+
 def _merge(base: Node, own: Node) -> Node:
     merged = dict(base.entries)
     for name, entry in own.entries.items():
         below = merged.get(name)
         if below is not None and entry.value is None:
             del merged[name]
+        elif name == "sampling" and _has_names(entry) != _has_names(below):
+            merged[name] = entry  # one in place of several, or the other way round
         elif below is not None and isinstance(below.value, dict) and isinstance(entry.value, dict):
             merged[name] = _merge(below, entry)
         else:

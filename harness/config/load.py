@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from harness.config.axes import read_axes, read_cells, spell
+from harness.config.axes import named_samplings, read_axes, read_cells, spell
 from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.expand import expand
@@ -87,7 +87,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         text=_whole_text(source, root, applied),
         sha256=study_identity(study, contents),
         files={
-            name: replace(located[name], prompt=model.prompt)
+            name: replace(located[name], prompt=model.prompt_of(None))
             for name, model in study.models.items()
         },
         questions=questions,
@@ -175,10 +175,15 @@ def _study(root: Node, located: Mapping[str, ModelFiles]) -> Study:
     """The typed study of a tree without problems, with what models.yaml says written in."""
     value = plain(root)
     for name, found in located.items():
-        if found.prompt:
+        if found.prompt and not isinstance(value["models"][name].get("prompt"), dict):
             value["models"][name]["prompt"] = found.prompt
         if found.found.random is not None:
             value["models"][name]["weights"] = found.found.random
+    named = named_samplings(root.get("workloads").get("answers").get("sampling"))
+    if named:
+        answers = value["workloads"]["answers"]
+        answers["samplings"] = answers["sampling"]
+        answers["sampling"] = answers["samplings"][next(iter(named))]
     value["strategies"] = [spell(node) for node in root.get("strategies").items]
     value["reference"] = spell(root.get("reference")) or value["strategies"][0]
     for name in ("include", "exclude"):

@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 from harness.config.study import Study
 
 WITH_TOKENIZER = ("answers", "quality")  # workloads that read or write text
+ANSWERS = "answers"
 SPEED = "speed"  # the workload that several batch sizes are measured of
 DEPTH = "depth"  # the workload that may be the reference strategy's alone
 
@@ -28,12 +29,15 @@ class Combination(NamedTuple):
     threads: int
     workload: str
     batch: int = 1
+    sampling: str | None = None  # names; of the workload `answers` alone
+    prompt: str | None = None
 
 
 class Axes(NamedTuple):
     """The values of each axis, in the order of the study; strategies are canonical.
 
     `batches` is an axis of the workload `speed` alone: all others run one row at a time.
+    Samplings and prompts are axes of `answers` alone: they change no speed.
     `depth_of` is the only strategy that the workload `depth` is run with; None: with all.
     """
 
@@ -44,6 +48,15 @@ class Axes(NamedTuple):
     workloads: tuple[str, ...]
     batches: tuple[int, ...] = (1,)
     depth_of: str | None = None
+    samplings: tuple[str | None, ...] = (None,)
+    prompts: Mapping[str, tuple[str | None, ...]] = {}  # by model; one without a name is left out
+
+    def variants(self, model: str, workload: str) -> list[tuple[str | None, str | None]]:
+        """Samplings and prompts under which the workload runs on the model."""
+        if workload not in WITH_TOKENIZER:
+            return [(None, None)]
+        found = list(product(self.samplings, self.prompts.get(model, (None,))))
+        return found if workload == ANSWERS else found[:1]  # quality scores the first ones'
 
 
 def study_cells(study: Study) -> tuple[Combination, ...]:
@@ -59,6 +72,12 @@ def study_cells(study: Study) -> tuple[Combination, ...]:
         workloads=workloads.names,
         batches=workloads.speed.batch_sizes if workloads.speed else (1,),
         depth_of=reference if only_reference else None,
+        samplings=sampling_names(study),
+        prompts={
+            name: tuple(model.prompt)
+            for name, model in study.models.items()
+            if isinstance(model.prompt, dict)
+        },
     )
     excluded = [
         {name: value for name, value in asdict(one).items() if value is not None}
@@ -72,10 +91,19 @@ def study_cells(study: Study) -> tuple[Combination, ...]:
             threads=one.threads or axes.threads[0],
             workload=one.workload,
             batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
+            sampling=sampling,
+            prompt=prompt,
         )
         for one in study.include
+        for sampling, prompt in axes.variants(one.model, one.workload)[:1]
     )
     return (*combinations(axes, excluded), *included)
+
+
+def sampling_names(study: Study) -> tuple[str | None, ...]:
+    """The names of the study's samplings; None alone where there is one without."""
+    answers = study.workloads.answers
+    return (None,) if answers is None else tuple(answers.samplings) or (None,)
 
 
 def combinations(
@@ -97,7 +125,10 @@ def _points(axes: Axes) -> Iterator[Combination]:
         if workload == DEPTH and axes.depth_of not in (None, strategy):
             continue
         for batch in axes.batches if workload == SPEED else (1,):
-            yield Combination(model, engine, strategy, threads, workload, batch)
+            for sampling, prompt in axes.variants(model, workload):
+                yield Combination(
+                    model, engine, strategy, threads, workload, batch, sampling, prompt
+                )
 
 
 def _matches(point: Combination, selector: Mapping[str, object]) -> bool:

@@ -10,6 +10,7 @@ import os.path
 import re
 from collections.abc import Iterable, Iterator
 
+from harness.config.axes import named_samplings
 from harness.config.document import Key, Node
 from harness.config.extends import located
 from harness.config.matrix import Combination
@@ -21,6 +22,7 @@ from harness.sources import parse_remote
 from harness.sources.random_weights import RANDOM, is_random, why_not_random
 
 _BUILTIN = "builtin:"
+_NAMES = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -29,9 +31,8 @@ def model_problems(root: Node) -> Iterator[Problem]:
     for name, model in root.get("models").entries.items():
         key: Key = ("models", name)
         if not _NAME.fullmatch(name):
-            allowed = "letters, digits, '.', '_' and '-', beginning with a letter or digit"
-            text = f"'{name}' is no name: {allowed}."
-            yield root.problem(key, text)
+            yield root.problem(key, f"'{name}' is no name: {_NAMES}.")
+        yield from _prompt_problems(root, name, model.get("prompt"))
         wrong = {
             "weights": _wrong_weights(model.get("weights")),
             "tokenizer": _wrong_file(model.get("tokenizer")),
@@ -79,6 +80,26 @@ def _wrong_file(node: Node) -> str | None:
     if remote is None and "%25" in text and not os.path.exists(located(node)):  # noqa: PTH110
         return f"'%25' is how a URL writes '%'. In a file name write '{text.replace('%25', '%')}'."
     return None
+
+
+def _prompt_problems(root: Node, model: str, node: Node) -> Iterator[Problem]:
+    """What is wrong with prompts under names."""
+    for name, prompt in node.entries.items():
+        key: Key = ("models", model, "prompt", name)
+        wrong = None if _NAME.fullmatch(name) else f"'{name}' is no name: {_NAMES}."
+        wrong = wrong or _wrong_prompt(prompt)
+        if wrong:
+            yield root.problem(key, wrong)
+
+
+def sampling_problems(root: Node, fields: Iterable[str]) -> Iterator[Problem]:
+    """Names of samplings that are the settings of one, or cannot stand in a cell's id."""
+    for name in named_samplings(root.get("workloads").get("answers").get("sampling")):
+        key: Key = ("workloads", "answers", "sampling", name)
+        if name in fields:
+            yield root.problem(key, f"'{name}' is a setting of one sampling, and no name of one.")
+        elif not _NAME.fullmatch(name):
+            yield root.problem(key, f"'{name}' is no name: {_NAMES}.")
 
 
 def _wrong_prompt(node: Node) -> str | None:

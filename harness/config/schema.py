@@ -27,7 +27,24 @@ Schema = dict[str, Any]
 def strict_schema(kind: type) -> Schema:
     """The schema of one msgspec type, the same under every release of msgspec."""
     schema: Schema = _settle(msgspec.json.schema(kind))
+    answers = schema.get("$defs", {}).get("Answers")
+    if answers is not None:
+        _name_samplings(answers["properties"])
     return schema
+
+
+def _name_samplings(properties: dict[str, Schema]) -> None:
+    """Let `sampling` be one, or several under names: two kinds of mapping that no type can tell."""
+    del properties["samplings"]
+    one = {"$ref": "#/$defs/Sampling"}
+    about = {k: v for k, v in properties["sampling"].items() if k in ("description", "default")}
+    properties["sampling"] = {
+        **about,
+        "type": "object",
+        "if": {"minProperties": 1, "additionalProperties": {"type": "object"}},
+        "then": {"additionalProperties": one},
+        "else": one,
+    }
 
 
 def editor_schema() -> Schema:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from harness.config.depth_settings import Depth
 from harness.config.limit_settings import Limits
@@ -49,7 +49,11 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = None
     prompt: Annotated[
-        Text, Meta(description="The prompt template; `{question}` stands for the question.")
+        Text | Annotated[dict[str, Text], Meta(min_length=1)],
+        Meta(
+            description="The prompt template; `{question}` stands for the question. Several under "
+            "names are an axis of `answers`."
+        ),
     ] = "Bob: {question}\n\nAlice:"
     source: Annotated[
         Text | None,
@@ -66,6 +70,12 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Sha256 | None, Meta(description="What the content of the tokenizer must be.")
     ] = None
     seed: Annotated[Seed, Meta(description="Seed of `random:` weights.")] = 0
+
+    def prompt_of(self, name: str | None) -> str:
+        """The template of that name; the first one without."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return self.prompt[next(iter(self.prompt)) if name is None else name]
 
 
 class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,9 +181,14 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         list[Annotated[int, Meta(ge=0)]],
         Meta(description="An answer ends before any of these token ids."),
     ] = field(default_factory=lambda: [0])
-    sampling: Annotated[Sampling, Meta(description="Greedy unless it says otherwise.")] = field(
-        default_factory=Sampling
-    )
+    sampling: Annotated[
+        Sampling,
+        Meta(
+            description="How tokens are drawn; greedy unless it says otherwise. Several under "
+            "names are an axis of `answers`."
+        ),
+    ] = field(default_factory=Sampling)
+    samplings: dict[str, Sampling] = field(default_factory=dict)  # written as `sampling`
     trials: Annotated[
         Count,
         Meta(
@@ -181,6 +196,11 @@ class Answers(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "and scored; a second tells whether they are the same each time."
         ),
     ] = 2
+
+    def under(self, name: str | None) -> Answers:
+        """The same with the sampling of that name alone; with the first one without."""
+        sampling = self.sampling if name is None else self.samplings[name]
+        return structs.replace(self, sampling=sampling, samplings={})
 
 
 class Workloads(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -52,6 +52,8 @@ def _of_workloads(asked: dict[str, Any], study: Study, contents: dict[str, str |
         asked["depth"]["at"] = study.workloads.depth.depths
     if asked["answers"] is not None:
         del asked["answers"]["trials"]
+        if not asked["answers"]["samplings"]:
+            del asked["answers"]["samplings"]
         asked["answers"]["questions"] = contents["questions"]
     if asked["quality"] is None:
         del asked["quality"]

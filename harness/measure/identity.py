@@ -78,9 +78,11 @@ def record_key(
     }
     if cell.workload not in WITH_TOKENIZER:
         return Key(computation=_hash({**computation, "lengths": settings}))
-    answers = _settings(loaded.study.workloads.answers)
+    answering = loaded.study.workloads.answers
+    answers = _settings(None if answering is None else answering.under(cell.sampling))
+    answers.pop("samplings", None)
     presentation: dict[str, Any] = {
-        "prompt": loaded.files[cell.model].prompt,
+        "prompt": loaded.study.models[cell.model].prompt_of(cell.prompt),
         "tokenizer": model.tokenizer_sha256,
         "answers": answers and {**answers, "questions": loaded.questions_sha256},
     }

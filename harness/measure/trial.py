@@ -170,11 +170,13 @@ def _job(cell: Cell, loaded: LoadedStudy) -> Job:
         threads=cell.threads,
         seed=loaded.study.seed,
         tokenizer=None if files.tokenizer is None else str(files.tokenizer),
-        prompt=files.prompt,
+        prompt=loaded.study.models[cell.model].prompt_of(cell.prompt),
         batch=cell.batch,
         speed=workloads.speed if cell.workload == "speed" else None,
         depth=workloads.depth if cell.workload == "depth" else None,
-        answers=workloads.answers if answering else None,
+        answers=workloads.answers.under(cell.sampling)
+        if answering and workloads.answers is not None
+        else None,
         questions=list(loaded.questions) if answering else [],
         question_s=loaded.study.limits.question_s if answering else None,
         address_space_bytes=parse_size(loaded.study.limits.address_space or ""),

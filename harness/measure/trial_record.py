@@ -143,6 +143,8 @@ def cell_ref(cell: Cell) -> CellRef:
         workload=cell.workload,
         threads=cell.threads,
         batch=cell.batch,
+        sampling=cell.sampling,
+        prompt=cell.prompt,
     )
 
 

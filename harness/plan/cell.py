@@ -17,12 +17,17 @@ class Cell:
     workload: str  # "speed", "depth", "answers" or "quality"
     threads: int
     batch: int = 1  # rows that are run at once; more than 1 for `speed` alone
+    sampling: str | None = None  # names; for `answers`, and what `quality` scores of them
+    prompt: str | None = None
+    variant: str = ""  # what the id says of these two: the names of which there are several
 
     @property
     def id(self) -> str:
         """Unique within a run and stable across runs, for people and for files."""
+        tail = f"/{self.variant}" if self.variant else ""
         rows = f"/batch{self.batch}" if self.batch > 1 else ""
-        return f"{self.model}/{self.engine}/{self.strategy}/{self.threads}t{rows}/{self.workload}"
+        place = f"{self.model}/{self.engine}/{self.strategy}/{self.threads}t{rows}"
+        return f"{place}/{self.workload}{tail}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

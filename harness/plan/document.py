@@ -42,6 +42,8 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                     "workload": one.cell.workload,
                     "threads": one.cell.threads,
                     "batch": one.cell.batch,
+                    "sampling": one.cell.sampling,
+                    "prompt": one.cell.prompt,
                 },
                 "trials": one.trials,
                 "same_as": one.same_as,

@@ -60,6 +60,8 @@ class CellRef(Struct, frozen=True, kw_only=True):
     workload: str
     threads: int
     batch: int = 1
+    sampling: str | None = None  # names in the study; of the workload `answers`
+    prompt: str | None = None
 
 
 class Outcome(Struct, frozen=True, kw_only=True):

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from harness.config.matrix import SPEED, Combination, study_cells
+from harness.config.matrix import ANSWERS, SPEED, WITH_TOKENIZER, Combination, study_cells
 from harness.config.study import Study
 from harness.records.record import CellRef
 from harness.report.format import count
 from harness.report.trials import CellTrials
 
-RowKey = tuple[str, str, int, int]  # engine, strategy, threads, batch
+RowKey = tuple[str, str, int, int, str]  # engine, strategy, threads, batch, variant
 Place = tuple[str, int, str]  # engine, threads, strategy
 Same = Mapping[Place, str]  # -> the strategy in whose row it stands
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def groups_of(cells: Sequence[CellTrials], same: Same) -> dict[RowKey, list[Cell
 
 def also_called(key: RowKey, same: Same) -> tuple[str, ...]:
     """The other strategies that stand in a row."""
-    engine, strategy, threads, _ = key
+    engine, strategy, threads, *_ = key
     return tuple(
         name
         for (of_engine, of_threads, name), other in same.items()
@@ -74,11 +74,22 @@ def _point(cell: CellRef) -> Combination:
         threads=cell.threads,
         workload=cell.workload,
         batch=cell.batch,
+        sampling=cell.sampling,
+        prompt=cell.prompt,
     )
 
 
 def _groups(points: Sequence[tuple[Combination, T]]) -> dict[RowKey, list[T]]:
-    """What belongs to each row, in order; what runs one row at a time goes to the least batch."""
+    """What belongs to each row, in order.
+
+    What runs one row at a time goes to the least batch; what asks no question goes, in that batch,
+    to the first of the samplings and prompts.
+    """
+    variants = _variants([point for point, _ in points])
+    first: dict[tuple[str, str, int], str] = {}
+    for point, _ in points:
+        if point.workload == ANSWERS:
+            first.setdefault((point.engine, point.strategy, point.threads), variants[point])
     least: dict[tuple[str, str, int], int] = {}
     for point, _ in points:
         if point.workload == SPEED:
@@ -88,8 +99,27 @@ def _groups(points: Sequence[tuple[Combination, T]]) -> dict[RowKey, list[T]]:
     for point, one in points:
         place = (point.engine, point.strategy, point.threads)
         batch = point.batch if point.workload == SPEED else least.get(place, 1)
-        groups.setdefault((*place, batch), []).append(one)
+        variant = variants.get(point)
+        if variant is None:
+            variant = first.get(place, "") if batch == least.get(place, 1) else ""
+        groups.setdefault((*place, batch, variant), []).append(one)
     return groups
+
+
+def _variants(points: Sequence[Combination]) -> dict[Combination, str]:
+    """What answers are told apart by: names of samplings and prompts, where there are several."""
+    asked = [point for point in points if point.workload == ANSWERS]
+    samplings = {point.sampling for point in asked}
+    prompts = {point.prompt for point in asked}
+    return {
+        point: ", ".join(
+            name
+            for name, all_of_them in ((point.sampling, samplings), (point.prompt, prompts))
+            if name is not None and len(all_of_them) > 1
+        )
+        for point in points
+        if point.workload in WITH_TOKENIZER
+    }
 
 
 def intended_workloads(study: Study, model: str) -> dict[RowKey, list[str]]:
@@ -99,12 +129,12 @@ def intended_workloads(study: Study, model: str) -> dict[RowKey, list[str]]:
 
 
 def labels_of(keys: Sequence[RowKey]) -> dict[RowKey, str]:
-    """The strategy, with engine, threads and batch only where the model has several of them."""
+    """The strategy; engine, threads, batch and variant only where the model has several."""
     several_engines = len({engine for engine, *_ in keys}) > 1
-    several_threads = len({threads for _, _, threads, _ in keys}) > 1
-    several_batches = len({batch for *_, batch in keys}) > 1
+    several_threads = len({threads for _, _, threads, *_ in keys}) > 1
+    several_batches = len({batch for *_, batch, _ in keys}) > 1
     labels = {}
-    for engine, strategy, threads, batch in keys:
+    for engine, strategy, threads, batch, variant in keys:
         parts = [strategy]
         if several_engines:
             parts.append(engine)
@@ -112,5 +142,7 @@ def labels_of(keys: Sequence[RowKey]) -> dict[RowKey, str]:
             parts.append(count(threads, "thread"))
         if several_batches:
             parts.append(f"batch {batch}")
-        labels[engine, strategy, threads, batch] = ", ".join(parts)
+        if variant:
+            parts.append(variant)
+        labels[engine, strategy, threads, batch, variant] = ", ".join(parts)
     return labels

@@ -70,7 +70,9 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     intended = intended_workloads(study, name)
     rows = [
         msgspec.structs.replace(
-            build_row(labels[key], group, intended.get(key, ())), also=also_called(key, same)
+            build_row(labels[key], group, intended.get(key, ())),
+            also=also_called(key, same),
+            variant=key[-1],
         )
         for key, group in groups.items()
     ]
@@ -95,10 +97,14 @@ def _with_reference(row: Row, rows: Sequence[Row], study: Study, same: Same) -> 
     named = study.reference or study.strategies[0]
     wanted = same.get((row.engine, row.threads, named), named)
     candidates = [
-        r for r in rows if r.strategy == wanted and (r.threads, r.batch) == (row.threads, row.batch)
+        r
+        for r in rows
+        if r.strategy == wanted
+        and (r.threads, r.batch) == (row.threads, row.batch)
+        and (r.variant == row.variant or not r.variant or not row.variant)
     ]
     order = {engine: at for at, engine in enumerate(study.engines)}
-    candidates.sort(key=lambda r: order.get(r.engine, len(order)))
+    candidates.sort(key=lambda r: (r.variant != row.variant, order.get(r.engine, len(order))))
     return compare_with(row, candidates[0] if candidates else None, wanted)
 
 

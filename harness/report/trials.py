@@ -147,6 +147,8 @@ def _planned_cell(
             workload=cell["workload"],
             threads=cell["threads"],
             batch=cell.get("batch", 1),
+            sampling=cell.get("sampling"),
+            prompt=cell.get("prompt"),
         ),
         planned=entry["trials"],
         records=_in_order(latest.get(cell["id"], {})),

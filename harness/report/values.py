@@ -111,6 +111,7 @@ class Row(Struct, frozen=True, kw_only=True):
     threads: int
     batch: int
     reference: str  # the label of the row it is compared with; its own, if it is that row
+    variant: str = ""  # of sampling and prompt, what tells its answers from other rows'
     also: tuple[str, ...] = ()  # strategies of the study that are the same computation
     outcomes: tuple[CellOutcome, ...]  # one per workload
     decode_tok_per_s: Estimate | None = None

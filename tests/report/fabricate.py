@@ -94,7 +94,7 @@ class Fabricated:
     def planned(self, cell, *, skip_reason=None, warnings=(), trials=None):
         self.plan.append(
             {
-                "cell": {"id": cell.id, **{n: getattr(cell, n) for n in cell.__slots__}},
+                "cell": {"id": cell.id, **names_of(cell)},
                 "trials": trials or (1 if cell.workload == "answers" else self.trials),
                 "skip_reason": skip_reason,
                 "weight_bytes": {} if skip_reason else {"cpu": 9 * MIB},
@@ -107,7 +107,7 @@ class Fabricated:
         """One record of a cell; `fields` are the record's own."""
         record = Record(
             key=Key(computation="c"),
-            cell=CellRef(id=cell.id, **{n: getattr(cell, n) for n in cell.__slots__}),
+            cell=CellRef(id=cell.id, **names_of(cell)),
             trial=trial,
             attempt=attempt,
             outcome=Outcome(kind=outcome, reason=reason, detail=detail),
@@ -154,6 +154,11 @@ class Fabricated:
             for record in self.records:
                 store.append(record)
         return folder
+
+
+def names_of(cell):
+    """What a record keeps of a cell beside its id."""
+    return {name: getattr(cell, name) for name in cell.__slots__ if name != "variant"}
 
 
 def speed_fields(rng, level, peak_mib, tokens=32, device=None):
