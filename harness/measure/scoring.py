@@ -6,14 +6,16 @@ more is held than a chunk of either. Knows nothing of studies, and not where a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from harness.engines.base import Logits, Session
-from harness.errors import WrongAnswers
+from harness.errors import TokenizerError, WrongAnswers
+from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import Gated, Judged, Scored, ScoredPassage, Scoring
 from harness.measure.last_words import measure_last_words
@@ -26,6 +28,7 @@ from harness.quality.small_form_file import read_small_forms
 from harness.quality.tokens import compare_rows, joined
 from harness.records.quality import AnswerQuality, Difference, Quality, ScoredTokens
 
+BROKEN = "\ufffd"  # the end of what is decoded where a character goes on in the next token
 NO_ROWS = "only the small form of the reference is here, and one cannot draw from that"
 Reference = Logits | SmallForm  # of one passage
 
@@ -47,8 +50,12 @@ def measure_quality(
     scoring: Scoring,
     settings: SamplingSettings | None,
     send: Callable[[Scored | Judged], None],
+    tokenizer: Tokenizer | None = None,
 ) -> None:
-    """Score every passage, and send the figures of all; `settings` are those that answers had."""
+    """Score every passage, and send the figures of all; `settings` are those that answers had.
+
+    Without a `tokenizer` the tokens at which answers differ have no text.
+    """
     text: list[ScoredTokens] = []
     answers: list[AnswerQuality] = []
     for done, one in enumerate(scoring.passages, start=1):
@@ -57,7 +64,8 @@ def measure_quality(
             text.append(_score(session, one, reference))
         else:
             assert settings is not None
-            answers.append(_score_answer(session, one, one.answer, reference, settings))
+            scored = _score_answer(session, one, one.answer, reference, settings)
+            answers.append(_in_words(scored, one, tokenizer))
         send(Scored(done=done, total=len(scoring.passages)))
     lambada = scoring.lambada
     quality = Quality(
@@ -95,6 +103,32 @@ def _score_answer(
         difference=difference,
         difference_missing=NO_ROWS if isinstance(reference, SmallForm) else None,
     )
+
+
+def _in_words(
+    answer: AnswerQuality, one: ScoredPassage, tokenizer: Tokenizer | None
+) -> AnswerQuality:
+    """The same with the text of the tokens at which it differs, and where in its text that is."""
+    difference = answer.difference
+    if difference is None or tokenizer is None:
+        return answer
+    before = _decoded(tokenizer, one.passage.targets[: difference.index])
+    told = structs.replace(
+        difference,
+        text=_decoded(tokenizer, [difference.token]),
+        reference_text=_decoded(tokenizer, [difference.reference_token]),
+        # An answer's text begins without the blanks of its first token.
+        same_characters=None if before is None else len(before.rstrip(BROKEN).lstrip()),
+    )
+    return structs.replace(answer, difference=told)
+
+
+def _decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str | None:
+    """The text of some tokens; None for a token that stands for no text."""
+    try:
+        return tokenizer.decode(ids)
+    except TokenizerError:
+        return None
 
 
 def _compare(

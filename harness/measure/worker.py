@@ -184,7 +184,9 @@ def _measure(
         measure_depth(session, job.depth, job.seed, engine.clock, channel.send)
         yield watch.end(session)
     if job.scoring is not None:
-        measure_quality(session, job.scoring, _settings(job), channel.send)
+        tokenizer = _drawn_with(job)
+        settings = None if tokenizer is None else _settings(job, tokenizer)
+        measure_quality(session, job.scoring, settings, channel.send, tokenizer)
         yield watch.end(session)
     elif job.answers is not None:
         tokenizer = _tokenizer(job)
@@ -192,13 +194,19 @@ def _measure(
         yield watch.end(session)
 
 
-def _settings(job: Job) -> SamplingSettings | None:
-    """How the answers that are scored were drawn; None where there are none."""
+def _drawn_with(job: Job) -> Tokenizer | None:
+    """The tokenizer of the answers that are scored; None where there are none."""
     if job.answers is None or job.scoring is None:
         return None
     if all(one.answer is None for one in job.scoring.passages):
         return None
-    return sampling_settings(job.answers, _tokenizer(job))
+    return _tokenizer(job)
+
+
+def _settings(job: Job, tokenizer: Tokenizer) -> SamplingSettings:
+    """How the answers that are scored were drawn."""
+    assert job.answers is not None
+    return sampling_settings(job.answers, tokenizer)
 
 
 def _tokenizer(job: Job) -> Tokenizer:

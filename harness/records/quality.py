@@ -44,6 +44,10 @@ class Difference(Struct, frozen=True, kw_only=True):
     reference_p: float
     p_of_reference_token: float | None
     reference_p_of_reference_token: float
+    # As text: None in records that are older than the question, and for a token that has none.
+    text: str | None = None
+    reference_text: str | None = None
+    same_characters: int | None = None  # of the answer's text, before this token
 
 
 class AnswerQuality(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from harness.errors import WrongAnswers
+from harness.errors import TokenizerError, WrongAnswers
+from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import (
     DocumentJob,
@@ -75,9 +76,9 @@ def placed(tmp_path, one, model=rows_of, **more):
     return ScoredPassage(passage=one, file=stored(tmp_path, one, rows), **more)
 
 
-def quality_of(session, scoring, settings=GREEDY):
+def quality_of(session, scoring, settings=GREEDY, tokenizer=None):
     said = []
-    measure_quality(session, scoring, settings, said.append)
+    measure_quality(session, scoring, settings, said.append, tokenizer)
     judged = [one for one in said if isinstance(one, Judged)]
     assert said[-1:] == judged
     assert [one.done for one in said if isinstance(one, Scored)][-1] > 0
@@ -209,3 +210,57 @@ def test_last_words(tmp_path):
     assert found.right == [1, 0]
     assert found.log_p == pytest.approx([2 * hit, hit + miss], abs=1e-5)
     assert session.fed == [[5, 9, 10], [5, 9, 10]]
+
+
+class Letters(Tokenizer):
+    """Ids below 64 are letters; 70 is the first half of a character; 64 and above have no text."""
+
+    def __init__(self):
+        super().__init__(n_vocab=V, sha256="t")
+
+    def encode(self, text):
+        return [ord(c) for c in text]
+
+    def decode(self, ids):
+        if any(one >= 64 and one != 70 for one in ids):
+            raise TokenizerError("no text")
+        return "".join("\ufffd" if one == 70 else chr(32 + one) for one in ids)
+
+
+@pytest.mark.parametrize(
+    "before, characters",
+    [
+        ([], 0),
+        ([33, 34], 2),
+        ([0, 33], 1),  # an answer's text begins without the blank
+        ([33, 0], 2),
+        ([33, 70], 1),  # the character goes on in the token that differs
+        ([33, 65], None),
+    ],
+)
+def test_tokens_at_which_an_answer_differs_are_told_as_text(tmp_path, before, characters):
+    def reference(ids):
+        rows = np.full((len(ids), V), -9.0)
+        wanted = [*ids[1:], 40] if len(ids) > len(before) else [*ids[1:], 0]
+        rows[np.arange(len(ids)), wanted] = 0
+        return log_softmax(rows)
+
+    drawn = [*before, 41]
+    place = answer(tmp_path, [7], drawn, model=reference)
+    found = quality_of(
+        Session(reference), Scoring(reference=REFERENCE, passages=[place]), tokenizer=Letters()
+    )
+    difference = found.answers[0].difference
+    assert (difference.index, difference.token, difference.reference_token) == (len(before), 41, 40)
+    assert (difference.text, difference.reference_text) == ("I", "H")
+    assert difference.same_characters == characters
+
+
+def test_a_token_without_text_is_left_without(tmp_path):
+    drawn = greedy_answer(rows_of, [7], 3)
+    drawn[1] = 90
+    place = answer(tmp_path, [7], drawn)
+    scoring = Scoring(reference=REFERENCE, passages=[place])
+    found = quality_of(Session(rows_of), scoring, tokenizer=Letters()).answers[0].difference
+    assert found.token == 90
+    assert found.text is None
