@@ -39,7 +39,8 @@ def test_quickstart_covers_what_it_should(machine_with):
     asked = {one.cell.model for one in planned.cells if one.cell.workload == "answers"}
     timed = {one.cell.model for one in planned.cells if one.cell.workload == "speed"}
     no_device = [one for one in planned.cells if "no device" in (one.skip_reason or "")]
-    assert asked == {"quickstart"}
+    scored = {one.cell.model for one in planned.cells if one.cell.workload == "quality"}
+    assert asked == scored == {"quickstart"}
     assert timed == {"quickstart", "random-169m"}
     assert {one.cell.strategy for one in planned.cells} - {
         one.cell.strategy for one in no_device
@@ -57,7 +58,7 @@ def test_another_model_and_its_strategies_extend_the_quickstart(tmp_path, machin
         "models: {quickstart: null, random-169m: null, mine: {weights: 'random:169m'}}\n"
         "strategies: [cpu bf16, cpu fp32i8]\n"
         "reference: cpu bf16\n"
-        "workloads: {answers: null}\n",
+        "workloads: {answers: null, quality: null}\n",
         encoding="utf-8",
     )
     cells = [one.cell for one in plan(load_study(path), machine_with()).cells]
