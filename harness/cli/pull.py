@@ -87,7 +87,7 @@ class PullJob:
         """
         from harness.config.load import load_study
 
-        for kind in ("weights", "tokenizer"):
+        for kind in ("weights", "tokenizer", "lambada"):
             loaded = load_study(name, settings)
             for label, found in _wanted(loaded, kind):
                 pulled = self._pull(label, found)
@@ -158,6 +158,10 @@ class PullJob:
 
 def _wanted(loaded: LoadedStudy, kind: str) -> Iterator[tuple[str, Found]]:
     """The files of a kind that have a source or a hash, each once, with its models."""
+    if kind == "lambada":
+        if loaded.lambada is not None and loaded.lambada.remote is not None:
+            yield "LAMBADA", loaded.lambada
+        return
     models: dict[Path, list[str]] = {}
     founds: dict[Path, Found] = {}
     for name, files in loaded.files.items():

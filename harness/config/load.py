@@ -20,6 +20,7 @@ from harness.config.document import Node, Source, plain, read_text
 from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
 from harness.config.inherited import without_idle
+from harness.config.lambada_file import lambada_content, locate_lambada
 from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem, listed, nearest
@@ -27,10 +28,11 @@ from harness.config.quality_settings import read_quality_text, text_source
 from harness.config.questions import Question, question_source, read_questions
 from harness.config.settings import OPTION, Settings, apply_settings
 from harness.config.study import Study
-from harness.config.study_identity import file_sha256_or_name, sha256_of, study_identity
+from harness.config.study_identity import sha256_of, study_identity
 from harness.config.validate import schema_problems
 from harness.errors import SourceError, StudyError
 from harness.quickstart import files
+from harness.sources import Found
 from harness.sources.lock import Locked, read_lock
 from harness.texts import BUILTIN_TEXTS, PROSE
 
@@ -47,6 +49,8 @@ class LoadedStudy:
     questions: tuple[Question, ...]  # none without the workload `answers`
     questions_sha256: str | None  # of their content; None without questions
     quality_text: str | None = None  # that the workload `quality` scores; None without it
+    lambada: Found | None = None  # where its file lies; None where the study has none
+    lambada_content: str | None = None  # the file's sha256; what stands for it until it is here
     settings: Settings = field(
         default_factory=Settings
     )  # what was set from outside: it is in all of the above
@@ -63,6 +67,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
     questions: tuple[Question, ...] = ()
     text: str | None = None
     located: dict[str, ModelFiles] = {}
+    lambada: Found | None = None
     applied = Settings()
     if root is not None:
         root = without_idle(root)
@@ -72,14 +77,16 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         problems += meaning_problems(expanded)
         questions = _questions(expanded, problems)
         text = _quality_text(expanded, problems)
-        located = locate_models(expanded, _lock(source), _answering(expanded), problems)
+        lock = _lock(source)
+        located = locate_models(expanded, lock, _answering(expanded), problems)
+        lambada = locate_lambada(expanded, lock, problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
     study = _study(expanded, located)
     contents = {
         "questions": sha256_of(msgspec.to_builtins(questions)) if questions else None,
         "text": None if text is None else sha256_of(text),
-        "lambada": _lambada(expanded),
+        "lambada": None if lambada is None else lambada_content(lambada),
     }
     return LoadedStudy(
         study=study,
@@ -93,6 +100,8 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         questions=questions,
         questions_sha256=contents["questions"],
         quality_text=text,
+        lambada=lambada,
+        lambada_content=contents["lambada"],
         settings=applied,
     )
 
@@ -147,15 +156,6 @@ def _quality_text(root: Node, problems: list[Problem]) -> str | None:
     if not text.strip():
         problems.append(root.problem(key, f"'{name}' holds no words."))
     return text
-
-
-def _lambada(root: Node) -> str | None:
-    """The content of the local file, or what stands for it."""
-    node = root.get("workloads").get("quality").get("lambada")
-    if node.text is None or node.text.startswith("hf://"):
-        return node.text
-    path = located(node)
-    return file_sha256_or_name(path, path.name)
 
 
 def _lock(source: Source) -> Mapping[str, Locked]:

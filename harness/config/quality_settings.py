@@ -35,9 +35,14 @@ class QualityText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     lambada: Annotated[
         Annotated[str, Meta(min_length=1)] | None,
         Meta(
-            description="LAMBADA in JSON lines, a path relative to this file or hf://…: the last "
-            "word of each passage is foretold. By default it is not."
+            description="LAMBADA in JSON lines, in any form that `weights` takes: a path relative "
+            "to this file, hf://…, https://…. The last word of each passage is foretold. By "
+            "default it is not."
         ),
+    ] = None
+    lambada_documents: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | None,
+        Meta(description="How many of its passages are taken, the first ones; by default all."),
     ] = None
 
 

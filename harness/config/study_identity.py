@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -59,15 +58,6 @@ def _of_workloads(asked: dict[str, Any], study: Study, contents: dict[str, str |
         del asked["quality"]
     else:
         asked["quality"] |= {name: contents[name] for name in ("text", "lambada")}
-
-
-def file_sha256_or_name(path: Path, name: str) -> str:
-    """The content of a file, or its name where it is not there."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        return name
 
 
 def sha256_of(value: Any) -> str:

@@ -25,7 +25,7 @@ from harness.plan.look import look
 from harness.plan.plan import Plan
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import LayerPlan, resolve
-from harness.sources import Locked
+from harness.sources import Found, Locked
 from harness.sources.verify import known_revision
 
 
@@ -53,18 +53,19 @@ def locked_sources(loaded: LoadedStudy, models: dict[str, ModelIdentity]) -> dic
 
     A file that was put in its place by hand says nothing of what its source has.
     """
-    files: dict[str, Locked] = {}
+    found: list[tuple[Found | None, str | None]] = []
     for name, identity in models.items():
         of_model = loaded.files[name]
-        for found, sha256 in (
-            (of_model.found, identity.weights_sha256),
-            (of_model.found_tokenizer, identity.tokenizer_sha256),
-        ):
-            if found is None or not found.is_remotes or found.locked or sha256 is None:
-                continue
-            if found.path is not None and found.remote is not None:
-                size, revision = found.path.stat().st_size, known_revision(found)
-                files[found.remote.shown] = Locked(sha256=sha256, size=size, revision=revision)
+        found.append((of_model.found, identity.weights_sha256))
+        found.append((of_model.found_tokenizer, identity.tokenizer_sha256))
+    found.append((loaded.lambada, loaded.lambada_content))
+    files: dict[str, Locked] = {}
+    for one, sha256 in found:
+        if one is None or not one.is_remotes or one.locked or sha256 is None:
+            continue
+        if one.path is not None and one.remote is not None:
+            size, revision = one.path.stat().st_size, known_revision(one)
+            files[one.remote.shown] = Locked(sha256=sha256, size=size, revision=revision)
     return files
 
 

@@ -88,7 +88,10 @@ def record_key(
     }
     if cell.workload == "quality":
         text = loaded.quality_text
-        presentation["quality"] = settings | {"text": None if text is None else _hash(text)}
+        presentation["quality"] = settings | {
+            "text": None if text is None else _hash(text),
+            "lambada": loaded.lambada_content,
+        }
     return Key(computation=_hash(computation), presentation=_hash(presentation))
 
 

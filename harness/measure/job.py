@@ -29,6 +29,8 @@ WORKLOAD_PHASES: dict[str, tuple[str, ...]] = {
     "depth": ("load", "depth"),
     "answers": ("load", "answering"),
 }
+# Of the quality workload, whose memory nothing is said of: it holds rows of the reference beside.
+_SCORING_PHASES = ("load", "scoring")
 
 
 class Conversion(Struct, frozen=True, kw_only=True):
@@ -53,10 +55,9 @@ class PassageJob(Struct, frozen=True, kw_only=True):
 
 
 class ReferenceJob(Struct, frozen=True, kw_only=True):
-    """Log-probabilities of the exact reference, to be written to two files."""
+    """Log-probabilities of the exact reference, to be written to a file."""
 
-    out: str  # a path: all rows
-    small: str | None  # a path: their small form
+    out: str  # a path
     weights_sha256: str
     passages: list[PassageJob]
 
@@ -120,6 +121,8 @@ class Job(Struct, frozen=True, kw_only=True):
     @property
     def phases(self) -> tuple[str, ...]:
         """Of memory; none for what is no trial."""
+        if self.scoring is not None:  # and then `answers` says how those were drawn
+            return _SCORING_PHASES
         return next((WORKLOAD_PHASES[name] for name in WORKLOAD_PHASES if getattr(self, name)), ())
 
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from harness.config.engines import FAKE, TORCH
 from harness.config.load import LoadedStudy
-from harness.errors import TokenizerError
+from harness.errors import HarnessError, TokenizerError
 from harness.language.base import Tokenizer
 from harness.language.template import fill_template
 from harness.language.tokenizer import load_tokenizer
@@ -23,13 +23,16 @@ from harness.measure.job import (
     Gated,
     Job,
     Judged,
+    LambadaJob,
     Message,
     PassageJob,
     ScoredPassage,
     Scoring,
 )
+from harness.measure.lambada_file import lambada_job
 from harness.measure.passages import answer_passage, gate_passage, text_passages
 from harness.measure.references import Found, Model, References, source_sha256
+from harness.measure.without_folders import without_folders
 from harness.plan.cell import Cell
 from harness.records.quality import Gate, Quality
 from harness.records.record import Answer
@@ -65,6 +68,7 @@ class QualityInputs:
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
     references: References = field(default_factory=References)
     _tokenizers: dict[Path, Tokenizer | str] = field(default_factory=dict, init=False)
+    _documents: dict[str, LambadaJob | str] = field(default_factory=dict, init=False)  # by model
 
     def prepare(
         self,
@@ -77,15 +81,17 @@ class QualityInputs:
         """The job with what it is held against; `answers` are given to the quality workload."""
         job, gate = wanted.job, None
         missing: dict[str, str] = {}
+        if answers is not None:  # first, so that the weights are read once for all
+            scoring, missing = self.scoring(wanted, answers, beside)
+            drawn = self.loaded.study.workloads.answers
+            drawn = None if drawn is None else drawn.under(wanted.cell.sampling)
+            job = structs.replace(job, scoring=scoring, answers=drawn)
         if is_gated:
             found = self.gate(wanted)
             if isinstance(found, str):
                 gate = Gate(tokens=0, missing=found)
             else:
                 job = structs.replace(job, gate=found)
-        if answers is not None:
-            scoring, missing = self.scoring(wanted, answers, beside)
-            job = structs.replace(job, scoring=scoring, answers=self.loaded.study.workloads.answers)
         return Prepared(job=job, gate=gate, missing=missing)
 
     def gate(self, wanted: Wanted) -> ScoredPassage | str:
@@ -104,28 +110,45 @@ class QualityInputs:
         """What the quality workload compares, and why a part of that is missing.
 
         `answers` are the cell's own, `beside` those of all its model's cells: what of them has no
-        reference is computed together, since the weights are read once for all.
+        reference is computed together, since the weights are read once for all. A part is scored
+        whole or not at all: half of it would be another text.
         """
+        asked = self._asked()
         known = self._known(wanted)
         if isinstance(known, str):
-            return None, {"text": known, "answers": known}
+            return None, dict.fromkeys(asked, known)
+        text = [(one, None) for one in self._text(known)]
+        own = [(one, answer.id) for one, answer in self._answers(wanted, known, answers)]
+        others = [one for one, _ in self._answers(wanted, known, beside)]
+        parts: dict[str, Sequence[tuple[PassageJob, str | None]]] = {"text": text, "answers": own}
+        empty = {"text": "the text has no two tokens", "answers": "there are none of this cell"}
+        found = self._find(
+            wanted, known, [self._gate(known), *(one for one, _ in (*text, *own)), *others]
+        )
+        placed: list[ScoredPassage] = []
         missing: dict[str, str] = {}
-        text = self._text(known)
-        if not text:
-            missing["text"] = known.no_tokenizer or "the text has no two tokens"
-        own = self._answers(known, answers)
-        if not own:
-            missing["answers"] = known.no_tokenizer or "there are none of this cell"
-        others = [one for one, _ in self._answers(known, beside)]
-        passages = [self._gate(known), *text, *(one for one, _ in own), *others]
-        found = self._find(wanted, known, passages)
-        if found.reference is None:
-            why = found.missing or "there is no reference"
-            return None, {"text": why, "answers": why, **missing}
-        placed = [found.places[one.key] for one in text]
-        for one, answer in own:
-            placed.append(structs.replace(found.places[one.key], answer=answer.id))
-        return Scoring(reference=found.reference, passages=placed), missing
+        for name, part in parts.items():
+            if any(one.key not in found.places for one, _ in part):
+                missing[name] = found.missing or "there is no reference"
+            elif part:
+                placed += [structs.replace(found.places[one.key], answer=of) for one, of in part]
+            elif name in asked:
+                missing[name] = known.no_tokenizer or empty[name]
+        lambada = self._lambada(known) if "lambada" in asked else None
+        if isinstance(lambada, str):
+            missing["lambada"], lambada = lambada, None
+        if not placed and lambada is None:
+            return None, missing
+        reference = found.reference if placed else None
+        return Scoring(reference=reference, passages=placed, lambada=lambada), missing
+
+    def _asked(self) -> tuple[str, ...]:
+        """The parts of quality that the study wants."""
+        workloads = self.loaded.study.workloads
+        quality = workloads.quality
+        answers = quality is not None and quality.answers and workloads.answers is not None
+        lambada = quality is not None and quality.lambada is not None
+        return ("text", *(["answers"] if answers else []), *(["lambada"] if lambada else []))
 
     def _find(self, wanted: Wanted, known: _Known, passages: Sequence[PassageJob]) -> Found:
         model = Model(
@@ -184,12 +207,13 @@ class QualityInputs:
         ids = known.tokenizer.encode(self.loaded.quality_text)
         return text_passages(known.sha256, ids, quality.max_tokens)
 
-    def _answers(self, known: _Known, answers: Iterable[Answer]) -> list[tuple[PassageJob, Answer]]:
+    def _answers(
+        self, wanted: Wanted, known: _Known, answers: Iterable[Answer]
+    ) -> list[tuple[PassageJob, Answer]]:
         """The passages of answers whose questions the study still has."""
-        quality = self.loaded.study.workloads.quality
-        if quality is None or not quality.answers or known.tokenizer is None:
+        if "answers" not in self._asked() or known.tokenizer is None:
             return []
-        template = self.loaded.files[known.model].prompt
+        template = wanted.job.prompt
         asked = {question.id: question.text for question in self.loaded.questions}
         found = []
         for answer in answers:
@@ -199,6 +223,22 @@ class QualityInputs:
                 if one is not None:
                     found.append((one, answer))
         return found
+
+    def _lambada(self, known: _Known) -> LambadaJob | str:
+        """The documents of LAMBADA as this model's tokens, or why there are none."""
+        file, quality = self.loaded.lambada, self.loaded.study.workloads.quality
+        assert file is not None
+        assert quality is not None
+        if known.tokenizer is None:
+            return known.no_tokenizer or "the model has no tokenizer"
+        if known.model not in self._documents:
+            try:
+                self._documents[known.model] = lambada_job(
+                    file, quality.lambada_documents, known.tokenizer
+                )
+            except HarnessError as error:
+                self._documents[known.model] = str(error)
+        return self._documents[known.model]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,14 +252,26 @@ class _Known:
     no_tokenizer: str | None
 
 
-def gate_of(messages: Sequence[Message], prepared: Prepared | None) -> Gate | None:
-    """What the first tokens showed; None for a trial that does not look at them."""
+def gate_of(
+    messages: Sequence[Message], prepared: Prepared | None, here: Mapping[str, str]
+) -> Gate | None:
+    """What the first tokens showed; None for a trial that does not look at them.
+
+    `here` are this machine's folders, which are left out of it.
+    """
     seen = next((one.gate for one in messages if isinstance(one, Gated)), None)
-    return seen or (None if prepared is None else prepared.gate)
+    gate = seen or (None if prepared is None else prepared.gate)
+    if gate is None or gate.missing is None:
+        return gate
+    return structs.replace(gate, missing=without_folders(gate.missing, here))
 
 
-def quality_of(messages: Sequence[Message], prepared: Prepared | None) -> Quality:
+def quality_of(
+    messages: Sequence[Message], prepared: Prepared | None, here: Mapping[str, str]
+) -> Quality:
     """What was scored, with why a part is not there."""
     judged = next((one.quality for one in messages if isinstance(one, Judged)), Quality())
-    missing = {} if prepared is None else prepared.missing
-    return structs.replace(judged, missing={**judged.missing, **missing})
+    missing = {**judged.missing, **({} if prepared is None else prepared.missing)}
+    return structs.replace(
+        judged, missing={name: without_folders(why, here) for name, why in missing.items()}
+    )

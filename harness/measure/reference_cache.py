@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from harness.errors import HarnessError
-from harness.measure.file_cache import SUFFIX, FileCache
+from harness.measure.file_cache import SUFFIX, CacheUnusable, FileCache
 from harness.measure.job import PassageJob
 from harness.quality.rows_file import RowsFile, rows_bytes
 
@@ -56,17 +57,23 @@ class ReferenceCache(FileCache["WantedRows | Kept"]):
     def is_wanted(self, path: Path, wanted: WantedRows | Kept) -> bool:
         """Whether the file is whole, and has the passages."""
         try:
-            keys = RowsFile(path).keys
+            rows = RowsFile(path)
         except HarnessError:
             return False
-        return isinstance(wanted, Kept) or keys >= {one.key for one in wanted.passages}
+        return isinstance(wanted, Kept) or all(
+            rows.has(one.key, one.n_rows, wanted.n_vocab) for one in wanted.passages
+        )
 
     def of(self, weights_sha256: str) -> Iterator[RowsFile]:
-        """Every file of these weights; each stays until `close`. Raises `CacheUnusable`."""
+        """Every file of these weights that can be read; each stays until `close`.
+
+        Raises `OSError` for a folder that cannot be listed.
+        """
         for entry in self.entries():
-            if entry.path.name.startswith(f"{weights_sha256[:16]}-"):
+            if not entry.path.name.startswith(f"{weights_sha256[:16]}-"):
+                continue
+            with suppress(CacheUnusable, HarnessError):  # a damaged file says nothing of the others
                 path = self.use(Kept(name=entry.path.name))
-                if path is not None:
-                    rows = RowsFile(path)
-                    if rows.metadata.get("weights_sha256") == weights_sha256:
-                        yield rows
+                rows = None if path is None else RowsFile(path)
+                if rows is not None and rows.metadata.get("weights_sha256") == weights_sha256:
+                    yield rows

@@ -16,17 +16,19 @@ from pathlib import Path
 from msgspec import structs
 
 from harness.config.limit_settings import Limits
-from harness.errors import CheckpointError, HarnessError
+from harness.errors import CheckpointError
 from harness.measure.conversion import Watch, Weights
 from harness.measure.file_cache import CacheUnusable
 from harness.measure.job import Job, PassageJob, ReferenceJob, Referred, ScoredPassage
 from harness.measure.judge import judge
 from harness.measure.memory_limit import memory_room
 from harness.measure.process import Ended, run_job
-from harness.measure.reference_cache import ReferenceCache, WantedRows, name_of
-from harness.quality.small_form_file import SMALL_SUFFIX, read_small_forms
+from harness.measure.reference_cache import ReferenceCache, WantedRows
+from harness.measure.small_forms import SmallForms
+from harness.measure.without_folders import folders_here, without_folders
 from harness.records.quality import QualityReference
 from harness.runtime.checkpoint import read_header
+from harness.runtime.converted import Converted
 
 FULL = "exact float32, layer by layer"
 SMALL = f"{FULL}: the 64 likeliest tokens and sums"
@@ -65,10 +67,11 @@ class References:
         run: Callable[..., Ended] = run_job,
     ) -> None:
         self._cache = cache
-        self._small = small
+        self._small = None if small is None else SmallForms(small)
         self._off = off
         self._run = run
         self._failed: dict[str, str] = {}  # by what was to be computed; not tried again
+        self._told: set[str] = set()
 
     def close(self) -> None:
         """Let others remove what was read."""
@@ -85,58 +88,68 @@ class References:
         sha256 = source_sha256(model.weights)
         if sha256 is None:
             return Found(missing="the content of the weights is not known")
-        places, why, took = self._kept(sha256, passages), None, None
+        places, why, took = self._kept(self._cache, sha256, passages, model), None, None
         left = tuple(one for one in passages if one.key not in places)
         if left:
-            begin = time.monotonic()
             wanted = WantedRows(weights_sha256=sha256, passages=left, n_vocab=model.n_vocab)
-            why = self._failed.get(wanted.name)
-            if why is None:
-                try:
-                    self._compute(self._cache, wanted, model)
-                    took = time.monotonic() - begin
-                except CacheUnusable as problem:
-                    why = self._failed[wanted.name] = str(problem)
-            places = self._kept(sha256, passages)
+            begin = time.monotonic()
+            why = self._made(self._cache, wanted, model)
+            took = time.monotonic() - begin
+            places = self._kept(self._cache, sha256, passages, model)
             left = tuple(one for one in passages if one.key not in places)
+        if self._small is not None:
+            self._tell(model, self._small.keep(sha256, tuple(places.values()), model.watch.wait))
         if not left:
             full = QualityReference(form="full", weights_sha256=sha256, method=FULL, s=took)
             return Found(places=places, reference=full)
-        places = {**self._travelled(sha256, left), **places}
-        if any(one.key not in places for one in passages):
-            return Found(places=places, missing=why or "it cannot be read back")
-        if why is not None:
-            model.watch.note(f"the small form of the reference is used: {why}")
-        small = QualityReference(form="small", weights_sha256=sha256, method=SMALL)
-        return Found(places=places, reference=small)
+        why = why or "it cannot be read back"
+        self._tell(model, f"there is not all of the exact reference: {why}")
+        travelled = {} if self._small is None else self._small.of(sha256, left)
+        places = {**travelled, **places}
+        is_small = any(one.small for one in places.values())
+        return Found(
+            places=places,
+            reference=QualityReference(
+                form="small" if is_small else "full",
+                weights_sha256=sha256,
+                method=SMALL if is_small else FULL,
+            )
+            if places
+            else None,
+            missing=why if len(places) < len(passages) else None,
+        )
 
-    def _kept(self, sha256: str, passages: Sequence[PassageJob]) -> dict[str, ScoredPassage]:
+    def _kept(
+        self, cache: ReferenceCache, sha256: str, passages: Sequence[PassageJob], model: Model
+    ) -> dict[str, ScoredPassage]:
         """What the cache has in full."""
-        assert self._cache is not None
         wanted = {one.key: one for one in passages}
         places: dict[str, ScoredPassage] = {}
-        with suppress(CacheUnusable, HarnessError):
-            for rows in self._cache.of(sha256):
+        with suppress(OSError):
+            for rows in cache.of(sha256):
                 for key in rows.keys & wanted.keys():
-                    places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
+                    if rows.has(key, wanted[key].n_rows, model.n_vocab):
+                        places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
         return places
 
-    def _travelled(self, sha256: str, passages: Sequence[PassageJob]) -> dict[str, ScoredPassage]:
-        """What came with results, in its small form."""
-        places: dict[str, ScoredPassage] = {}
-        wanted = {one.key: one for one in passages}
-        folder = self._small
-        found = [] if folder is None else sorted(folder.glob(f"{sha256[:16]}-*{SMALL_SUFFIX}"))
-        for path in found:
-            with suppress(HarnessError):  # a damaged file is as good as none
-                for key in read_small_forms(path).keys() & wanted.keys():
-                    places[key] = ScoredPassage(passage=wanted[key], file=str(path), small=True)
-        return places
+    def _made(self, cache: ReferenceCache, wanted: WantedRows, model: Model) -> str | None:
+        """Why the rows could not be computed and kept; None where they were."""
+        if is_converted(model.weights):
+            return "it is computed from the original weights, and these are converted ones"
+        why = self._failed.get(wanted.name)
+        if why is None:
+            try:
+                self._compute(cache, wanted, model)
+            except CacheUnusable as problem:
+                why = self._failed[wanted.name] = str(problem)
+            except OSError as error:
+                why = self._failed[wanted.name] = f"the cache cannot be used ({error.strerror})"
+        return why
 
     def _compute(self, cache: ReferenceCache, wanted: WantedRows, model: Model) -> None:
-        """Have the rows computed and kept. Raises `CacheUnusable` with the reason."""
+        """Have the rows computed and kept. Raises `CacheUnusable` with the reason, or `OSError`."""
         watch, limits = model.watch, model.limits
-        with cache.making(wanted, watch.wait or (lambda: None), limits.trial_s) as out:
+        with cache.making(wanted, self._waiting(model), limits.trial_s) as out:
             if cache.use(wanted) is not None:  # another process made it while this one waited
                 return
             cache.make_room(wanted.nbytes)
@@ -153,7 +166,6 @@ class References:
                         gate=None,
                         reference=ReferenceJob(
                             out=str(out),
-                            small=self._small_path(wanted),
                             weights_sha256=wanted.weights_sha256,
                             passages=list(wanted.passages),
                         ),
@@ -168,21 +180,38 @@ class References:
                 raise CacheUnusable(f"no process to compute it: {error.strerror}") from error
             outcome = judge(ended, None)
             if outcome.kind != "ok":
-                why = (outcome.reason or outcome.kind).replace(f"{out.parent}/", "")
+                here = folders_here([out, model.weights.path])
+                why = without_folders(outcome.reason or outcome.kind, here)
                 raise CacheUnusable(f"it could not be computed: {why}")
 
-    def _small_path(self, wanted: WantedRows) -> str | None:
-        if self._small is None:
-            return None
-        name = name_of(wanted.weights_sha256, wanted.passages)
-        return str(self._small / f"{name}{SMALL_SUFFIX}")
+    def _waiting(self, model: Model) -> Callable[[], None]:
+        def wait() -> None:
+            self._tell(model, "Another process computes the same reference; waiting for it")
+            if model.watch.wait is not None:
+                model.watch.wait()
+
+        return wait
+
+    def _tell(self, model: Model, words: str | None) -> None:
+        """Say something, once in a run."""
+        if words is not None and words not in self._told:
+            self._told.add(words)
+            model.watch.note(words)
 
 
 def source_sha256(weights: Weights) -> str | None:
     """The hash of the original weights, also where there is only what was converted of them."""
+    converted = _converted(weights)
+    return weights.sha256() if converted is None else converted.source_sha256
+
+
+def is_converted(weights: Weights) -> bool:
+    """Whether the weights are what others were converted to."""
+    return _converted(weights) is not None
+
+
+def _converted(weights: Weights) -> Converted | None:
     if isinstance(weights.path, Path):
         with suppress(CheckpointError):
-            converted = read_header(weights.path).converted
-            if converted is not None:
-                return converted.source_sha256
-    return weights.sha256()
+            return read_header(weights.path).converted
+    return None

@@ -1,4 +1,4 @@
-"""The worker's side of computing a reference: rows into a file, and their small form into another.
+"""The worker's side of computing a reference: rows into a file.
 
 Knows the engine protocol and passages; nothing of studies, trials or caches.
 """
@@ -12,9 +12,7 @@ from pathlib import Path
 from harness.engines.base import Engine, Logits, ModelSource, Referring
 from harness.errors import HarnessError, Unsupported
 from harness.measure.job import ReferenceJob, Referred
-from harness.quality.rows_file import RowsFile, RowsWriter, rows_bytes
-from harness.quality.small_form import condense
-from harness.quality.small_form_file import write_small_forms
+from harness.quality.rows_file import RowsWriter, rows_bytes
 from harness.runtime.output_file import replacing
 from harness.runtime.passage import Passage
 
@@ -26,9 +24,9 @@ def compute_reference(
     threads: int,
     send: Callable[[Referred], None],
 ) -> None:
-    """Write what `job` asks for, each file whole or not at all.
+    """Write the file that `job` asks for, whole or not at all.
 
-    Raises `Unsupported` for an engine that has no reference, `HarnessError` where a file cannot be
+    Raises `Unsupported` for an engine that has no reference, `HarnessError` where it cannot be
     written, and what the engine raises.
     """
     if not isinstance(engine, Referring):
@@ -40,13 +38,7 @@ def compute_reference(
         threads=threads,
         on_progress=lambda done, total: send(Referred(done=done, total=total)),
     )
-    out = Path(job.out)
-    _write_rows(out, job, (rows for _, rows in chunks))
-    if job.small is not None:
-        whole = RowsFile(out)
-        small = Path(job.small)
-        forms = {one.key: condense(whole.rows(one.key), one.targets) for one in job.passages}
-        write_small_forms(small, forms)
+    _write_rows(Path(job.out), job, (rows for _, rows in chunks))
 
 
 def _write_rows(out: Path, job: ReferenceJob, chunks: Iterator[Logits]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import structs
 
 from harness.engines.base import Logits, Session
-from harness.errors import TokenizerError, WrongAnswers
+from harness.errors import HarnessError, TokenizerError, WrongAnswers
 from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import Gated, Judged, Scored, ScoredPassage, Scoring
@@ -22,24 +22,33 @@ from harness.measure.last_words import measure_last_words
 from harness.measure.wanted_rows import wanted_rows
 from harness.quality.difference import completed, first_difference
 from harness.quality.gate import judge_gate
-from harness.quality.rows_file import RowsFile
+from harness.quality.rows_file import RowsFile, StoredRows
 from harness.quality.small_form import SmallForm, compare_small
 from harness.quality.small_form_file import read_small_forms
 from harness.quality.tokens import compare_rows, joined
-from harness.records.quality import AnswerQuality, Difference, Quality, ScoredTokens
+from harness.records.quality import AnswerQuality, Difference, Gate, Quality, ScoredTokens
 
 BROKEN = "\ufffd"  # the end of what is decoded where a character goes on in the next token
 NO_ROWS = "only the small form of the reference is here, and one cannot draw from that"
-Reference = Logits | SmallForm  # of one passage
+Reference = StoredRows | SmallForm  # of one passage
 
 
 def look_at_first_tokens(
     session: Session, gate: ScoredPassage, send: Callable[[Gated], None]
 ) -> None:
-    """Send what the first tokens show; raises `WrongAnswers` where that is another function."""
+    """Send what the first tokens show; raises `WrongAnswers` where that is another function.
+
+    And `NotANumber`. A reference that cannot be read is no fault of the strategy's.
+    """
+    try:
+        reference = _reference(gate)
+    except HarnessError as error:
+        send(Gated(gate=Gate(tokens=0, missing=str(error))))
+        return
     candidate = np.concatenate([rows for _, rows in _candidate(session, gate)])
     formats = [(slot.dtype, slot.weight_dtype) for slot in session.effective_plan()]
-    judged = judge_gate(_reference(gate), candidate, formats)
+    is_small = isinstance(reference, SmallForm)
+    judged = judge_gate(reference if is_small else reference[:], candidate, formats)
     send(Gated(gate=judged))
     if judged.why is not None:
         raise WrongAnswers(judged.why)
@@ -58,21 +67,28 @@ def measure_quality(
     """
     text: list[ScoredTokens] = []
     answers: list[AnswerQuality] = []
+    missing: dict[str, str] = {}
     for done, one in enumerate(scoring.passages, start=1):
-        reference = _reference(one)
-        if one.answer is None:
-            text.append(_score(session, one, reference))
-        else:
-            assert settings is not None
-            scored = _score_answer(session, one, one.answer, reference, settings)
-            answers.append(_in_words(scored, one, tokenizer))
+        part = "text" if one.answer is None else "answers"
+        try:
+            reference = _reference(one)
+        except HarnessError as error:  # no fault of the strategy's
+            missing[part] = str(error)
+        if part not in missing:
+            if one.answer is None:
+                text.append(_score(session, one, reference))
+            else:
+                assert settings is not None
+                scored = _score_answer(session, one, one.answer, reference, settings)
+                answers.append(_in_words(scored, one, tokenizer))
         send(Scored(done=done, total=len(scoring.passages)))
     lambada = scoring.lambada
     quality = Quality(
         reference=scoring.reference,
-        text=joined(text) if text else None,
-        answers=answers,
+        text=joined(text) if text and "text" not in missing else None,
+        answers=[] if "answers" in missing else answers,
         lambada=None if lambada is None else measure_last_words(session, lambada, send),
+        missing=missing,
     )
     send(Judged(quality=quality))
 

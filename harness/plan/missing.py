@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.config.load import LoadedStudy
 from harness.config.matrix import WITH_TOKENIZER
-from harness.config.model_files import ModelFiles
 from harness.invocation import command_line
 from harness.plan.matrix import cells
 from harness.quickstart import files
@@ -17,13 +16,14 @@ from harness.sizes import size as written
 from harness.sources import Found
 
 ABSENT = "missing"
+LAMBADA = "lambada"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MissingFile:
     """One file that is not there."""
 
-    kind: str  # weights or tokenizer
+    kind: str  # weights, tokenizer or lambada
     models: tuple[str, ...]  # the models of the study that need it
     path: Path  # where it is to lie, as far as that can be told
     source: str | None  # its URL, where the study gives one
@@ -59,6 +59,8 @@ class MissingFile:
             return self.command
         if self.state != ABSENT:
             return "Look at the path, and at the permissions of its folders."
+        if self.kind == LAMBADA:
+            return "Put the file there, or name it in the study as hf://… or https://…."
         key = "source" if self.kind == "weights" else "tokenizer_source"
         place = "into a folder named in $HARNESS_MODELS" if self.why else "there"
         return f"Put the file {place}, or give its URL in the study as '{key}:'."
@@ -75,24 +77,39 @@ class MissingFile:
 def missing_files(loaded: LoadedStudy) -> tuple[MissingFile, ...]:
     """Every file that a cell of the study needs and that is not there, each once.
 
-    Weights are needed by every cell, tokenizers by what reads or writes text.
+    Weights are needed by every cell, tokenizers by what reads or writes text, and LAMBADA by the
+    quality workload, which does without.
     """
     needed = dict.fromkeys(
-        (cell.model, kind)
-        for cell in cells(loaded.study)
-        for kind in (("weights", "tokenizer") if cell.workload in WITH_TOKENIZER else ("weights",))
+        (cell.model, kind) for cell in cells(loaded.study) for kind in kinds_needed(cell.workload)
     )
     found: dict[Path, MissingFile] = {}
     for model, kind in needed:
-        of_model = loaded.files[model]
-        path = of_model.weights if kind == "weights" else of_model.tokenizer
-        state = why_absent(path) if isinstance(path, Path) else None
-        if state is None or not isinstance(path, Path):
+        one = _found(loaded, model, kind)
+        state = why_absent(one.where) if one is not None and one.random is None else None
+        if one is None or state is None:
             continue
-        known = found.get(path)
+        known = found.get(one.where)
         models = (*(known.models if known else ()), model)
-        found[path] = _missing(loaded, kind, of_model, path, state, models)
+        found[one.where] = _missing(loaded, kind, one, state, models)
     return tuple(found.values())
+
+
+def kinds_needed(workload: str) -> Iterator[str]:
+    """The kinds of files that a workload reads."""
+    yield "weights"
+    if workload in WITH_TOKENIZER:
+        yield "tokenizer"
+    if workload == "quality":
+        yield LAMBADA
+
+
+def _found(loaded: LoadedStudy, model: str, kind: str) -> Found | None:
+    """How a file was found; None for one that is not asked for."""
+    if kind == LAMBADA:
+        return loaded.lambada
+    of_model = loaded.files[model]
+    return of_model.found if kind == "weights" else of_model.found_tokenizer
 
 
 def why_absent(path: Path) -> str | None:
@@ -119,13 +136,11 @@ def describe_missing(missing: Iterable[MissingFile]) -> str:
 def _missing(
     loaded: LoadedStudy,
     kind: str,
-    of_model: ModelFiles,
-    path: Path,
+    found: Found,
     state: str,
     models: tuple[str, ...],
 ) -> MissingFile:
-    found = of_model.found if kind == "weights" else of_model.found_tokenizer
-    assert found is not None  # it has a path
+    path = found.where
     twin = path.with_name(path.name.replace("%", "%25"))
     as_named = found.path is None and (
         found.target is None

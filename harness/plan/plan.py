@@ -20,7 +20,7 @@ from harness.plan.cell import Cell, PlannedCell
 from harness.plan.look import Surroundings, by_name, look
 from harness.plan.matrix import cells
 from harness.plan.memory import foresee, hopeless, tight
-from harness.plan.missing import MissingFile
+from harness.plan.missing import LAMBADA, MissingFile, kinds_needed
 from harness.plan.same import measured_once
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.strategy import LayerPlan, Stage, device_key, parse, resolve, warnings
@@ -113,7 +113,7 @@ def _missed_by(kept: Iterable[Cell], missing: Iterable[MissingFile]) -> Iterator
 
 
 def _needs(cell: Cell, file: MissingFile) -> bool:
-    return cell.model in file.models and (file.kind == "weights" or cell.workload in WITH_TOKENIZER)
+    return cell.model in file.models and file.kind in kinds_needed(cell.workload)
 
 
 def _plan_cell(
@@ -172,7 +172,7 @@ def _reasons(
     if needs is not None and needs.package not in seen.packages:
         yield f"{needs.package} is not installed: pip install 'rwkv-harness[{needs.extra}]'"
     for file in seen.missing:
-        if _needs(cell, file):
+        if _needs(cell, file) and file.kind != LAMBADA:  # the rest of quality is there without it
             yield f"{file.kind} {file.state}: {file.shown}"
     if cell.engine != TORCH and isinstance(loaded.files[cell.model].weights, str):
         yield f"the {cell.engine} engine reads files only, not random weights"

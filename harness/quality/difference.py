@@ -10,19 +10,30 @@ Knows rows and tokens; nothing of text, of what ended an answer but a token, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec import structs
 
 from harness.errors import BadInput
 from harness.language.sampling import Sampler, SamplingSettings
-from harness.quality.tokens import Row, Rows, normalised, reference_row
+from harness.quality.tokens import Row, normalised, reference_row
 from harness.records.quality import Difference
 
 
+class SomeRows(Protocol):
+    """Rows [n, V] that are looked at one after the other."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """Row by row."""
+
+
 def first_difference(
-    reference: Rows, drawn: Sequence[int], settings: SamplingSettings
+    reference: SomeRows, drawn: Sequence[int], settings: SamplingSettings
 ) -> Difference | None:
     """The first of `drawn` that the reference would have drawn otherwise, or None.
 

@@ -20,7 +20,7 @@ from harness.errors import BadInput
 from harness.records.quality import Lambada
 from harness.stats import proportion
 
-PAD = "\n"  # what each document begins with
+PAD = "\n"  # what each document begins with, where that is a token: 187 of the Pile's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,20 +56,28 @@ def read_texts(content: str, name: str) -> list[str]:
             raise BadInput(
                 f'{name}:{number}: not a line of LAMBADA; each is a JSON object with "text"'
             ) from error
-        if not isinstance(text, str) or " " not in text.strip():
+        # A space at the very end would leave an empty word; all else stays as it is.
+        if not isinstance(text, str) or not text.rstrip(" ").rpartition(" ")[0].strip():
             raise BadInput(f"{name}:{number}: the text has no last word behind a space")
-        texts.append(text.strip())
+        texts.append(text.rstrip(" "))
     if not texts:
         raise BadInput(f"{name}: the file has no line")
     return texts
 
 
-def documents(texts: Sequence[str], encode: Callable[[str], Sequence[int]]) -> list[Document]:
-    """The texts as tokens: context and last word are encoded apart, as the protocol has it."""
+def documents(
+    texts: Sequence[str], encode: Callable[[str], Sequence[int]], pad: Sequence[int]
+) -> list[Document]:
+    """The texts as tokens, `pad` first: context and last word apart, as the protocol has it.
+
+    Raises BadInput where either has no token.
+    """
     found = []
     for text in texts:
         before, _, word = text.rpartition(" ")
-        context, last = [*encode(PAD), *encode(before)], list(encode(f" {word}"))
+        context, last = [*pad, *encode(before)], list(encode(f" {word}"))
+        if not context or not last:
+            raise BadInput(f"the tokenizer has no token for a part of '{text[:40]}…'")
         found.append(Document(ids=(*context, *last), n_word=len(last)))
     return found
 

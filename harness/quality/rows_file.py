@@ -1,14 +1,14 @@
 """A file of a reference's log-probabilities: rows [n, V] in float32 of each passage, by its key.
 
-A safetensors file, written chunk after chunk, and read by mapping it: neither side ever holds more
-rows than it works on. Knows keys and numbers; nothing of passages, models or caches.
+A safetensors file, written chunk after chunk, and read by mapping parts of it: neither side ever
+holds more rows than it works on. Knows keys and numbers; nothing of passages, models or caches.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from harness.errors import HarnessError
 
 Rows = npt.NDArray[np.float32]
 
+CHUNK = 64  # rows that are mapped at once
 _ITEM = 4  # bytes of a float32
 _MOST_HEADER_BYTES = 2**27
 _FORMAT = "rwkv-harness reference rows 1"
@@ -65,18 +66,21 @@ class RowsFile:
                 header = file.read(length) if length <= _MOST_HEADER_BYTES else b""
             entries: dict[str, Any] = json.loads(header.decode("utf-8"))
             self.metadata: dict[str, str] = entries.pop("__metadata__")
-            self._places = {
-                key: (8 + length + entry["data_offsets"][0], *entry["shape"])
-                for key, entry in entries.items()
-                if entry["dtype"] == "F32"
-            }
-            ends = [at + n * n_vocab * _ITEM for at, n, n_vocab in self._places.values()]
-            whole = max(ends, default=0) <= path.stat().st_size
+            self._places: dict[str, tuple[int, int, int]] = {}
+            end = 8 + length
+            is_whole = self.metadata.get("format") == _FORMAT
+            for key, entry in entries.items():
+                n, n_vocab = entry["shape"]
+                start, end = end, end + n * n_vocab * _ITEM
+                offsets = [8 + length + offset for offset in entry["data_offsets"]]
+                is_whole &= entry["dtype"] == "F32" and offsets == [start, end] and n_vocab > 0 <= n
+                self._places[key] = (start, n, n_vocab)
+            is_whole &= path.stat().st_size == end
         except OSError as error:
             raise HarnessError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise HarnessError(f"{path}: not a file of reference rows; remove it") from error
-        if not whole or self.metadata.get("format") != _FORMAT:
+        if not is_whole:
             raise HarnessError(f"{path}: not a whole file of reference rows; remove it")
 
     @property
@@ -84,12 +88,41 @@ class RowsFile:
         """The passages that are in it."""
         return frozenset(self._places)
 
-    def rows(self, key: str) -> Rows:
-        """Rows [n, V] of one passage, read from the file as they are looked at."""
-        offset, n, n_vocab = self._places[key]
-        if not n * n_vocab:
-            return np.empty((n, n_vocab), dtype=np.float32)
-        return np.memmap(self.path, dtype="<f4", mode="r", offset=offset, shape=(n, n_vocab))
+    def has(self, key: str, n: int, n_vocab: int) -> bool:
+        """Whether rows [n, V] of a passage are in it."""
+        return self._places.get(key, ())[1:] == (n, n_vocab)
+
+    def rows(self, key: str) -> StoredRows:
+        """Rows [n, V] of one passage, in the file."""
+        return StoredRows(self.path, *self._places[key])
+
+
+class StoredRows:
+    """Rows [n, V] in a file, mapped a few at a time: what was looked at does not stay in memory."""
+
+    def __init__(self, path: Path, offset: int, n: int, n_vocab: int) -> None:
+        self.shape = (n, n_vocab)
+        self._path = path
+        self._offset = offset
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, wanted: slice) -> Rows:
+        """Some of the rows, one after the other."""
+        n_vocab = self.shape[1]
+        start, end, step = wanted.indices(len(self))
+        assert step == 1
+        shape = (max(0, end - start), n_vocab)
+        if not shape[0]:
+            return np.empty(shape, dtype=np.float32)
+        offset = self._offset + start * n_vocab * _ITEM
+        return np.memmap(self._path, dtype="<f4", mode="r", offset=offset, shape=shape)
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Row by row."""
+        for start in range(0, len(self), CHUNK):
+            yield from self[start : start + CHUNK]
 
 
 def rows_bytes(rows: Mapping[str, int], n_vocab: int) -> int:

@@ -7,8 +7,11 @@ have written is accepted, and no number is used before it was looked at. Knows k
 
 from __future__ import annotations
 
+import glob
+import os
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +47,11 @@ def write_small_forms(path: Path, forms: Mapping[str, SmallForm]) -> None:
     about = _About(
         schema=SCHEMA, n_vocab=whole.n_vocab, rows={key: len(one) for key, one in forms.items()}
     )
-    draft = path.with_name(f".{path.name}")
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            leftover.unlink()  # of a process that was killed
         with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as file:
             file.writestr(_entry(_ABOUT), msgspec.json.encode(about))
             for name, (dtype, shape) in _layout(len(whole), whole.n_vocab).items():
@@ -55,10 +60,12 @@ def write_small_forms(path: Path, forms: Mapping[str, SmallForm]) -> None:
                 file.writestr(_entry(f"{name}.npy"), _header(dtype, shape) + array.tobytes())
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise RecordsError(
             f"{path}: cannot be written ({error.strerror or error}). Make room, and run again."
         ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def read_small_forms(path: Path) -> dict[str, SmallForm]:

@@ -133,6 +133,8 @@ def _find(asked: _Question) -> Found:
 
 
 def _builtin(asked: _Question) -> Found:
+    if asked.kind == "lambada":
+        raise SourceError(f"'{asked.text}' does not exist: LAMBADA is not shipped.")
     if asked.text != files.BUILTIN:
         raise SourceError(f"'{asked.text}' does not exist. Allowed: {files.BUILTIN}.")
     path = files.WEIGHTS if asked.kind == "weights" else files.TOKENIZER

@@ -34,7 +34,7 @@ def look_up(name: str, kind: Kind, *, without: Collection[str] = ()) -> Candidat
 
     `without` are entries that must not be used. Raises `SourceError` where it means several files.
     """
-    settings = {} if kind == "tokenizer" else read_settings()
+    settings = read_settings() if kind == "weights" else {}
     settings = {key: entry for key, entry in settings.items() if key not in without}
     candidates = list(_candidates(kind))
     for same in (_equal, _equal_folded):
@@ -44,7 +44,7 @@ def look_up(name: str, kind: Kind, *, without: Collection[str] = ()) -> Candidat
             return entry
         if hit is not None:
             return hit
-    if kind == "tokenizer" or name.endswith(SUFFIXES[kind]):
+    if kind != "weights" or name.endswith(SUFFIXES[kind]):
         return None
     hits = [one for one in candidates if _is_part(name, one.path.stem)]
     by_name = {one.path.name: one for one in reversed(hits)}  # of one name, the first place's

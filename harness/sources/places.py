@@ -13,10 +13,11 @@ from harness.sources.hub_cache import cached_files, hub_cache
 from harness.sources.paths import entries, is_file
 from harness.sources.reference import Remote, UrlFile
 
-Kind: TypeAlias = Literal["weights", "tokenizer"]
+Kind: TypeAlias = Literal["weights", "tokenizer", "lambada"]
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "weights": (".pth", ".safetensors"),
     "tokenizer": (".json", ".txt"),
+    "lambada": (".jsonl",),
 }
 VARIABLE = "HARNESS_MODELS"
 OWN_FOLDER = "models"
