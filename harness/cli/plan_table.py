@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import console
-from harness.cli.display import duration
+from harness.cli.durations import about
 from harness.cli.setting import pull_command, set_words
+from harness.cli.time_table import time_lines, time_table
 from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
+from harness.plan.duration import RunTime
 from harness.plan.missing import describe_missing
 from harness.plan.order import order
 from harness.plan.plan import Plan
@@ -31,8 +33,8 @@ _ANY_WIDTH = 1000
 Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
 
 
-def show_plan(planned: Plan, study: str) -> None:
-    """Print `planned`; `study` is how the user named it."""
+def show_plan(planned: Plan, study: str, time: RunTime) -> None:
+    """Print `planned` and its time; `study` is how the user named it."""
     out = console()
     rows = _rows(planned)
     notes = _letters(why for one in planned.cells for why in _why_not(planned, one))
@@ -41,6 +43,11 @@ def show_plan(planned: Plan, study: str) -> None:
         _print(out, f"Set here: {'; '.join(planned.settings)}.")
     out.print(AtLeast(_narrowed(_table(planned, rows, notes), out)), crop=False)
     _print_notes(out, planned, notes)
+    if planned.running:
+        out.print()
+        out.print(AtLeast(_narrowed(time_table(time), out)), crop=False)
+        for line in time_lines(time):
+            _print(out, line)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
         click.echo(f"\n{describe_missing(planned.missing)}")
@@ -217,8 +224,8 @@ def _print_time(out: Console, planned: Plan) -> None:
     if planned.longest_trial_s is not None:
         _print(
             out,
-            f"With deadline and cool-down a trial takes {duration(planned.longest_trial_s)} at "
-            f"worst, all of them about {duration(planned.longest_trial_s * planned.n_trials)}, "
+            f"With deadline and cool-down a trial takes {about(planned.longest_trial_s)} at "
+            f"worst, all of them about {about(planned.longest_trial_s * planned.n_trials)}, "
             "apart from converting weights and from what noise makes it measure again.",
         )
 

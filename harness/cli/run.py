@@ -5,17 +5,19 @@ Reads like the flow: study -> plan -> trials -> records -> report.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.budget import TimeGiven, budget_option, given, left_out, rest_sentence
 from harness.cli.console import console
 from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
+from harness.cli.machine_folder import machine_option, results_option
 from harness.cli.referring import opened_references
+from harness.cli.run_folder import choose_run, create_folder, opened_store
 from harness.cli.setting import pull_command, set_option, set_words
 from harness.invocation import as_typed, command_line
 
@@ -23,21 +25,18 @@ if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.machine import Machine
     from harness.measure.bench import Lent
+    from harness.measure.budget import Budget
     from harness.measure.identity import ModelIdentity
     from harness.measure.trial import Bench
+    from harness.plan.look import Surroundings
+    from harness.plan.order import Turn
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
 
 @click.command(short_help="Measure a study and write its report.")
 @click.argument("study")
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that runs are kept in.",
-)
+@results_option
 @click.option("--fresh", is_flag=True, help="Start a new run, also if one is unfinished.")
 @click.option("--resume", is_flag=True, help="Go on with the newest run, even a finished one.")
 @click.option(
@@ -46,12 +45,8 @@ if TYPE_CHECKING:
     help="Run one workload only.",
 )
 @click.option("--trials", type=click.IntRange(1, 10_000), help="Speed trials per cell.")
-@click.option(
-    "--machine",
-    "label",
-    callback=lambda _context, _option, label: _checked_label(label),
-    help="Name of this machine's folder below --results.",
-)
+@machine_option
+@budget_option
 @click.option(
     "--allow-failures", is_flag=True, help="Exit with 0 also where a cell failed (code 3)."
 )
@@ -68,6 +63,7 @@ def command(
     only: str | None,
     trials: int | None,
     label: str | None,
+    budget_s: float | None,
     allow_failures: bool,
     pull_first: bool,
     no_cache: bool,
@@ -80,17 +76,18 @@ def command(
     it stopped; with another --set it is another one. Each trial runs in a fresh process and is
     recorded as it ends; Ctrl-C keeps what was measured.
 
-    Exit codes: 0 every trial was measured, or none was left to do; 2 bad input; 3 a cell failed (0
-    with --allow-failures); 4 nothing could be measured, or no longer recorded; 130 interrupted.
+    Exit codes: 0 every trial was measured (with --budget, every one for which there was time), or
+    none was left to do; 2 bad input; 3 a cell failed (0 with --allow-failures); 4 nothing could be
+    measured, or no longer recorded; 130 interrupted.
     """
     from harness.config.load import load_study
     from harness.machine import probe_machine
     from harness.plan.look import look
     from harness.plan.plan import plan
 
+    time = given(budget_s)
     if fresh and resume:
         raise click.UsageError("--fresh and --resume exclude each other")
-    out = console(stderr=as_json)
     if pull_first:
         _pull(study, settings, as_json=as_json)
     loaded = load_study(study, settings)
@@ -103,49 +100,80 @@ def command(
         _say_nothing_runs(planned, study)
         return EXIT_NOTHING_MEASURED
 
-    from harness.cli.pull import record_lock
-    from harness.measure.bench import Lent, locked_sources, run_identity
+    # The folder keeps the whole plan, also where one workload of it is run now.
+    whole = plan(loaded, machine, seen, trials=trials)
+    code = _carry_out(
+        (loaded, machine, seen),
+        planned,
+        whole,
+        results / (label or machine.label),
+        fresh=fresh,
+        resume=resume,
+        only=only,
+        no_cache=no_cache,
+        as_json=as_json,
+        time=time,
+    )
+    return 0 if allow_failures and code == EXIT_CELL_FAILED else code
+
+
+def _carry_out(
+    found: tuple[LoadedStudy, Machine, Surroundings],
+    planned: Plan,
+    whole: Plan,
+    runs: Path,
+    *,
+    fresh: bool,
+    resume: bool,
+    only: str | None,
+    no_cache: bool,
+    as_json: bool,
+    time: TimeGiven,
+) -> int:
+    """Measure what is planned into one of the `runs`, and report; the exit code."""
+    from harness.measure.bench import Lent, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
     from harness.records.stop import read_stop, stop_sentence, write_stop
-    from harness.records.store import RecordStore
 
+    loaded, machine, seen = found
+    out = console(stderr=as_json)
     models = _identify(loaded)
-    record_lock(loaded, locked_sources(loaded, models))
     identity = run_identity(loaded, models, machine.facts)
-    folder = _choose_run(
-        results / (label or machine.label), planned, identity, fresh=fresh, resume=resume
-    )
+    folder = choose_run(runs, planned, identity, fresh=fresh, resume=resume)
     word = "Going on with" if folder.exists() else "Run"
     if not folder.exists():
-        _create_folder(folder, loaded, machine, identity)
-    store = RecordStore(folder)
-    for note in store.notes:
-        click.echo(f"Note: {note}; that trial is measured again.", err=True)
+        create_folder(folder, loaded, machine, identity)
+    store = opened_store(folder)
     left = n_left(planned, store)
+    budget = time.budget(planned, loaded, seen, runs, no_cache=no_cache)
     with (
         store.appending(),
         opened_conversions(no_cache=no_cache) as conversions,
-        opened_references(results, no_cache=no_cache) as references,
+        opened_references(runs.parent, no_cache=no_cache) as references,
     ):
         _say_without_locks(store)
-        # The folder keeps the whole plan, also where one workload of it is run now.
-        whole = plan(loaded, machine, seen, trials=trials)
         note_identity(folder, identity)
         lent = Lent(conversions=conversions, references=references)
         bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
-        out.print(f"{word} {folder}: {_to_do(planned, left)}", markup=False, soft_wrap=True)
-        finished = _measure_all(planned, store, bench, left)
+        words = f"{word} {folder}: {_to_do(planned, left)}{time.words}"
+        out.print(words, markup=False, soft_wrap=True)
+        n_before = len(store.records)
+        finished = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
         write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
-    _report(folder, as_json=as_json, is_last=finished)
+    rest = left_out(planned, store) if budget.is_set else []
+    _report(folder, as_json=as_json, is_last=finished and not rest)
+    if rest and finished:
+        out.print(rest_sentence(planned, store, budget, rest, n_before=n_before), markup=False)
+    if rest or not finished:
+        why = "" if finished else "Interrupted. "
+        out.print(f"{why}To go on: {_same_command()}", markup=False, soft_wrap=True)
     if not finished:
-        out.print(f"Interrupted. To go on: {_same_command()}", markup=False, soft_wrap=True)
         return EXIT_INTERRUPTED
-    code = 0 if left == 0 else _exit_code(store, planned)
-    return 0 if allow_failures and code == EXIT_CELL_FAILED else code
+    return 0 if left == 0 else _exit_code(store, planned, rest)
 
 
 def _say_without_locks(store: RecordStore) -> None:
@@ -161,14 +189,18 @@ def _to_do(planned: Plan, left: int) -> str:
 
 
 def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
+    """Hash the models' files, and keep in the study's lock what came from elsewhere."""
+    from harness.cli.pull import record_lock
     from harness.cli.pull_display import PullDisplay
-    from harness.measure.bench import identify_models
+    from harness.measure.bench import identify_models, locked_sources
 
     display = PullDisplay(console(stderr=True))
     with display.shown():
-        return identify_models(
+        models = identify_models(
             loaded, lambda model: display.begin("Reading", model, None), display.move
         )
+    record_lock(loaded, locked_sources(loaded, models))
+    return models
 
 
 def _pull(study: str, settings: tuple[str, ...], *, as_json: bool) -> None:
@@ -186,15 +218,9 @@ def _same_command() -> str:
     return command_line(*arguments)
 
 
-def _checked_label(label: str | None) -> str | None:
-    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", label):
-        raise click.BadParameter(
-            f"'{label}' is no folder name; use letters, digits, '.', '_' and '-', at most 100."
-        )
-    return label
-
-
-def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int) -> bool:
+def _measure_all(
+    planned: Plan, store: RecordStore, bench: Bench, n_trials: int, budget: Budget
+) -> bool:
     """Run what is scheduled; False if the user stopped it."""
     from harness.cli.display import RunDisplay
     from harness.config.noise_settings import retries_of
@@ -202,14 +228,14 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
     from harness.measure.schedule import schedule
     from harness.measure.trial import InterruptedTrial, measure
 
-    display = RunDisplay(console(stderr=True), n_trials, at_most=planned.until is not None)
+    at_most = planned.until is not None or budget.is_set
+    display = RunDisplay(console(stderr=True), n_trials, at_most=at_most)
     bench.cooler.first = first_heat(store.records)
     with display.shown():
         try:
             study = bench.loaded.study
-            for trial in schedule(
-                planned, store, retries=retries_of(study.noise), gated=study.gate
-            ):
+            retries = retries_of(study.noise)
+            for trial in schedule(planned, store, retries=retries, gated=study.gate, budget=budget):
                 display.begin(trial)
                 record = measure(
                     trial,
@@ -228,33 +254,6 @@ def _measure_all(planned: Plan, store: RecordStore, bench: Bench, n_trials: int)
         except KeyboardInterrupt:
             return False
     return True
-
-
-def _choose_run(
-    machine_folder: Path,
-    planned: Plan,
-    identity: dict[str, Any],
-    *,
-    fresh: bool,
-    resume: bool,
-) -> Path:
-    """The folder to work in: of an unfinished run of the same study, or one still to be made."""
-    from harness.errors import RecordsError
-    from harness.measure.schedule import n_left
-    from harness.records.runs import new_run_path, runs_of_study, software_changes
-    from harness.records.store import RecordStore, read_run
-
-    for folder in () if fresh else runs_of_study(machine_folder, identity):
-        try:
-            read_run(folder)
-        except RecordsError as error:
-            click.echo(f"Note: a run is left alone: {error}", err=True)
-            continue
-        if resume or n_left(planned, RecordStore(folder)):
-            return folder
-    for change in () if fresh else software_changes(machine_folder, identity):
-        click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
-    return new_run_path(machine_folder, planned.study)
 
 
 def _set_up_bench(
@@ -286,24 +285,6 @@ def _without_folders(cells: list[dict[str, Any]], loaded: LoadedStudy) -> list[d
     ]
 
 
-def _create_folder(
-    folder: Path, loaded: LoadedStudy, machine: Machine, identity: dict[str, Any]
-) -> None:
-    from harness.errors import BadInput, RecordsError
-    from harness.records.store import create_run_folder
-
-    try:
-        create_run_folder(
-            folder,
-            study_text=loaded.text,
-            study=loaded.study,
-            facts={**machine.facts, "identity": identity},
-            plan=[],
-        )
-    except RecordsError as error:
-        raise BadInput(str(error)) from error  # the folder is what the user named
-
-
 def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
     """Write the report; whatever stops that, the records are there and the way back is said."""
     from harness.cli.report import show_report
@@ -317,14 +298,15 @@ def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
         raise
 
 
-def _exit_code(store: RecordStore, planned: Plan) -> int:
-    """0 if every trial was measured, 3 if one failed, 4 if all did."""
+def _exit_code(store: RecordStore, planned: Plan, rest: list[Turn]) -> int:
+    """0 if every trial but those of the `rest` was measured, 3 if one failed, 4 if all did."""
     from harness.measure.schedule import due
 
-    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in due(planned, store)]
+    begun = (turn for turn in due(planned, store) if turn not in rest)
+    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in begun]
     # A noisy trial has its figures; the report says by what they were disturbed.
     measured = [kind in ("ok", "noisy") for kind in kinds]
-    if all(measured):
+    if measured and all(measured):
         return 0
     return EXIT_CELL_FAILED if any(measured) else EXIT_NOTHING_MEASURED
 

@@ -40,8 +40,9 @@ def schedule(
     With `gated`, the first trial of a strategy is held against the reference before all else, and
     where it is found to be wrong, none of that strategy is measured any more.
 
-    With a `budget` no block is begun that will not end in time, but for the first, which visits
-    every cell; and no trial.
+    With a `budget` no trial is begun that will not end in time, and no block, but for the first
+    with anything left: each command gets on, however little it is given. Every cell is then visited
+    once before any is twice, in the sequential order too.
 
     A trial with a final outcome is done; one that was interrupted, noisy, or skipped for a reason
     that is gone, is tried again as another attempt. One that ends `noisy` now is tried up to
@@ -52,20 +53,41 @@ def schedule(
     for one in planned.cells:
         if one.skip_reason is not None and store.latest_outcome(one.cell.id, 0) is None:
             yield Trial(cell=one.cell, trial=0, attempt=0, skip_reason=one.skip_reason)
-    for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
+    is_first = True
+    for number, turns in enumerate(_blocks(planned, budget)):
         if stop_after(planned, store.latest, number) is not None:
             return
         block = None if planned.order == "sequential" else number
         visited = _visited(planned, turns, store.latest, number)
-        left = [turn for turn in visited if not store.is_finished(turn[0].id, turn[1])]
-        if number and left and not budget.fits(left, store):
+        left = _measured_ones(store, visited)
+        if left and not is_first and not budget.fits(left, store):
             return
+        is_first = is_first and not left
         settings = _Settings(block=block, retries=retries, gated=gated, budget=budget)
         helped = yield from _block(planned, store, visited, settings)
         if helped is None:
             return
         if not helped:
             retries = 0  # this machine is not quiet today: all later blocks would take as long
+
+
+def _blocks(planned: Plan, budget: Budget) -> tuple[tuple[Turn, ...], ...]:
+    """The plan's blocks; where time may run out, one cell after the other would leave some out."""
+    turns = blocks(planned.cells, planned.seed, planned.order)
+    if planned.order != "sequential" or not budget.is_set:
+        return turns
+    flat = [turn for block in turns for turn in block]
+    n_blocks = 1 + max((trial for _, trial in flat), default=-1)
+    return tuple(tuple(turn for turn in flat if turn[1] == n) for n in range(n_blocks))
+
+
+def _measured_ones(store: RecordStore, turns: list[Turn]) -> list[Turn]:
+    """Those that are not finished, and that will really be run."""
+    return [
+        (cell, trial)
+        for cell, trial in turns
+        if not store.is_finished(cell.id, trial) and wrong_reason(store, cell) is None
+    ]
 
 
 def n_left(planned: Plan, store: RecordStore) -> int:
@@ -127,7 +149,7 @@ def _block(
     noisy: list[Turn] | None = None  # after each turn was taken once
     for _ in range(1 + settings.retries):
         for turn in again:
-            if not settings.budget.fits([turn], store):
+            if not settings.budget.fits(_measured_ones(store, [turn]), store):
                 return None
             yield _trial(planned, store, turn, settings)
         again = [turn for turn in again if store.latest_outcome(turn[0].id, turn[1]) == "noisy"]

@@ -7,17 +7,18 @@ Trials that are made again because the machine was not quiet are not foreseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from harness.config.study import Study
-from harness.plan.cell import Cell, PlannedCell
-from harness.plan.pace import Pace
+from harness.plan.cell import Cell
+from harness.plan.pace import Pace, Source
 
 _ANSWER_SHARE = 0.3  # of `max_tokens`, where no record says how long answers are
-_PROMPT_TOKENS = 24  # of a question, likewise
+PROMPT_TOKENS = 24  # of a question, likewise
 _APART_STEPS = 4  # of the pass that reads memory (`measure/phase_memory.py`)
-GATE_TOKENS = 32  # that are looked at before a strategy is measured
 _CHUNK_TOKENS = 256  # fed at once
+_SCORED_TOKENS = 64  # the same where each token's probabilities are wanted
+REFERENCES = "references"  # what is done once, in words
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,13 +27,39 @@ class CellTime:
 
     cell: Cell
     trials: int
+    trials_at_least: int
     trial_s: float | None  # None: nothing is known of its speed
-    source: str = "model"  # or "records"
+    source: Source = "model"
 
     @property
     def total_s(self) -> float | None:
-        """All of its trials."""
+        """All of its trials; with `until` at most."""
         return None if self.trial_s is None else self.trials * self.trial_s
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Once:
+    """What is done once in a run, before the first trial of some cells, or when all are done."""
+
+    what: str
+    s: float
+    before: frozenset[str] = frozenset()  # ids of cells; empty: at the beginning, or the end
+    at_end: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceSize:
+    """Log-probabilities of the exact reference of one model: rows of its vocabulary, float32."""
+
+    model: str
+    rows: int  # of the gate, the text and the answers, all of them different
+    n_vocab: int
+    is_kept: bool  # it lies in the cache, as far as that can be told
+
+    @property
+    def nbytes(self) -> int:
+        """What the cache takes for it."""
+        return 4 * self.rows * self.n_vocab
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,12 +67,33 @@ class RunTime:
     """A whole run."""
 
     cells: tuple[CellTime, ...]
-    once_s: Mapping[str, float] = field(default_factory=dict)  # what is done once, in words
+    once: tuple[Once, ...] = ()
+    references: tuple[ReferenceSize, ...] = ()
+
+    @property
+    def trials_s(self) -> float:
+        """All trials, of what is known."""
+        return sum(one.total_s or 0.0 for one in self.cells)
+
+    @property
+    def once_s(self) -> float:
+        """All that is done once."""
+        return sum(one.s for one in self.once)
 
     @property
     def total_s(self) -> float:
-        """Of what is known."""
-        return sum(self.once_s.values()) + sum(one.total_s or 0.0 for one in self.cells)
+        """The run from its start to the end of its report."""
+        return self.trials_s + self.once_s
+
+    @property
+    def total_at_least_s(self) -> float:
+        """The same where `until` is reached as soon as may be."""
+        trials = (one.trials_at_least * (one.trial_s or 0.0) for one in self.cells)
+        return self.once_s + sum(trials)
+
+    def n_from(self, source: Source) -> int:
+        """Cells whose time rests on that."""
+        return sum(one.trial_s is not None and one.source == source for one in self.cells)
 
     @property
     def n_unknown(self) -> int:
@@ -59,25 +107,22 @@ def trial_seconds(cell: Cell, study: Study, pace: Pace, n_questions: int) -> flo
     return pace.start_s + pace.load_s + work
 
 
-def cell_times(
-    running: tuple[PlannedCell, ...],
-    study: Study,
-    paces: Mapping[Cell, Pace | None],
-    n_questions: int,
-) -> tuple[CellTime, ...]:
-    """Every cell that will run."""
-    found = []
-    for one in running:
-        pace = paces.get(one.cell)
-        seconds = None if pace is None else trial_seconds(one.cell, study, pace, n_questions)
-        source = "model" if pace is None else pace.source
-        found.append(CellTime(cell=one.cell, trials=one.trials, trial_s=seconds, source=source))
-    return tuple(found)
+def answer_tokens(study: Study, pace: Pace | None) -> float:
+    """Of one answer; 0 where no question is asked."""
+    if study.workloads.answers is None:
+        return 0.0
+    known = None if pace is None else pace.answer_tokens
+    return _ANSWER_SHARE * study.workloads.answers.max_tokens if known is None else known
 
 
-def _feed_s(pace: Pace, tokens: int, batch: int = 1) -> float:
-    """Feeding a prompt at once, chunk by chunk."""
-    return -(-tokens // _CHUNK_TOKENS) * pace.call_s + batch * tokens * pace.prefill_s
+def _feed_s(pace: Pace, tokens: int, batch: int = 1, chunk: int = _CHUNK_TOKENS) -> float:
+    """Feeding a prompt, chunk by chunk."""
+    return -(-tokens // chunk) * pace.call_s + batch * tokens * pace.prefill_s
+
+
+def _step_s(pace: Pace, batch: int) -> float:
+    """One step; the weights are read once for all rows."""
+    return pace.decode_s + (batch - 1) * pace.prefill_s
 
 
 def _speed_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
@@ -85,9 +130,10 @@ def _speed_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     speed = study.workloads.speed
     assert speed is not None
     prompts = sum(_feed_s(pace, tokens, cell.batch) for tokens in speed.prompt_lengths)
+    step = _step_s(pace, cell.batch)
     passes = speed.passes + speed.warmup_passes
-    apart = _feed_s(pace, max(speed.prompt_lengths), cell.batch) + _APART_STEPS * pace.decode_s
-    return passes * (prompts + speed.generate_tokens * pace.decode_s) + apart
+    apart = _feed_s(pace, max(speed.prompt_lengths), cell.batch) + _APART_STEPS * step
+    return passes * (prompts + speed.generate_tokens * step) + apart
 
 
 def _depth_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
@@ -95,29 +141,32 @@ def _depth_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     depth = study.workloads.depth
     assert depth is not None
     visits = 1 + depth.passes * len(depth.depths)
-    return _feed_s(pace, depth.depths[-1]) + visits * depth.generate_tokens * pace.decode_s
+    return _feed_s(pace, depth.depths[-1]) + visits * (1 + depth.generate_tokens) * pace.decode_s
 
 
 def _answers_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     del cell
-    answers = study.workloads.answers
-    assert answers is not None
-    tokens = pace.answer_tokens or _ANSWER_SHARE * answers.max_tokens
-    return n_questions * (_feed_s(pace, _PROMPT_TOKENS) + tokens * pace.decode_s)
+    token = pace.decode_s + pace.draw_s
+    return n_questions * (_feed_s(pace, PROMPT_TOKENS) + answer_tokens(study, pace) * token)
 
 
 def _quality_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     del cell
-    quality, answers = study.workloads.quality, study.workloads.answers
+    quality = study.workloads.quality
     assert quality is not None
-    seconds = _feed_s(pace, quality.max_tokens)
-    if quality.answers and answers is not None:
-        tokens = pace.answer_tokens or _ANSWER_SHARE * answers.max_tokens
-        seconds += n_questions * _feed_s(pace, int(_PROMPT_TOKENS + tokens))
+    seconds = _score_s(pace, quality.max_tokens, quality.max_tokens)
+    if quality.answers:
+        tokens = round(answer_tokens(study, pace))
+        seconds += n_questions * _score_s(pace, PROMPT_TOKENS + tokens, tokens)
     return seconds
 
 
-_WORK: dict[str, Callable[[Cell, Study, Pace, int], float]] = {
+def _score_s(pace: Pace, tokens: int, scored: int) -> float:
+    """Feeding tokens, of which the last `scored` are held against the reference."""
+    return _feed_s(pace, tokens, chunk=_SCORED_TOKENS) + scored * pace.score_s
+
+
+_WORK: Mapping[str, Callable[[Cell, Study, Pace, int], float]] = {
     "speed": _speed_s,
     "depth": _depth_s,
     "answers": _answers_s,

@@ -17,28 +17,25 @@ from harness.machine.speed_probe import MachineSpeed
 from harness.records.past import PastRecord
 from harness.runtime.shape import ModelShape
 from harness.runtime.strategy import UINT8, LayerPlan
+from harness.runtime.tensor_info import ITEM_BYTES
 from harness.runtime.traffic import crosses_bus, matrix_items, multiplied_in
 
 HOST = "cpu"
+Source = Literal["records", "model"]
+Kind = Literal["file", "random", "converted"]  # of what is loaded
 
-# Measured on the machine whose probe these are; another machine's times scale with its own.
-_PROBED = MachineSpeed(python_s=1.5e-3, copy_bytes_per_s=38e9)
-_START_S = 2.3  # an interpreter, torch, facts, and the end of both
+# The machine whose figures these are, when it had nothing else to do; of another machine they scale
+# with its own.
+_PROBED = MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9)
+START_S = 2.3  # an interpreter, torch, facts, and the end of both
 _LAYER_S = 150e-6  # of Python and small operations, per layer and call
-_OTHER_LAYER_S = 240e-6  # the same where weights are not the activations' format
-_DECODE_BYTES = {
-    "fp32": 0.55,
-    "bf16": 0.35,
-    "fp16": 0.35,
-    UINT8: 0.14,
-}  # share of the copy's bytes/s
-_PREFILL_FLOP = {
-    "fp32": 90e9,
-    "bf16": 180e9,
-    "fp16": 45e9,
-}  # per s and thread; scales as Python does
-_READ_BYTES_PER_S = 1.0e9  # of a file, casts included
-_RANDOM_PER_S = 60e6  # parameters that are drawn
+_OTHER_LAYER_S = 240e-6  # the same where weights are not in the activations' format
+_DECODE_BYTES = {"fp32": 0.61, "bf16": 0.39, "fp16": 0.39, UINT8: 0.156}  # share of a copy's
+_PREFILL_FLOP = {"fp32": 64e9, "bf16": 180e9, "fp16": 45e9}  # per second and thread
+_READ_BYTES_PER_S = 0.8e9  # of a file, and casts
+_DRAWN_PER_S = 94e6  # parameters of random weights
+_DRAW_S, _DRAW_ITEM_S = 40e-6, 6e-9  # of one token, and more for each of the vocabulary
+_SCORE_ITEM_S = 150e-9  # of the vocabulary, for each row that is held against another
 # Of an accelerator nothing is known before it is asked, and asking takes longer than a plan may.
 _DEVICE_BYTES_PER_S = 600e9
 _DEVICE_FLOP_PER_S = 30e12
@@ -53,48 +50,65 @@ class Pace:
     load_s: float
     call_s: float  # of feeding any number of tokens at once, whatever their number
     prefill_s: float  # more per token of a prompt
-    decode_s: float  # per token
+    decode_s: float  # per step of one row
+    draw_s: float = 0.0  # more per token of an answer
+    score_s: float = 0.0  # more per token that is held against the reference
     answer_tokens: float | None = None  # of one question, its prompt not counted
-    source: Literal["records", "model"] = "model"
+    source: Source = "model"
+
+
+def slowness(speed: MachineSpeed) -> float:
+    """How many times as long a machine needs for what Python does."""
+    return speed.python_s / _PROBED.python_s
 
 
 def recorded_pace(records: Sequence[PastRecord], modelled: Pace) -> Pace | None:
-    """What records of a strategy say; `modelled` fills in what they do not. None without any."""
+    """What records of a strategy say; `modelled` fills in what they do not. None without any.
+
+    Rows in batches say nothing of a row alone, so only records of one row are looked at.
+    """
+    records = [one for one in records if one.cell.batch == 1]
     load = [one.load_s for one in records if one.load_s is not None]
     prefill = [one for record in records for one in record.prefill if one.tokens]
-    decode = [s for record in records for one in record.decode_s for s in one]
     answers = [answer for record in records for answer in record.answers]
-    steps = [s for answer in answers for s in answer.decode_s]
-    if not load or not (decode or steps):
+    steps = [s for record in records for one in record.decode_s for s in one]
+    drawn = [s for answer in answers for s in answer.decode_s]
+    if not load or not (steps or drawn):
         return None
     longest = max((one.tokens for one in prefill), default=0)
     fed = [one.s / one.tokens for one in prefill if one.tokens == longest]
+    lengths = [len(answer.token_ids) for answer in answers]
     pace = replace(
         modelled,
         load_s=statistics.median(load),
         call_s=0.0 if fed else modelled.call_s,
         prefill_s=statistics.median(fed) if fed else modelled.prefill_s,
-        decode_s=statistics.median(decode or steps),
-        answer_tokens=_mean([len(answer.token_ids) for answer in answers]),
+        decode_s=statistics.median(steps or drawn),
+        answer_tokens=statistics.fmean(lengths) if lengths else None,
         source="records",
     )
-    around = [one.took_s - _timed_s(one, pace) for one in records if one.took_s is not None]
+    # Depths and scores are not among these fields, so what is around them cannot be told.
+    around = [
+        one.took_s - _worked_s(one, pace)
+        for one in records
+        if one.took_s is not None and (one.decode_s or one.answers)
+    ]
     return replace(pace, start_s=max(0.1, statistics.median(around))) if around else pace
 
 
-def _timed_s(record: PastRecord, pace: Pace) -> float:
+def _worked_s(record: PastRecord, pace: Pace) -> float:
     """What of a trial's time went into loading and the model's work, as `duration.py` counts it."""
-    work = sum(one.s for one in record.prefill) + sum(s for one in record.decode_s for s in one)
+    work = record.load_s or pace.load_s
     passes = len(record.decode_s)
-    if passes:  # one more to warm up, and one prompt to read memory behind
-        work += work / passes + max((one.s for one in record.prefill), default=0.0)
+    if passes:
+        timed = sum(one.s for one in record.prefill) + sum(map(sum, record.decode_s))
+        speed = record.asked.get("speed") or {}
+        work += timed * (passes + speed.get("warmup_passes", 1)) / passes
+        work += max((one.s for one in record.prefill), default=0.0)  # once more, for its memory
     for answer in record.answers:
-        work += (answer.prefill_s or 0.0) + sum(answer.decode_s)
-    return work + (record.load_s or pace.load_s)
-
-
-def _mean(values: Sequence[int]) -> float | None:
-    return sum(values) / len(values) if values else None
+        drawing = pace.draw_s * len(answer.token_ids)
+        work += (answer.prefill_s or 0.0) + sum(answer.decode_s) + drawing
+    return work
 
 
 def modelled_pace(
@@ -103,34 +117,72 @@ def modelled_pace(
     speed: MachineSpeed,
     *,
     threads: int,
-    file_bytes: int | None,
+    loaded: Kind,
 ) -> Pace:
-    """What can be said of a strategy before it ever ran; `file_bytes` None: random weights."""
-    python = speed.python_s / _PROBED.python_s
+    """What can be said of a strategy before it ever ran."""
+    slow = slowness(speed)
     call = decode = prefill = 0.0
     for index, slot in enumerate(slots):
         is_head = index == len(slots) - 1
         items = matrix_items(shape, is_head=is_head)
-        n_bytes = items * (
-            1 if slot.weight_dtype == UINT8 else 4 if slot.weight_dtype == "fp32" else 2
-        )
         same = slot.weight_dtype == slot.dtype == "fp32"
-        call += python * (_LAYER_S if same else _OTHER_LAYER_S)
-        if slot.device == HOST:
-            bandwidth = speed.copy_bytes_per_s * _DECODE_BYTES.get(slot.weight_dtype, 0.3)
-            flop = _PREFILL_FLOP.get(multiplied_in(slot), 90e9) * threads / python
-        else:
-            bandwidth, flop = _DEVICE_BYTES_PER_S, _DEVICE_FLOP_PER_S
-        if crosses_bus(slot):
-            bandwidth = _BUS_BYTES_PER_S
-        decode += n_bytes / bandwidth
-        prefill += 0.0 if is_head else 2 * items / flop
+        call += slow * (_LAYER_S if same else _OTHER_LAYER_S)
+        decode += items * ITEM_BYTES[slot.weight_dtype] / _bytes_per_s(slot, speed)
+        prefill += 0.0 if is_head else 2 * items / _flop_per_s(slot, threads, slow)
     return Pace(
-        start_s=_START_S * python,
-        load_s=(
-            shape.n_params / _RANDOM_PER_S if file_bytes is None else file_bytes / _READ_BYTES_PER_S
-        ),
+        start_s=START_S * slow,
+        load_s=load_seconds(shape, slots, speed, loaded),
         call_s=call,
         prefill_s=prefill,
         decode_s=call + decode,
+        draw_s=slow * (_DRAW_S + _DRAW_ITEM_S * shape.n_vocab),
+        score_s=score_seconds(shape, speed) + _head_s(shape, slots[-1], threads, slow),
     )
+
+
+def load_seconds(
+    shape: ModelShape, slots: Sequence[LayerPlan], speed: MachineSpeed, loaded: Kind
+) -> float:
+    """Opening the weights under a strategy; a file is as large as one of 16 bits."""
+    if loaded == "random":
+        return slowness(speed) * shape.n_params / _DRAWN_PER_S
+    n_bytes = float(2 * shape.n_params)
+    if loaded == "converted":
+        per_slot = (ITEM_BYTES[slot.weight_dtype] for slot in slots)
+        n_bytes = shape.n_params * sum(per_slot) / len(slots)
+    return slowness(speed) * n_bytes / _READ_BYTES_PER_S
+
+
+def score_seconds(shape: ModelShape, speed: MachineSpeed) -> float:
+    """Holding one row of log-probabilities against another."""
+    return slowness(speed) * _SCORE_ITEM_S * shape.n_vocab
+
+
+def reference_seconds(
+    shape: ModelShape, speed: MachineSpeed, *, tokens: int, rows: int, threads: int, loaded: Kind
+) -> float:
+    """Computing the exact reference once over `tokens` tokens, `rows` of which are kept."""
+    slow = slowness(speed)
+    layers = shape.n_layer * matrix_items(shape, is_head=False)
+    flop = 2 * (tokens * layers + rows * matrix_items(shape, is_head=True))
+    load = load_seconds(shape, (), speed, "random" if loaded == "random" else "file")
+    work = flop * slow / (_PREFILL_FLOP["fp32"] * threads) + rows * score_seconds(shape, speed)
+    return slow * START_S + load + work
+
+
+def _head_s(shape: ModelShape, head: LayerPlan, threads: int, slow: float) -> float:
+    return 2 * matrix_items(shape, is_head=True) / _flop_per_s(head, threads, slow)
+
+
+def _bytes_per_s(slot: LayerPlan, speed: MachineSpeed) -> float:
+    if crosses_bus(slot):
+        return _BUS_BYTES_PER_S
+    if slot.device != HOST:
+        return _DEVICE_BYTES_PER_S
+    return speed.copy_bytes_per_s * _DECODE_BYTES[slot.weight_dtype]
+
+
+def _flop_per_s(slot: LayerPlan, threads: int, slow: float) -> float:
+    if slot.device != HOST:
+        return _DEVICE_FLOP_PER_S
+    return _PREFILL_FLOP[multiplied_in(slot)] * threads / slow

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from harness.records.latency import Prefill
-from harness.records.store import RECORDS_NAME
+from harness.records.store import RECORDS_NAME, RESOLVED_NAME
 
-NEWEST_RUNS = 10
-_MOST_BYTES = 2**25  # of a file's end: a plan must not wait for years of records
+MOST_BYTES = 2**24  # of all records together: a plan must not wait for years of them
 
 
 class PastCell(Struct, frozen=True, kw_only=True):
@@ -42,7 +41,6 @@ class PastAnswer(Struct, frozen=True, kw_only=True):
     """One answer."""
 
     token_ids: list[int] = field(default_factory=list)
-    prompt_tokens: int | None = None
     prefill_s: float | None = None
     decode_s: list[float] = field(default_factory=list)
 
@@ -58,6 +56,7 @@ class PastRecord(Struct, frozen=True, kw_only=True):
     decode_s: list[list[float]] = field(default_factory=list)
     answers: list[PastAnswer] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)  # the workloads of its study, by name
 
     @property
     def weights_sha256(self) -> str | None:
@@ -66,30 +65,47 @@ class PastRecord(Struct, frozen=True, kw_only=True):
         return digest if isinstance(digest, str) else None
 
 
+class _Study(Struct, frozen=True, kw_only=True):
+    workloads: dict[str, Any] = field(default_factory=dict)
+
+
 _RECORD = msgspec.json.Decoder(PastRecord)
 
 
 def past_records(machine_folder: Path) -> Iterator[PastRecord]:
     """Those that ended well, of the newest runs below the folder, the newest run first."""
+    left = MOST_BYTES
     files = sorted(machine_folder.glob(f"*/{RECORDS_NAME}"), key=_modified, reverse=True)
-    for path in files[:NEWEST_RUNS]:
-        for line in _lines(path):
-            with suppress(msgspec.DecodeError, msgspec.ValidationError):
+    for path in files:
+        if left <= 0:
+            return
+        asked = _asked(path.with_name(RESOLVED_NAME))
+        for line in _lines(path, left):
+            left -= len(line)
+            with suppress(msgspec.DecodeError):  # its kind is damage, or another schema
                 record = _RECORD.decode(line)
                 if record.outcome.kind in ("ok", "noisy"):
-                    yield record
+                    yield structs.replace(record, asked=asked)
 
 
-def _lines(path: Path) -> list[bytes]:
+def _asked(path: Path) -> dict[str, Any]:
+    """What a run's study asked of its workloads; nothing where it does not tell."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Study).workloads
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+
+
+def _lines(path: Path, most: int) -> list[bytes]:
     """Whole lines of the file's end."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
-            file.seek(max(0, size - _MOST_BYTES))
+            file.seek(max(0, size - most))
             lines = file.read().split(b"\n")
     except OSError:
         return []
-    return [line for line in lines[size > _MOST_BYTES :] if line]
+    return [line for line in lines[size > most :] if line]
 
 
 def _modified(path: Path) -> float:

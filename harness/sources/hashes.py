@@ -39,7 +39,7 @@ def file_sha256(path: Path, on_bytes: OnBytes | None = None) -> str:
     """
     with path.open("rb") as file:
         before = os.fstat(file.fileno())
-        memory = cache_folder() / _FOLDER / f"{before.st_dev:x}-{before.st_ino:x}.json"
+        memory = _memory(before)
         known = _recall(memory, before)
         if known is not None:
             return known
@@ -54,6 +54,19 @@ def file_sha256(path: Path, on_bytes: OnBytes | None = None) -> str:
     if _version(before) == _version(after) and time.time_ns() - after.st_mtime_ns > _SETTLED_NS:
         _remember(memory, _Remembered(after.st_size, after.st_mtime_ns, found))
     return found
+
+
+def known_sha256(path: Path) -> str | None:
+    """The file's sha256 if it was computed before and the file did not change; reads none of it."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return _recall(_memory(stat), stat)
+
+
+def _memory(stat: os.stat_result) -> Path:
+    return cache_folder() / _FOLDER / f"{stat.st_dev:x}-{stat.st_ino:x}.json"
 
 
 def _version(stat: os.stat_result) -> tuple[int, int]:

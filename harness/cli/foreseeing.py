@@ -1,0 +1,107 @@
+"""What this machine tells of how long a study will take: its records, its caches, and a probe.
+
+Asks; what follows from the answers is `plan/foresee_time.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.config.load import LoadedStudy
+    from harness.measure.conversion import Weights
+    from harness.plan.duration import RunTime
+    from harness.plan.foresee_time import Reads
+    from harness.plan.look import Surroundings
+    from harness.plan.plan import Plan
+
+_UNKNOWN = "0" * 64  # in place of a hash that nobody computed yet: nothing is kept under it
+
+
+def foreseen_time(
+    planned: Plan,
+    loaded: LoadedStudy,
+    seen: Surroundings,
+    machine_folder: Path,
+    *,
+    no_cache: bool = False,
+) -> RunTime:
+    """How long the plan will take here; `machine_folder` has the earlier runs, if there are any.
+
+    Takes a tenth of a second, most of it the probe. Reads no weights.
+    """
+    from harness.machine.speed_probe import probe_speed
+    from harness.plan.foresee_time import Known, foresee_time
+    from harness.records.past import past_records
+
+    models = dict.fromkeys(one.cell.model for one in planned.running)
+    weights = {model: _weights(loaded, model) for model in models}
+    known = Known(
+        speed=probe_speed(),
+        past=tuple(past_records(machine_folder)),
+        weights={model: of_model.sha256() for model, of_model in weights.items()},
+        converted={} if no_cache else _converted(planned, weights),
+        reference_rows={} if no_cache else _reference_rows(seen, weights),
+    )
+    return foresee_time(planned, loaded, seen, known)
+
+
+def _weights(loaded: LoadedStudy, model: str) -> Weights:
+    """A model's weights, with their hash where it is known without reading them."""
+    from harness.measure.conversion import Weights
+    from harness.measure.identity import identify_model
+    from harness.sources.hashes import known_sha256
+
+    path = loaded.files[model].weights
+    if isinstance(path, Path):
+        sha256 = known_sha256(path)
+    else:
+        sha256 = identify_model(loaded, model).weights_sha256  # of what it is made from
+    return Weights(path=path, seed=loaded.study.models[model].seed, sha256=lambda: sha256)
+
+
+def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, bool]:
+    """The strategies that read converted weights, and whether these are there yet."""
+    from dataclasses import replace
+    from functools import partial
+
+    from harness.config.engines import TORCH
+    from harness.measure.conversion import Conversions
+    from harness.measure.conversion_cache import ConvertedCache
+    from harness.measure.job import Job
+
+    cache = ConvertedCache()
+    conversions = Conversions(cache)
+    found: dict[Reads, bool] = {}
+    ours = (one.cell for one in planned.running if one.cell.engine == TORCH)
+    for cell in {(cell.model, cell.strategy): cell for cell in ours}.values():
+        of_model = weights[cell.model]
+        sha256 = of_model.sha256() or _UNKNOWN
+        job = Job(
+            engine=cell.engine,
+            strategy=cell.strategy,
+            weights=str(of_model.path),
+            weights_seed=of_model.seed,
+            threads=cell.threads,
+        )
+        wanted = conversions.wanted(replace(of_model, sha256=partial(str, sha256)), job)
+        if not isinstance(wanted, str):
+            found[cell.model, cell.strategy] = (cache.folder / wanted.name).is_file()
+    return found
+
+
+def _reference_rows(seen: Surroundings, weights: Mapping[str, Weights]) -> dict[str, int]:
+    """How many rows of each model's reference lie in the cache, whatever they are of."""
+    from harness.measure.reference_cache import ReferenceCache
+    from harness.measure.references import source_sha256
+
+    entries = ReferenceCache().entries()
+    rows: dict[str, int] = {}
+    for model, of_model in weights.items():
+        shape, sha256 = seen.shapes.get(model), source_sha256(of_model)
+        if shape is not None and sha256 is not None:
+            kept = (e.nbytes for e in entries if e.path.name.startswith(f"{sha256[:16]}-"))
+            rows[model] = sum(kept) // (4 * shape.n_vocab)
+    return rows

@@ -1,0 +1,31 @@
+"""`--results` and `--machine`: where this machine's runs lie, alike wherever that is asked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+
+def _checked_label(label: str | None) -> str | None:
+    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", label):
+        raise click.BadParameter(
+            f"'{label}' is no folder name; use letters, digits, '.', '_' and '-', at most 100."
+        )
+    return label
+
+
+results_option = click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that runs are kept in.",
+)
+machine_option = click.option(
+    "--machine",
+    "label",
+    callback=lambda _context, _option, label: _checked_label(label),
+    help="Name of this machine's folder below --results.",
+)

@@ -1,0 +1,70 @@
+"""The folder of a run: the one to go on with, or a new one, and what it holds so far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from harness.config.load import LoadedStudy
+    from harness.machine import Machine
+    from harness.plan.plan import Plan
+    from harness.records.store import RecordStore
+
+
+def choose_run(
+    machine_folder: Path,
+    planned: Plan,
+    identity: dict[str, Any],
+    *,
+    fresh: bool,
+    resume: bool,
+) -> Path:
+    """The folder to work in: of an unfinished run of the same study, or one still to be made."""
+    from harness.errors import RecordsError
+    from harness.measure.schedule import n_left
+    from harness.records.runs import new_run_path, runs_of_study, software_changes
+    from harness.records.store import RecordStore, read_run
+
+    for folder in () if fresh else runs_of_study(machine_folder, identity):
+        try:
+            read_run(folder)
+        except RecordsError as error:
+            click.echo(f"Note: a run is left alone: {error}", err=True)
+            continue
+        if resume or n_left(planned, RecordStore(folder)):
+            return folder
+    for change in () if fresh else software_changes(machine_folder, identity):
+        click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
+    return new_run_path(machine_folder, planned.study)
+
+
+def create_folder(
+    folder: Path, loaded: LoadedStudy, machine: Machine, identity: dict[str, Any]
+) -> None:
+    """Make the folder of a new run, with all that is known before the first trial."""
+    from harness.errors import BadInput, RecordsError
+    from harness.records.store import create_run_folder
+
+    try:
+        create_run_folder(
+            folder,
+            study_text=loaded.text,
+            study=loaded.study,
+            facts={**machine.facts, "identity": identity},
+            plan=[],
+        )
+    except RecordsError as error:
+        raise BadInput(str(error)) from error  # the folder is what the user named
+
+
+def opened_store(folder: Path) -> RecordStore:
+    """What the run has so far; what of it was damaged is said."""
+    from harness.records.store import RecordStore
+
+    store = RecordStore(folder)
+    for note in store.notes:
+        click.echo(f"Note: {note}; that trial is measured again.", err=True)
+    return store
