@@ -12,7 +12,7 @@ the shipped model, random weights of 169M (12 layers) and of 40 narrow layers, b
 tails and outlier channels. One limit for all formats would not do. With 32 tokens:
 
     u of                       shipped model     random 169M      tolerated, 5 and 13 slots
-    fp16                       7e-7              4e-6             2.8e-4 and 3.2e-4
+    fp16                       7e-7              4e-6             5.0e-4 and 9.0e-4
     bf16                       5e-5              2.3e-4           0.0015 and 0.0035
     fp32i8, fp16i8             8e-5              2.6e-4           0.0028 and 0.0068
     bf16i8                     3e-4              0.013            0.025  and 0.065
@@ -43,10 +43,11 @@ from harness.records.quality import Gate
 
 Format = tuple[str, str]  # a slot's dtype and weight_dtype, as they were read back
 
-# What one slot may lose: fp32 as much as fp16, since its products may be allowed fewer bits.
+# What one slot may lose: fp32 as much as fp16, since its products may be allowed fewer bits. Both
+# far more than was seen: large trained models, whose activations have outliers, were not at hand.
 ROUNDING: dict[Format, float] = {
-    ("fp32", "fp32"): 5e-6,
-    ("fp16", "fp16"): 5e-6,
+    ("fp32", "fp32"): 5e-5,
+    ("fp16", "fp16"): 5e-5,
     ("bf16", "bf16"): 2.5e-4,
     ("fp32", "uint8"): 5e-4,
     ("fp16", "uint8"): 5e-4,

@@ -183,7 +183,7 @@ def test_what_is_said_of_a_broken_strategy(reference):
     gate = judge_gate(reference[0], -reference[0], FP32)
     assert gate.why == (
         "It computes another function than the reference: of what that says of 32 tokens all is "
-        "lost, and rounding in these formats loses 0.028 % at most. Nothing was measured."
+        "lost, and rounding in these formats loses 0.05 % at most. Nothing was measured."
     )
     assert gate.figures["kl"] > 1
 
@@ -210,7 +210,7 @@ def test_every_slot_may_lose_what_its_format_loses():
 def test_formats_decide_what_passes():
     rng = np.random.default_rng(2)
     rows = np.stack([make_row(rng, 400, "usual") for _ in range(8)])
-    noisy = rows + 0.02 * 4 * rng.normal(size=rows.shape)  # 0.0004 of the variance
+    noisy = rows + 0.03 * 4 * rng.normal(size=rows.shape)  # 0.0009 of the variance
     assert judge_gate(rows, noisy, [("fp16", "fp16")] * 5).why is not None
     assert judge_gate(rows, noisy, [("bf16", "bf16")] * 5).why is None
 
