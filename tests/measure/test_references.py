@@ -1,0 +1,505 @@
+"""Where a reference comes from: the cache, a process that computes it, the folder of results."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.config.limit_settings import Limits
+from harness.engines.base import ModelSource
+from harness.errors import RecordsError
+from harness.machine.memory import MemoryReading
+from harness.measure import file_lock, small_forms
+from harness.measure.conversion import Watch, Weights
+from harness.measure.conversion_cache import ConvertedCache
+from harness.measure.job import Failed, Finished, Imported, Job, Referred
+from harness.measure.memory_limit import memory_room
+from harness.measure.passages import passage
+from harness.measure.process import Ended
+from harness.measure.reference_cache import ReferenceCache
+from harness.measure.references import Model, References
+from harness.measure.referring import compute_reference
+from harness.quality.rows_file import RowsFile
+from harness.quality.small_form_file import read_small_forms
+from harness.quickstart import files
+from harness.runtime import convert_model
+from tests.measure.test_scoring import V, rows_of
+
+SHA256 = "ab" * 32
+LONG_S = 60
+NONE = MemoryReading(missing="none")
+LIMITS = Limits(trial_s=LONG_S, memory="3GiB")
+
+
+def ended(*messages, returncode=0, **more):
+    return Ended(
+        messages=(Imported(versions={}, peak_rss=NONE), *messages),
+        returncode=returncode,
+        timed_out_s=None,
+        oom_kills=0,
+        log_tail="",
+        **more,
+    )
+
+
+DONE = Finished(peak_rss=NONE, device_peak_bytes={})
+
+
+class Engine:
+    """Its reference hangs on all tokens so far."""
+
+    name = "stub"
+
+    def reference(self, model, passages, *, threads, on_progress):
+        del model, threads
+        on_progress(1, 1)
+        for index, one in enumerate(passages):
+            rows = rows_of(one.ids)[one.first :]
+            for start in range(0, len(rows), 3):
+                yield index, rows[start : start + 3]
+
+
+class Worker:
+    """Computes here what a process would, and keeps what it was told."""
+
+    def __init__(self):
+        self.jobs, self.settings = [], []
+
+    def __call__(self, job, **settings):
+        self.jobs.append(job)
+        self.settings.append(settings)
+        source = ModelSource(weights=Path(job.weights), seed=0)
+        compute_reference(Engine(), source, job.reference, job.threads, settings["on_message"])
+        return ended(DONE)
+
+
+@pytest.fixture
+def worker():
+    return Worker()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "1GiB")
+    return tmp_path
+
+
+@pytest.fixture
+def references(home):
+    """Those of a new run; closed at the end."""
+    opened = []
+
+    def new(run, small=home / "results" / "references"):
+        opened.append(References(ReferenceCache(), small, run=run))
+        return opened[-1]
+
+    yield new
+    for one in opened:
+        one.close()
+
+
+def model(weights=Path("m.pth"), sha256=SHA256, watch=None, **changes):
+    settings = {"engine": "torch", "strategy": "cpu fp32", "weights": str(weights), "threads": 2}
+    return Model(
+        weights=Weights(path=weights, seed=0, sha256=lambda: sha256),
+        n_vocab=V,
+        job=Job(**{**settings, "weights_seed": 0, **changes}),
+        limits=LIMITS,
+        log=Path(os.devnull),
+        watch=watch or Watch(),
+    )
+
+
+def some(*starts, sha256=SHA256, n=7, first=2):
+    return [
+        passage(sha256, range(start, start + n), first, range(start + first + 1, start + n + 1))
+        for start in starts
+    ]
+
+
+def rows(place):
+    return RowsFile(Path(place.file)).rows(place.passage.key)[:]
+
+
+def whole(folder):
+    return sorted(path.name for path in folder.glob("*") if path.suffix != ".lock")
+
+
+def refuse(*_args, **_settings):
+    raise AssertionError("nothing is to be computed here")
+
+
+# -- computed once, and kept -------------------------------------------------------------------
+
+
+def test_all_passages_are_computed_in_one_sweep_and_kept_for_all_runs(worker, references, home):
+    wanted = some(0, 20, 40)
+    found = references(worker).of(model(), wanted)
+    assert len(worker.jobs) == 1
+    assert found.missing is None
+    assert (found.reference.form, found.reference.weights_sha256) == ("full", SHA256)
+    assert found.reference.s > 0
+    for one in wanted:
+        place = found.places[one.key]
+        assert (place.passage, place.small) == (one, False)
+        np.testing.assert_array_equal(rows(place), rows_of(one.ids)[2:])
+    again = references(refuse).of(model(weights=Path("elsewhere/other.pth")), wanted[::-1])
+    assert again.places == found.places
+    assert again.reference.s is None
+    assert len(whole(home / "cache" / "references")) == 1
+
+
+def test_what_is_there_is_not_computed_again(worker, references):
+    run = references(worker)
+    run.of(model(), some(0, 20))
+    found = run.of(model(), some(0, 20, 40))
+    assert [len(job.reference.passages) for job in worker.jobs] == [2, 1]
+    assert len(found.places) == 3
+    assert {one.small for one in found.places.values()} == {False}
+
+
+def test_the_process_is_told_what_a_trial_of_the_study_is(worker, references):
+    asked = model(address_space_bytes=2**40, seed=5)
+    references(worker).of(asked, some(0))
+    (job,), (settings,) = worker.jobs, worker.settings
+    assert (job.threads, job.address_space_bytes, job.engine) == (2, 2**40, "torch")
+    assert job.phases == ()
+    assert settings["deadline_s"] == LONG_S
+    assert settings["room"] == memory_room(LIMITS)
+    assert settings["log"] == asked.log
+
+
+def test_progress_is_told(worker, references):
+    heard = []
+    references(worker).of(model(watch=Watch(message=heard.append)), some(0))
+    assert [(one.done, one.total) for one in heard] == [(0, 0), (1, 1)]
+    assert {type(one) for one in heard} == {Referred}
+
+
+@pytest.mark.parametrize("change", ["weights", "ids", "first", "target"])
+def test_whatever_changes_is_another_reference(change, worker, references):
+    run = references(worker)
+    before = run.of(model(), some(0))
+    sha256 = "cd" * 32 if change == "weights" else SHA256
+    ids = [5, 1, 2, 3, 4, 5, 6] if change == "ids" else list(range(7))
+    first = 3 if change == "first" else 2
+    targets = [*range(first + 1, 7), 8 if change == "target" else 7]
+    after = run.of(model(sha256=sha256), [passage(sha256, ids, first, targets)])
+    assert len(worker.jobs) == 2
+    assert not set(before.places) & set(after.places)
+    assert after.reference.weights_sha256 == sha256
+
+
+def test_other_weights_whose_hash_begins_alike_have_their_own_file(worker, references):
+    other = SHA256[:32] + "0" * 32
+    run = references(worker)
+    files_of = [
+        run.of(model(sha256=one), some(0, sha256=one)).reference.weights_sha256
+        for one in (SHA256, other)
+    ]
+    assert files_of == [SHA256, other]
+    assert len(worker.jobs) == 2
+
+
+def test_two_runs_at_once_make_it_once(worker, references, monkeypatch):
+    monkeypatch.setattr(file_lock, "_POLL_S", 0.001)
+    waits, notes, found = threading.Event(), [], []
+    second = references(refuse)
+
+    def note(text):
+        notes.append(text)
+        waits.set()
+
+    def computes(job, **settings):
+        thread.start()
+        assert waits.wait(LONG_S)
+        return worker(job, **settings)
+
+    thread = threading.Thread(
+        target=lambda: found.append(second.of(model(watch=Watch(note=note)), some(0)))
+    )
+    first = references(computes).of(model(), some(0))
+    thread.join(LONG_S)
+    assert found[0].places == first.places
+    assert len(worker.jobs) == 1
+    assert notes == ["Another process computes the same reference; waiting for it"]
+
+
+def test_converted_weights_leave_for_a_reference_and_it_for_them(worker, references, home, capsys):
+    """One budget for both folders: what was used longest ago goes, wherever it lies."""
+    old = home / "cache" / "converted" / "old.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(bytes(2**30))
+    found = references(worker).of(model(), some(0))
+    assert found.reference.form == "full"
+    assert not old.exists()
+    assert ConvertedCache().budget() == ReferenceCache().budget() == 2**30
+
+
+# -- that it cannot be had ---------------------------------------------------------------------
+
+
+def killed(job, **_settings):
+    out = Path(job.reference.out)
+    out.with_name(f".{out.name}.1.partial").write_bytes(b"half")
+    return ended(Referred(done=1, total=5), returncode=-9)
+
+
+def too_slow(_job, **_settings):
+    return ended(returncode=-9)
+
+
+def no_process(_job, **_settings):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def no_room(job, **_settings):
+    reason = f"{job.reference.out} needs 9 GiB, and its disk has 1 GiB free."
+    return ended(Failed(kind="unsupported", reason=reason, detail="", peak_rss=NONE), returncode=1)
+
+
+@pytest.mark.parametrize(
+    ("fails", "words"),
+    [
+        (killed, "killed by SIGKILL"),
+        (no_process, "temporarily unavailable"),
+        (no_room, "safetensors needs 9 GiB"),
+        (lambda _job, **_settings: ended(DONE), "cannot be read back"),
+    ],
+)
+def test_one_that_cannot_be_computed_is_missing_with_the_reason_and_tried_once(
+    fails, words, references, home
+):
+    calls, notes = [], []
+
+    def run(job, **settings):
+        calls.append(job)
+        return fails(job, **settings)
+
+    run_of_two = references(run)
+    asked = model(watch=Watch(note=notes.append))
+    for _ in range(2):
+        found = run_of_two.of(asked, some(0))
+        assert found.places == {}
+        assert found.reference is None
+        assert words in found.missing
+        assert str(home) not in found.missing
+    assert len(notes) == 1
+    assert words in notes[0]
+    assert whole(home / "cache" / "references") == []
+    assert not (home / "results").exists()
+    assert len(calls) == (2 if "read back" in words else 1)
+
+
+def test_ctrl_c_leaves_nothing_half_made(references, home):
+    def stopped(job, **settings):
+        killed(job, **settings)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        references(stopped).of(model(), some(0))
+    assert whole(home / "cache" / "references") == []
+
+
+def test_what_a_killed_parent_left_goes_with_the_next(worker, references, home):
+    folder = home / "cache" / "references"
+    folder.mkdir(parents=True)
+    (folder / f".{SHA256[:16]}-0.safetensors.77.partial").write_bytes(b"half")
+    references(worker).of(model(), some(0))
+    assert [name for name in whole(folder) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("budget", ["0", "1KiB"])
+def test_a_budget_that_is_too_small_is_the_reason(budget, references, home, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", budget)
+    found = references(refuse).of(model(), some(0))
+    assert "the cache may hold" in found.missing
+    assert found.places == {}
+    assert whole(home / "cache" / "references") == []
+
+
+def test_a_folder_that_cannot_be_written_is_the_reason(references, home):
+    (home / "cache").mkdir()
+    (home / "cache" / "references").write_text("in the way", encoding="utf-8")
+    found = references(refuse).of(model(), some(0))
+    assert "cannot be written" in found.missing
+
+
+def test_a_folder_that_cannot_be_listed_is_the_reason(references, monkeypatch):
+    def closed(_self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(ReferenceCache, "entries", closed)
+    monkeypatch.setattr(ReferenceCache, "_files", closed)
+    found = references(refuse).of(model(), some(0))
+    assert "Permission denied" in found.missing
+
+
+@pytest.mark.parametrize("damage", ["cut", "longer", "rubbish", "shape", "empty"])
+def test_a_damaged_file_is_computed_again(damage, worker, references, home):
+    first = references(worker)
+    place = next(iter(first.of(model(), some(0)).places.values()))
+    first.close()
+    path = Path(place.file)
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[:-1],
+            "longer": content + b"\0",
+            "rubbish": b"rubbish",
+            "shape": content.replace(b'"shape":[5,', b'"shape":[4,'),
+            "empty": b"",
+        }[damage]
+    )
+    again = references(worker).of(model(), some(0))
+    assert len(worker.jobs) == 2
+    np.testing.assert_array_equal(
+        rows(again.places[place.passage.key]), rows_of(place.passage.ids)[2:]
+    )
+
+
+def test_a_damaged_file_that_cannot_be_removed_hides_no_other(worker, references, monkeypatch):
+    """As in a cache that is another user's, and damaged."""
+    run = references(worker)
+    good = run.of(model(), some(0))
+    bad = next(iter(run.of(model(), some(20)).places.values()))
+    run.close()
+    Path(bad.file).write_bytes(b"rubbish")
+    os.utime(bad.file, (1000, 1000))  # read before the other
+    monkeypatch.setattr("harness.measure.file_cache._remove", lambda _path: False)
+    assert references(refuse).of(model(), some(0)).places == good.places
+
+
+def test_rows_of_another_vocabulary_are_not_taken(worker, references):
+    references(worker).of(model(), some(0))
+    wider = Model(**{**vars_of(model()), "n_vocab": V + 1})
+    found = references(lambda _job, **_settings: ended(returncode=-9)).of(wider, some(0))
+    assert found.places.keys() <= {one.key for one in some(0)}
+    assert all(one.small for one in found.places.values())
+
+
+def vars_of(one):
+    return {name: getattr(one, name) for name in one.__dataclass_fields__}
+
+
+def test_weights_whose_content_is_not_known_have_none(references):
+    found = references(refuse).of(model(sha256=None), some(0))
+    assert found.missing == "the content of the weights is not known"
+
+
+def test_references_that_are_off_say_so():
+    found = References().of(model(), some(0))
+    assert (found.missing, found.places) == ("references are off", {})
+
+
+# -- the small form that travels ---------------------------------------------------------------
+
+
+def test_it_travels_with_the_results_wherever_the_full_one_came_from(worker, references, home):
+    references(worker).of(model(), some(0))
+    other = home / "others" / "references"
+    references(refuse, other).of(model(), some(0))
+    (mine,), (theirs,) = (
+        list(folder.iterdir()) for folder in (home / "results" / "references", other)
+    )
+    assert mine.name == theirs.name
+    assert mine.read_bytes() == theirs.read_bytes()
+    assert set(read_small_forms(mine)) == {some(0)[0].key}
+
+
+def test_it_is_written_once(worker, references, home):
+    run = references(worker)
+    run.of(model(), some(0))
+    run.of(model(), some(0, 20))
+    (folder,) = (home / "results").iterdir()
+    assert sorted(len(read_small_forms(path)) for path in folder.iterdir()) == [1, 1]
+
+
+def test_it_serves_on_a_machine_without_cache(worker, references, home):
+    references(worker).of(model(), some(0))
+    shutil.rmtree(home / "cache")
+    notes = []
+    found = references(killed).of(model(watch=Watch(note=notes.append)), some(0))
+    assert found.missing is None
+    assert found.reference.form == "small"
+    assert "64 likeliest" in found.reference.method
+    assert {one.small for one in found.places.values()} == {True}
+    assert len(notes) == 1
+    assert "SIGKILL" in notes[0]
+
+
+def test_what_is_in_neither_form_is_missing_alone(worker, references, home):
+    references(worker).of(model(), some(0))
+    shutil.rmtree(home / "cache")
+    found = references(killed).of(model(), some(0, 20))
+    assert list(found.places) == [some(0)[0].key]
+    assert "SIGKILL" in found.missing
+    assert found.reference.form == "small"
+
+
+def test_a_damaged_one_is_as_good_as_none_and_is_mended(worker, references, home):
+    references(worker).of(model(), some(0))
+    (path,) = (home / "results" / "references").iterdir()
+    good = path.read_bytes()
+    path.write_bytes(good[:-100])
+    moved = (home / "cache").rename(home / "away")
+    assert references(killed).of(model(), some(0)).places == {}
+    shutil.rmtree(home / "cache")
+    moved.rename(home / "cache")
+    references(refuse).of(model(), some(0))
+    assert path.read_bytes() == good
+
+
+def test_one_that_cannot_be_written_costs_a_note(worker, references, home, monkeypatch):
+    def full(path, _forms):
+        raise RecordsError(f"{path.name}: cannot be written (No space left on device).")
+
+    monkeypatch.setattr(small_forms, "write_small_forms", full)
+    notes = []
+    run = references(worker)
+    asked = model(watch=Watch(note=notes.append))
+    for _ in range(2):
+        assert run.of(asked, some(0)).reference.form == "full"
+    assert len(notes) == 1
+    assert "No space left" in notes[0]
+
+
+def test_a_killed_writer_leaves_nothing_for_long(worker, references, home):
+    run = references(worker)
+    run.of(model(), some(0))
+    folder = home / "results" / "references"
+    (path,) = folder.iterdir()
+    path.unlink()
+    (folder / f".{path.name}.77").write_bytes(b"half")
+    references(refuse).of(model(), some(0))
+    assert list(folder.iterdir()) == [path]
+
+
+# -- weights that were converted ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("converted") / "int8.safetensors"
+    convert_model(files.WEIGHTS, path, "cpu fp32i8", source_sha256=SHA256)
+    return path
+
+
+def test_converted_weights_alone_have_the_reference_of_their_source(worker, references, converted):
+    references(worker).of(model(), some(0))
+    found = references(refuse).of(model(weights=converted, sha256="cd" * 32), some(0))
+    assert found.reference.form == "full"
+    assert found.reference.weights_sha256 == SHA256
+
+
+def test_converted_weights_alone_take_the_small_form(worker, references, converted, home):
+    references(worker).of(model(), some(0))
+    shutil.rmtree(home / "cache")
+    run = references(refuse)
+    asked = model(weights=converted, sha256="cd" * 32)
+    assert run.of(asked, some(0)).reference.form == "small"
+    assert "these are converted ones" in run.of(asked, some(20)).missing
