@@ -25,6 +25,7 @@ COMMANDS = {
     "plan": "plan",
     "run": "run",
     "report": "report",
+    "recommend": "recommend",
     "ask": "ask",
     "convert": "convert",
     "synth": "synth",

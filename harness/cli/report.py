@@ -8,10 +8,15 @@ import shlex
 import sys
 from pathlib import Path
 from shutil import which
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.console import console
+from harness.invocation import as_typed
+
+if TYPE_CHECKING:
+    from harness.report.values import Summary
 
 _SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")  # set where programs can open windows
 
@@ -64,10 +69,22 @@ def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
     out.print(result_table(summary), crop=False)
     for note in (*summary.notes, *summary.warnings):
         out.print(f"Note: {note}", markup=False)
+    for line in _recommendations(summary):
+        out.print(line, markup=False)
     # Paths and commands stay in one piece, to be copied.
     out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
     if is_last:
         out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
+
+
+def _recommendations(summary: Summary) -> list[str]:
+    """What `recommend` says of the run without limits, a sentence for each model."""
+    from harness.report.options import rank_model
+    from harness.report.recommend import Wishes
+    from harness.report.recommended import sentence
+
+    rankings = [rank_model(one, Wishes(), run=summary.run) for one in summary.models]
+    return [as_typed(f"{ranking.model}: {sentence(ranking)}") for ranking in rankings]
 
 
 def next_command(html: Path) -> str:

@@ -1,68 +1,44 @@
 """Which strategy to run: the fastest, the smallest, the one with the best answers.
 
-Says which others cannot be told apart from the winner: a lead that the noise could explain is none.
+The fastest and the smallest are those that `recommend` names without limits, so that a report and
+that command cannot say different things. Says which others cannot be told apart from the winner: a
+lead that the noise could explain is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.report.options import option_of
+from harness.report.recommend import Option, Preference, Wishes, is_behind, recommend
 from harness.report.values import Choice, Row
-from harness.stats import ratio
-
-# Peaks of the same work differ by this much from one process to the next.
-SAME_MEMORY = 0.01
 
 
 def choose(rows: Sequence[Row]) -> tuple[Choice, ...]:
     """The winners among rows that have the figure in question; ties go to the faster one."""
-    found = (_fastest(rows), _smallest(rows), _best_answers(rows))
+    options = [option_of(row) for row in rows]
+    found = (
+        _preferred(options, "decode", "fastest"),
+        _preferred(options, "memory", "smallest"),
+        _best_answers([one for one in options if one.unfit is None]),
+    )
     return tuple(choice for choice in found if choice is not None)
 
 
-def _fastest(rows: Sequence[Row]) -> Choice | None:
-    measured = sorted((row for row in rows if row.decode_tok_per_s), key=_speed, reverse=True)
-    if not measured:
+def _preferred(options: Sequence[Option], prefer: Preference, wish: str) -> Choice | None:
+    found = recommend(options, Wishes(prefer=prefer))
+    if found.best is None:
         return None
-    best, others = measured[0], measured[1:]
-    tied = [row for row in others if not _is_slower(row, best)]
-    return Choice(wish="fastest", label=best.label, tied=_labels(tied))
+    others = [one for one in (found.runner_up, *found.others) if one is not None]
+    tied = [one.name for one in others if not is_behind(one, found.best, prefer)]
+    return Choice(wish=wish, label=found.best.name, tied=tuple(tied))
 
 
-def _smallest(rows: Sequence[Row]) -> Choice | None:
-    sized = [(row.memory.total_peak_bytes, row) for row in rows]
-    known = [(size, row) for size, row in sized if size is not None]
-    if not known:
-        return None
-    least = min(size for size, _ in known)
-    alike = [row for size, row in known if size <= least * (1 + SAME_MEMORY)]
-    return _first(alike, "smallest")
-
-
-def _best_answers(rows: Sequence[Row]) -> Choice | None:
-    scored = [(row.score.right / row.score.of, row) for row in rows if row.score is not None]
-    if not scored:
-        return None
-    most = max(share for share, _ in scored)
+def _best_answers(options: Sequence[Option]) -> Choice | None:
+    scored = [(one.right[0] / one.right[1], one) for one in options if one.right is not None]
+    most = max((share for share, _ in scored), default=0.0)
     if most == 0:
         return None  # none is a choice for right answers
-    return _first([row for share, row in scored if share == most], "best answers")
-
-
-def _first(alike: Sequence[Row], wish: str) -> Choice:
-    """The fastest of rows that are equal in what was wished for."""
-    best, *others = sorted(alike, key=_speed, reverse=True)
-    return Choice(wish=wish, label=best.label, tied=_labels(others))
-
-
-def _is_slower(row: Row, best: Row) -> bool:
-    against = ratio(row.decode_trials, best.decode_trials)
-    return against.high is not None and against.high < 1
-
-
-def _speed(row: Row) -> float:
-    return row.decode_tok_per_s.value if row.decode_tok_per_s is not None else 0.0
-
-
-def _labels(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(row.label for row in rows)
+    alike = [one for share, one in scored if share == most]
+    best, *others = sorted(alike, key=lambda one: one.decode_tok_per_s or 0.0, reverse=True)
+    return Choice(wish="best answers", label=best.name, tied=tuple(one.name for one in others))

@@ -90,6 +90,12 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
+def share(value: float) -> str:
+    """A share from 0 to 1 as percent with two decimals, cut: only all of them are `100 %`."""
+    cut = math.floor(round(value * 1e4, 6)) / 100
+    return f"{cut:.0f} %" if cut in (0, 100) else f"{cut:.2f} %"
+
+
 def count(n: int, one: str, many: str | None = None) -> str:
     """`1 trial`, `3 trials`."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -2,18 +2,23 @@
 
 Knows figures of strategies; nothing of records, files or tables. What was not measured is never
 taken to be good: a strategy whose memory or quality is not known does not pass a limit on it.
+`nearest.py` says by how much a limit would have to give where none passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.report.format import size
+from harness.report.format import share, size
+from harness.stats import Ratio, ratio
 
 Preference = Literal["decode", "prefill", "memory"]
 PREFERENCES: tuple[Preference, ...] = ("decode", "prefill", "memory")
+
+# Peaks of the same work differ by this much from one process to the next.
+SAME_MEMORY = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,11 +31,25 @@ class Option:
     ram_bytes: int | None = None
     vram_bytes: int | None = None  # of the fullest accelerator; 0 where it uses none
     agreement: float | None = None  # share of tokens, 0 to 1
-    kl_mean: float | None = None
+    scored_on: str | None = None  # of which tokens the agreement and the KL are
+    agreement_low: float | None = None  # its interval
+    agreement_high: float | None = None
+    kl_mean: float | None = None  # nats per token
+    kl_most: float | None = None  # where only a bound of it is known, that; else the same
     right: tuple[int, int] | None = None  # answers, of how many
+    # The speeds behind the two above, one per trial.
+    decode_trials: tuple[float, ...] = ()
+    prefill_trials: tuple[float, ...] = ()
+    is_reference: bool = False  # others of its study are compared with it
     # Why it is no choice whatever the limits are: it failed, or gives another answer every time.
     unfit: str | None = None
     why_missing: tuple[tuple[str, str], ...] = ()  # field -> why it is None
+    cautions: tuple[str, ...] = ()  # what a user should know who runs it
+    runs: tuple[str, ...] = ()  # names of the runs that its figures are from
+
+    def why(self, name: str) -> str | None:
+        """Why a figure is missing."""
+        return dict(self.why_missing).get(name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,12 +74,16 @@ class Recommendation:
 
 
 def recommend(options: Sequence[Option], wishes: Wishes) -> Recommendation:
-    """Rank the options that keep to all limits; ties go to less memory, then by name."""
+    """Rank the options that keep to all limits; ties go to less memory, then by name.
+
+    Where little memory is preferred, sizes within `SAME_MEMORY` of the least are one size, and the
+    faster of those comes first.
+    """
     fit: list[Option] = []
     refused: list[tuple[Option, str]] = []
     unknown: list[tuple[Option, str]] = []
     for option in options:
-        why_unknown = _unknown(option, wishes)
+        why_unknown = unknown_figure(option, wishes)
         why_refused = option.unfit or _refused(option, wishes)
         if why_refused is not None:
             refused.append((option, why_refused))
@@ -68,15 +91,47 @@ def recommend(options: Sequence[Option], wishes: Wishes) -> Recommendation:
             unknown.append((option, why_unknown))
         else:
             fit.append(option)
-    fit.sort(key=lambda option: _rank(option, wishes.prefer))
-    best, runner_up = [*fit, None, None][:2]
+    order = ranked(fit, wishes.prefer)
     return Recommendation(
-        best=best,
-        runner_up=runner_up,
-        others=tuple(fit[2:]),
+        best=order[0] if order else None,
+        runner_up=order[1] if len(order) > 1 else None,
+        others=tuple(order[2:]),
         refused=tuple(refused),
         unknown=tuple(unknown),
     )
+
+
+def ranked(options: Sequence[Option], prefer: Preference) -> list[Option]:
+    """All of them, best first."""
+    left = sorted(options, key=lambda option: _rank(option, prefer))
+    if prefer != "memory":
+        return left
+    order: list[Option] = []
+    while left:
+        order.append(min(_as_small(left), key=lambda option: _rank(option, "decode")))
+        left.remove(order[-1])
+    return order
+
+
+def against(option: Option, other: Option, prefer: Preference) -> Ratio | None:
+    """How many times the other's preferred figure; None where either has none."""
+    if prefer == "memory":
+        mine, its = memory_bytes(option), memory_bytes(other)
+        return Ratio(value=mine / its, low=None, high=None) if mine and its else None
+    mine_s, its_s = (
+        one.prefill_trials if prefer == "prefill" else one.decode_trials for one in (option, other)
+    )
+    return ratio(mine_s, its_s) if mine_s and its_s else None
+
+
+def is_behind(option: Option, best: Option, prefer: Preference) -> bool:
+    """Whether it is worse than the best by more than what noise could explain."""
+    found = against(option, best, prefer)
+    if found is None:
+        return False
+    if prefer == "memory":
+        return found.value > 1 + SAME_MEMORY
+    return found.high is not None and found.high < 1
 
 
 def memory_bytes(option: Option) -> int | None:
@@ -84,6 +139,15 @@ def memory_bytes(option: Option) -> int | None:
     if option.ram_bytes is None or option.vram_bytes is None:
         return None
     return option.ram_bytes + option.vram_bytes
+
+
+def _as_small(options: Sequence[Option]) -> list[Option]:
+    """Those that take no more than the first, which takes the least."""
+    least = memory_bytes(options[0])
+    if least is None:
+        return [options[0]]
+    sizes = [(memory_bytes(one), one) for one in options]
+    return [one for has, one in sizes if has is not None and has <= least * (1 + SAME_MEMORY)]
 
 
 def _rank(option: Option, prefer: Preference) -> tuple[float, float, str]:
@@ -103,35 +167,32 @@ def _refused(option: Option, wishes: Wishes) -> str | None:
     ]
     for has, may, what in limits:
         if has is not None and may is not None and has > may:
-            return f"takes {size(has)} of {what}, more than {size(may)}"
+            by = f"{size(has - may)} " if size(has) == size(may) else ""  # else both read alike
+            return f"takes {size(has)} of {what}, {by}more than {size(may)}"
     least = wishes.min_agreement
     if option.agreement is not None and least is not None and option.agreement < least:
-        return f"agrees on {option.agreement:.2%} of tokens, less than {least:.2%}"
+        return f"agrees on {share(option.agreement)} of tokens, less than {share(least)}"
     return None
 
 
-def _unknown(option: Option, wishes: Wishes) -> str | None:
+def unknown_figure(option: Option, wishes: Wishes) -> str | None:
     """Which figure that the wishes ask for it lacks, and why."""
-    wanted: list[tuple[str, str, Callable[[Option], object], bool]] = [
-        ("decode_tok_per_s", "decode speed", lambda o: o.decode_tok_per_s, _asks(wishes, "decode")),
+    asked: list[tuple[bool, str, str, object]] = [
+        (wishes.prefer == "decode", "decode_tok_per_s", "decode speed", option.decode_tok_per_s),
         (
+            wishes.prefer == "prefill",
             "prefill_tok_per_s",
             "prefill speed",
-            lambda o: o.prefill_tok_per_s,
-            _asks(wishes, "prefill"),
+            option.prefill_tok_per_s,
         ),
-        ("vram_bytes", "VRAM", lambda o: o.vram_bytes, wishes.vram_bytes is not None),
-        ("ram_bytes", "RAM", lambda o: o.ram_bytes, wishes.ram_bytes is not None),
-        ("memory", "memory", memory_bytes, _asks(wishes, "memory")),
-        ("agreement", "agreement", lambda o: o.agreement, wishes.min_agreement is not None),
+        (wishes.vram_bytes is not None, "vram_bytes", "VRAM", option.vram_bytes),
+        (wishes.ram_bytes is not None, "ram_bytes", "RAM", option.ram_bytes),
+        (wishes.prefer == "memory", "ram_bytes", "RAM", option.ram_bytes),
+        (wishes.prefer == "memory", "vram_bytes", "VRAM", option.vram_bytes),
+        (wishes.min_agreement is not None, "agreement", "agreement", option.agreement),
     ]
-    reasons = dict(option.why_missing)
-    for name, what, value, is_asked in wanted:
-        if is_asked and value(option) is None:
-            why = reasons.get(name)
+    for is_asked, name, what, value in asked:
+        if is_asked and value is None:
+            why = option.why(name)
             return f"{what} not measured" + (f": {why}" if why else "")
     return None
-
-
-def _asks(wishes: Wishes, prefer: Preference) -> bool:
-    return wishes.prefer == prefer

@@ -51,6 +51,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
     ok = speed.counted if speed is not None else ()
     cell = cells[0].cell
     headline = tuple(r.decode_tok_per_s for r in ok if r.decode_tok_per_s)
+    prefill = tuple(r.prefill_tok_per_s for r in ok if r.prefill_tok_per_s)
     given = shown_answers(answers)
     row = Row(
         label=label,
@@ -64,7 +65,8 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         decode_tok_per_s=_estimate(headline),
         decode_trials=headline,
         places=places_of(ok),
-        prefill_tok_per_s=_estimate([r.prefill_tok_per_s for r in ok]),
+        prefill_tok_per_s=_estimate(prefill),
+        prefill_trials=prefill,
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
         weights_read=_unique(read for r in measured for read in _weights_read(r)),

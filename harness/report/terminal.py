@@ -34,17 +34,17 @@ def result_table(summary: Summary) -> Group:
     """
     parts: list[RenderableType] = []
     for model in summary.models:
-        parts.extend(_shown(_short_table(model)))
+        parts.extend(printable(_short_table(model)))
         for more in (terminal_table(model), terminal_depth_table(model), short_table(model)):
             if more is not None:
-                parts.extend(_shown(more))
+                parts.extend(printable(more))
     if not parts:
         parts.append(Text("Nothing was planned, and nothing was measured."))
     return Group(*parts)
 
 
-def _shown(table: Table) -> list[RenderableType]:
-    """A table with its caption, its footnotes, and an empty line."""
+def printable(table: Table) -> list[RenderableType]:
+    """A table with its caption, its footnotes, and an empty line, to be printed one by one."""
     return [
         Text(table.caption, style="bold"),
         AtLeast(_rich(table)),

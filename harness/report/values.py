@@ -119,6 +119,7 @@ class Row(Struct, frozen=True, kw_only=True):
     places: tuple[TrialPlace, ...] = ()  # the same with when each ran; none in older records
     decode_ratio: Ratio | None = None
     prefill_tok_per_s: Estimate | None = None
+    prefill_trials: tuple[float, ...] = ()  # likewise
     prefill_lengths: tuple[PrefillSpeed, ...] = ()
     load_s: Estimate | None = None
     weights_read: tuple[str, ...] = ()  # which file was loaded, or why the original was

@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from harness.report.recommend import PREFERENCES, Option, Wishes, memory_bytes, recommend
+from harness.report.recommend import (
+    PREFERENCES,
+    Option,
+    Wishes,
+    against,
+    is_behind,
+    memory_bytes,
+    recommend,
+)
 
 GIB = 2**30
 
@@ -125,3 +133,52 @@ def test_what_was_not_measured_is_never_taken_to_be_good():
         ("cuda bf16", "agreement not measured: no reference")
     ]
     assert [one.name for one, why in found.refused] == ["cuda fp32"]
+
+
+def test_sizes_that_differ_by_chance_are_one_size_and_the_faster_wins():
+    options = [
+        option("least", 10.0, 1.0, 1.0, 0, 1.0),
+        option("as small", 20.0, 1.0, 1.009, 0, 1.0),
+        option("larger", 90.0, 1.0, 1.02, 0, 1.0),
+    ]
+    found = recommend(options, Wishes(prefer="memory"))
+    assert [found.best.name, found.runner_up.name, found.others[0].name] == [
+        "as small",
+        "least",
+        "larger",
+    ]
+    assert not is_behind(options[0], found.best, "memory")
+    assert is_behind(options[2], found.best, "memory")
+
+
+def test_only_what_noise_cannot_explain_is_behind():
+    best = option("best", 10.0, 7.0, 1, 0, 1.0, decode_trials=(9.9, 10.0, 10.1))
+    clear = option("clear", 9.0, 9.0, 1, 0, 1.0, decode_trials=(8.9, 9.0, 9.1))
+    noisy = option("noisy", 9.0, 9.0, 1, 0, 1.0, decode_trials=(7.0, 9.0, 11.0))
+    once = option("once", 1.0, 1.0, 1, 0, 1.0, decode_trials=(1.0,))
+    assert [is_behind(one, best, "decode") for one in (clear, noisy, once)] == [True, False, False]
+    assert not is_behind(clear, best, "prefill")  # whose trials are not known
+    assert against(clear, best, "decode").value == pytest.approx(0.9)
+    assert against(clear, best, "prefill") is None
+
+
+def test_prefill_is_compared_by_its_own_trials():
+    best = option("best", 1.0, 9.0, 1, 0, 1.0, prefill_trials=(8.9, 9.0, 9.1))
+    other = option("other", 9.0, 3.0, 1, 0, 1.0, prefill_trials=(2.9, 3.0, 3.1))
+    assert recommend([other, best], Wishes(prefer="prefill")).best is best
+    assert is_behind(other, best, "prefill")
+    assert against(other, best, "prefill").value == pytest.approx(1 / 3)
+
+
+def test_a_limit_that_is_missed_by_little_does_not_read_as_if_it_were_kept():
+    one = option("close", 1.0, 1.0, 1, 8, 0.98999)
+    [(_, why)] = recommend([one], Wishes(vram_bytes=8 * GIB - 1024)).refused
+    assert why == "takes 8.00 GiB of VRAM, 1.00 KiB more than 8.00 GiB"
+    [(_, why)] = recommend([one], Wishes(min_agreement=0.99)).refused
+    assert why == "agrees on 98.99 % of tokens, less than 99.00 %"
+
+
+def test_what_is_just_at_the_limit_keeps_to_it():
+    one = option("at", 1.0, 1.0, 2, 3, 0.99)
+    wishes = Wishes(ram_bytes=2 * GIB, vram_bytes=3 * GIB, min_agreement=0.99)
+    assert recommend([one], wishes).best is one

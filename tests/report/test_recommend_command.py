@@ -1,0 +1,205 @@
+"""`recommend` as it is typed: limits, exit codes, several runs, JSON, and the end of a report."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import fabricate
+import pytest
+
+from harness.cli.main import main
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command line; returns the exit code, what it printed, and its errors."""
+
+    def ran(*words):
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return stop.value.code, out, err
+
+    return ran
+
+
+@pytest.fixture
+def devices(tmp_path):
+    """A run with GPUs, all its cells measured."""
+    return fabricate.with_devices().write(tmp_path / "server" / "20240501T100000Z")
+
+
+def test_the_best_the_runner_up_and_the_next_command_are_printed(run, devices):
+    code, out, _ = run("recommend", devices, "--vram", "4GiB")
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("raven-3b: run “cuda fp16i8”: ")
+    assert "behind it “cuda fp16 *20 -> cpu fp32”" in " ".join(lines[:4])
+    assert "takes 6.05 GiB of VRAM, more than 4.00 GiB" in " ".join(out.split())
+    assert "Without quality: " in out
+    assert lines[-1] == f"Next: python -m harness report {devices}"
+    assert max(len(line) for line in lines if not line.startswith("Next:")) <= 80
+
+
+def test_where_nothing_qualifies_it_exits_with_1_and_the_next_command_finds_one(run, devices):
+    code, out, _ = run("recommend", devices, "--ram", "1GiB", "--prefer", "memory")
+    assert code == 1
+    assert out.startswith("raven-3b: nothing qualifies; nearest is “")
+    last = out.splitlines()[-1]
+    assert last.startswith("Next: python -m harness recommend ")
+    again = last.removeprefix("Next: python -m harness ").split()
+    assert "--prefer" in again
+    code, out, _ = run(*again)
+    assert code == 0
+    assert out.startswith("raven-3b: run “")
+
+
+def test_none_of_a_gpu_can_be_asked_for(run, devices):
+    code, out, _ = run("recommend", devices, "--vram", "0")
+    assert code == 0
+    assert out.startswith("raven-3b: run “cpu fp32”")
+
+
+@pytest.mark.parametrize("written", ["99%", "0.99", ".99", "99 %", "99.0%"])
+def test_a_share_is_written_as_percent_or_as_a_part_of_one(run, devices, written):
+    code, out, _ = run("recommend", devices, "--min-agreement", written, "--json")
+    assert code == 1  # no quality was scored
+    assert json.loads(out)["wishes"]["min_agreement"] == 0.99
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("99", "Do you mean 99%?"),
+        ("1.5", "more than all tokens"),
+        ("101%", "more than all tokens"),
+        ("-1", "is not a share"),
+        ("99,5%", "Write 99%, 99.5% or 0.995"),
+        ("nan", "is not a share"),
+        ("most", "is not a share"),
+    ],
+)
+def test_what_is_no_share_is_refused(run, devices, written, says):
+    code, _, err = run("recommend", devices, f"--min-agreement={written}")
+    assert code == 2
+    assert says in " ".join(err.split())
+
+
+def test_json_has_all_that_is_printed(run, devices):
+    code, out, _ = run("recommend", devices, "--vram", "4GiB", "--json")
+    found = json.loads(out)
+    [ranking] = found["rankings"]
+    assert (code, found["qualifies"]) == (0, True)
+    assert ranking["best"]["name"] == "cuda fp16i8"
+    assert ranking["best"]["vram_bytes"] == 3400 * 2**20
+    assert ranking["runner_up"]["name"] == "cuda fp16 *20 -> cpu fp32"
+    assert ranking["reference"]["name"] == "cpu fp32"
+    assert ranking["sentence"].startswith("raven-3b: run “cuda fp16i8”")
+    assert {one["name"] for one in ranking["refused"]} == {
+        "cuda fp16",
+        "cuda fp16i8 *20 -> cuda fp16",
+    }
+    assert ranking["best"]["why_missing"]["agreement"] == "its quality was not scored"
+    assert (ranking["machine"], ranking["runs"]) == ("server", ["20240501T100000Z"])
+    assert ranking["nearest"] == []
+
+
+def test_json_says_what_is_nearest_and_what_is_unknown(run, devices):
+    _, out, _ = run("recommend", devices, "--ram", "1GiB", "--json")
+    [ranking] = json.loads(out)["rankings"]
+    assert ranking["best"] is None
+    assert ranking["nearest"][0]["needs"] == {
+        "ram_bytes": min(one["ram_bytes"] for one in ranking["refused"])
+    }
+    _, out, _ = run("recommend", devices, "--min-agreement", "1%", "--json")
+    [ranking] = json.loads(out)["rankings"]
+    assert len(ranking["unknown"]) == 8
+    assert ranking["unknown"][0]["why"] == "agreement not measured: its quality was not scored"
+
+
+def test_machines_are_named_and_not_mixed(run, devices, tmp_path):
+    other = fabricate.with_devices().write(tmp_path / "laptop" / "20240501T100000Z")
+    code, out, _ = run("recommend", devices, other)
+    assert code == 0
+    assert "raven-3b on server: run “" in out
+    assert "raven-3b on laptop: run “" in out
+
+
+def test_a_run_that_is_named_twice_is_one(run, devices):
+    _, out, _ = run("recommend", devices, devices, "--json")
+    [ranking] = json.loads(out)["rankings"]
+    assert (ranking["notes"], ranking["runs"]) == ([], ["20240501T100000Z"])
+
+
+def test_a_model_of_several_is_named(run, tmp_path):
+    folder = fabricate.plausible().write(tmp_path / "here" / "1")
+    code, out, _ = run("recommend", folder, "--model", "random-169m")
+    assert code == 0
+    assert "random-169m: run “cpu fp32”" in out
+    assert "quickstart:" not in out
+    code, _, err = run("recommend", folder, "--model", "raven")
+    assert code == 2
+    assert "raven: not in these runs. They have: quickstart, random-169m" in err
+
+
+def test_one_model_that_qualifies_does_not_hide_that_another_does_not(run, tmp_path):
+    folder = fabricate.plausible().write(tmp_path / "here" / "1")
+    code, out, _ = run("recommend", folder, "--ram", "300MiB")
+    assert code == 1
+    assert "quickstart: run “cpu fp32”" in out
+    assert "random-169m: nothing qualifies" in out
+    assert out.splitlines()[-1].endswith("--model random-169m")
+
+
+def test_what_was_not_tried_is_named_with_its_reason(run, tmp_path):
+    folder = fabricate.plausible().write(tmp_path / "here" / "1")
+    _, out, _ = run("recommend", folder, "--model", "quickstart")
+    assert (
+        "Not known: “cuda fp16” and “cuda fp16i8”: decode speed not measured: skipped: no CUDA "
+        "device on this machine."
+    ) in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name", ["skips only", "failures only"])
+def test_where_nothing_was_measured_it_exits_with_4(run, tmp_path, name):
+    folder = fabricate.EVERY[name]().write(tmp_path / "here" / "1")
+    code, out, _ = run("recommend", folder)
+    assert code == 4
+    assert "nothing to recommend: no strategy was measured." in out
+    assert out.splitlines()[-1].startswith("Next: ")
+
+
+@pytest.mark.parametrize("name", list(fabricate.EVERY))
+@pytest.mark.parametrize("prefer", ["decode", "prefill", "memory"])
+def test_every_run_can_be_asked(run, tmp_path, name, prefer):
+    folder = fabricate.EVERY[name]().write(tmp_path / "here" / "1")
+    code, out, err = run(
+        "recommend", folder, "--prefer", prefer, "--min-agreement", "99%", "--ram", "1GiB"
+    )
+    assert code in (1, 4) if name != "empty" else code == 2
+    assert "Traceback" not in out + err
+    assert run("recommend", folder, "--prefer", prefer, "--json")[0] in (0, 1, 2, 4)
+
+
+def test_what_is_no_run_is_bad_input(run, tmp_path):
+    code, _, err = run("recommend", tmp_path)
+    assert code == 2
+    assert "not a run folder" in err
+    assert run("recommend")[0] == 2
+
+
+def test_colours_are_left_out_where_nobody_wants_them(run, devices, monkeypatch):
+    monkeypatch.setitem(os.environ, "NO_COLOR", "1")
+    assert "\x1b[3" not in run("recommend", devices)[1]
+
+
+def test_a_report_closes_with_the_same_sentence(run, tmp_path):
+    folder = fabricate.plausible().write(tmp_path / "here" / "1")
+    asked = " ".join(run("recommend", folder)[1].split())
+    lines = run("report", folder)[1].splitlines()
+    shown = " ".join(" ".join(lines).split())
+    for model in ("quickstart", "random-169m"):
+        sentence = asked[asked.index(f"{model}: run “") :].split(").")[0]
+        assert sentence in shown
+    assert lines[-1].startswith("Next: ")

@@ -1,0 +1,202 @@
+"""What a recommendation says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from test_recommend import GIB, option
+
+from harness.report.options import Ranking
+from harness.report.recommend import Wishes, recommend
+from harness.report.recommended import costs, misses, sentence, table, unmeasured, wish_options
+
+REFERENCE = option(
+    "cpu fp32",
+    3.0,
+    20.0,
+    12,
+    0,
+    1.0,
+    is_reference=True,
+    decode_trials=(2.99, 3.0, 3.01),
+    prefill_trials=(19.9, 20.0, 20.1),
+    kl_mean=0.0,
+    kl_most=0.0,
+    right=(20, 24),
+)
+BEST = option(
+    "cuda fp16",
+    40.0,
+    900.0,
+    2.5,
+    6,
+    0.995,
+    decode_trials=(39.9, 40.0, 40.1),
+    prefill_trials=(899.0, 900.0, 901.0),
+    kl_mean=0.002,
+    kl_most=0.002,
+    right=(19, 24),
+)
+SECOND = replace(
+    BEST,
+    name="cuda fp16i8",
+    decode_tok_per_s=30.0,
+    decode_trials=(29.9, 30.0, 30.1),
+    prefill_tok_per_s=450.0,
+    prefill_trials=(449.0, 450.0, 451.0),
+    vram_bytes=int(3.5 * GIB),
+    agreement=0.972,
+    right=(19, 24),
+)
+FAILED = option("cuda fp32", None, None, None, None, None, unfit="out of memory (device): full")
+UNKNOWN = option(
+    "cuda bf16", None, 1.0, 1, 1, None, why_missing=(("decode_tok_per_s", "skipped: no GPU"),)
+)
+ALL = (REFERENCE, BEST, SECOND, FAILED, UNKNOWN)
+
+
+def ranking(options=ALL, **wishes):
+    asked = Wishes(**wishes)
+    return Ranking(
+        model="raven",
+        machine="here",
+        runs=("r",),
+        wishes=asked,
+        options=tuple(options),
+        found=recommend(options, asked),
+        reference=next((one for one in options if one.is_reference), None),
+    )
+
+
+def test_the_sentence_says_what_to_run_and_what_is_behind():
+    assert sentence(ranking()) == (
+        "run “cuda fp16”: 40.0 tok/s, 2.50 GiB of RAM, 6.00 GiB of VRAM, 99.50 % of tokens as "
+        "under the exact reference, 19 of 24 answers right; behind it “cuda fp16i8” "
+        "(0.750 × the speed)."
+    )
+    assert sentence(ranking(vram_bytes=0)) == (
+        "run “cpu fp32”: 3.00 tok/s, 12.0 GiB, 100 % of tokens as under the exact reference, "
+        "20 of 24 answers right."
+    )
+    assert sentence(ranking(prefer="prefill")).startswith("run “cuda fp16”: 900 tok/s of prefill, ")
+    assert "(1.42 × the memory)" in sentence(ranking([BEST, SECOND], prefer="memory"))
+
+
+def test_what_cannot_be_told_apart_is_said_and_named():
+    noisy = [replace(SECOND, name=name, decode_trials=(10.0, 30.0, 50.0)) for name in "abcd"]
+    text = sentence(ranking([BEST, *noisy[:1]]))
+    assert text.endswith("; not told apart from it: “a” (0.750 × the speed).")
+    assert sentence(ranking([BEST, *noisy])).endswith(
+        "; not told apart from it: “a” (0.750 × the speed), “b” (0.750 × the speed) and 2 others."
+    )
+    # Also where another one, which can be told apart, comes before it.
+    assert "not told apart from it: “a”" in sentence(ranking([BEST, SECOND, noisy[0]]))
+
+
+def test_where_nothing_qualifies_the_sentence_says_what_would():
+    assert sentence(ranking(vram_bytes=2 * GIB, ram_bytes=3 * GIB)) == (
+        "nothing qualifies; nearest is “cuda fp16i8”, with --vram 3584MiB."
+    )
+    assert sentence(ranking([UNKNOWN])) == (
+        "nothing to recommend: decode speed not measured: skipped: no GPU."
+    )
+    assert sentence(ranking([FAILED])) == "nothing to recommend: no strategy was measured."
+    nothing = option("cuda fp16", 1.0, 1.0, 1, 1, 1.0, unfit="crashed")
+    assert sentence(ranking([nothing])) == "nothing to recommend: crashed."
+
+
+def test_each_miss_says_by_how_much_and_what_to_type():
+    assert list(misses(ranking(vram_bytes=5 * GIB, ram_bytes=3 * GIB, min_agreement=0.98))) == [
+        "“cuda fp16” takes 6.00 GiB of VRAM, 1.00 GiB too much. It qualifies with --vram 6144MiB.",
+        (
+            "“cuda fp16i8” agrees on 97.20 % of tokens, 0.800 points less than is asked. It "
+            "qualifies with --min-agreement 97.20%."
+        ),
+        "“cpu fp32” takes 12.0 GiB of RAM, 9.00 GiB too much. It qualifies with --ram 12288MiB.",
+    ]
+    assert list(misses(ranking())) == []
+
+
+def test_costs_stand_beside_the_best_and_beside_the_reference():
+    behind, best, second = costs(ranking())
+    assert behind == (
+        "“cuda fp16i8” beside the best, “cuda fp16”: 0.750 × the decode speed (0.745 to 0.755), "
+        "0.500 × the prefill speed (0.498 to 0.502), the same RAM, 2.50 GiB less VRAM, 2.30 points "
+        "less agreement, a KL of 0.00200 instead of 0.00200, as many right answers."
+    )
+    assert best.startswith("“cuda fp16” beside the reference, “cpu fp32”: 13.3 × the decode speed")
+    assert best.endswith(
+        "9.50 GiB less RAM, 6.00 GiB more VRAM, 0.500 points less agreement, a KL of 0.00200 "
+        "instead of 0, 1 right answer fewer."
+    )
+    assert second.startswith("“cuda fp16i8” beside the reference, “cpu fp32”: 10.0 × the decode")
+    [beside] = costs(ranking([REFERENCE, BEST]))  # it is the runner-up: that says it all
+    assert beside.startswith("“cpu fp32” beside the best, “cuda fp16”: 0.0750 × the decode")
+    assert beside.endswith("1 right answer more.")
+
+
+def test_the_table_has_all_that_qualify_and_the_reference():
+    shown = table(ranking(ram_bytes=4 * GIB))
+    titles = [column.title for column in shown.columns]
+    assert titles == [
+        "Strategy",
+        "Decode\ntok/s",
+        "Prefill\ntok/s",
+        "RAM",
+        "VRAM",
+        "Agrees",
+        "KL",
+        "Right",
+    ]
+    assert ["|".join(cell.text for cell in row) for row in shown.rows] == [
+        "cuda fp16 (best)|40.0|900|2.50 GiB|6.00 GiB|99.50 %|0.00200|19 of 24",
+        "cuda fp16i8 (next)|30.0|450|2.50 GiB|3.50 GiB|97.20 %|0.00200|19 of 24",
+        "cpu fp32 (no choice, reference)|3.00|20.0|12.0 GiB|0 B|100 %|0|20 of 24",
+    ]
+    assert shown.caption == "raven: at most 4.00 GiB of RAM; fastest decoding first"
+    assert "VRAM" not in [column.title for column in table(ranking([REFERENCE])).columns]
+    assert table(ranking([FAILED])) is None
+
+
+def test_a_bound_of_the_divergence_is_not_shown_as_the_figure():
+    bounded = replace(BEST, kl_mean=0.1, kl_most=0.2)
+    unbounded = replace(BEST, name="b", kl_most=None)
+    missing = replace(BEST, name="c", kl_mean=None, kl_most=None)
+    rows = {row[0].text: row[6] for row in table(ranking([bounded, unbounded, missing])).rows}
+    assert {name: cell.text for name, cell in rows.items()} == {
+        "b (best)": "≥ 0.00200",
+        "c (next)": "–",
+        "cuda fp16": "0.100 to\n0.200",
+    }
+    assert rows["c (next)"].why
+
+
+def test_what_is_no_choice_or_not_known_has_its_reason():
+    unscored = replace(BEST, name="b", agreement=None, why_missing=(("agreement", "not scored"),))
+    careful = replace(SECOND, cautions=("1 of 3 trials of 'speed' failed: crashed",))
+    all_of_it = list(unmeasured(ranking([*ALL[:1], BEST, careful, unscored, FAILED, UNKNOWN],
+                                        ram_bytes=4 * GIB)))  # fmt: skip
+    assert all_of_it == [
+        ("Not under the limits", "“cpu fp32”: takes 12.0 GiB of RAM, more than 4.00 GiB"),
+        ("Failed", "“cuda fp32”: out of memory (device): full"),
+        ("Not known", "“cuda bf16”: decode speed not measured: skipped: no GPU"),
+        ("Without quality", "“b”: not scored"),
+        ("Careful", "“cuda fp16i8”: 1 of 3 trials of 'speed' failed: crashed"),
+    ]
+
+
+def test_a_limit_within_the_interval_of_the_agreement_is_said():
+    unsure = replace(BEST, agreement_low=0.985, agreement_high=0.999)
+    [(heading, text)] = unmeasured(ranking([unsure], min_agreement=0.99))
+    assert heading == "Careful"
+    assert "98.50 % to 99.90 %, and 99.00 % lies between" in text
+    assert list(unmeasured(ranking([unsure], min_agreement=0.98))) == []
+    assert list(unmeasured(ranking([unsure]))) == []
+
+
+def test_the_wishes_can_be_typed_again():
+    wishes = Wishes(vram_bytes=5, ram_bytes=7, min_agreement=0.99, prefer="memory")
+    assert wish_options(wishes, without=["ram_bytes"]) == [
+        *("--vram", "5", "--min-agreement", "0.99", "--prefer", "memory")
+    ]
+    assert wish_options(Wishes(vram_bytes=0)) == ["--vram", "0"]
