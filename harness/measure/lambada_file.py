@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.language.base import Tokenizer
@@ -14,7 +15,10 @@ from harness.sources.verify import why_damaged, why_wrong
 
 def lambada_job(found: Found, first: int | None, tokenizer: Tokenizer) -> LambadaJob:
     """The first documents of the file, or all. Raises `HarnessError` in words without folders."""
-    path = found.need()
+    path = found.path
+    if path is None:
+        name = Path(found.text).name if found.remote is None else found.remote.shown
+        raise HarnessError(f"{name} is not here")
     try:
         sha256 = file_sha256(path)
         content = path.read_bytes().decode("utf-8-sig")

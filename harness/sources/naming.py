@@ -69,6 +69,8 @@ def nearest_names(name: str, kind: Kind) -> str:
     by_fold = {one.casefold(): one for one in names}
     close = difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.5)
     if not close:
+        if kind == "lambada":
+            return ""
         return f" See what is there: {command_line('models')}"
     return f" Nearest: {', '.join(by_fold[one] for one in close)}."
 

@@ -81,6 +81,8 @@ def where_looked(kind: Kind) -> str:
     """The places by name, for a message that nothing was found."""
     variable = f"${VARIABLE}" if os.environ.get(VARIABLE) else f"${VARIABLE} (not set)"
     places = [variable, "models.yaml", f"./{OWN_FOLDER}", DOWNLOADS]
+    if kind == "lambada":
+        places.remove("models.yaml")
     if kind == "weights":
         places.insert(3, f"the {HUB_CACHE} ({hub_cache()})")
     return ", ".join(places)
