@@ -11,6 +11,7 @@ Its "weights" are a YAML script. Time is a counter that the script advances, so 
     warnings: []               # of how the model was opened
     facts: {threads_in_force: 1}   # for the record, in place of what libraries would say
     log: opened.log            # beside the script: a line for each model that is opened
+    prompts: prompts.log       # likewise: a line for each prompt that is fed, its ids behind a tab
     slow_down: {to: 1.2, over: 40}  # from the first line of the log to the 40th, all takes longer
     scatter: 0.01              # of what a model takes, from line to line: a share
     fail: {at: decode, how: crash, after: 3}
@@ -54,7 +55,13 @@ class FakeEngine:
         script = read_script(path, strategy)
         opened = _log(path, script, strategy)
         self._facts = dict(script.values.get("facts", {}))
-        session = FakeSession(self, script, pace(script, opened))
+        prompts = script.values.get("prompts")
+        session = FakeSession(
+            self,
+            script,
+            pace(script, opened),
+            prompts=None if prompts is None else (path.parent / prompts, strategy),
+        )
         session.pass_time("open", script.values.get("load_s", 0.5))
         return session
 
@@ -78,10 +85,18 @@ class FakeEngine:
 class FakeSession:
     """Follows one script. A state is (answer, position): a value."""
 
-    def __init__(self, engine: FakeEngine, script: Script, pace: float = 1.0) -> None:
+    def __init__(
+        self,
+        engine: FakeEngine,
+        script: Script,
+        pace: float = 1.0,
+        *,
+        prompts: tuple[Path, str] | None = None,  # the file for them, and the strategy
+    ) -> None:
         self._engine = engine
         self._pace = pace
         self._script = script
+        self._prompts = prompts
         self._decode_s = script.values.get("decode_s", [0.01])
         self._answers = script.values.get("tokens", [])
         self._calls = {"open": 0, "prefill": 0, "decode": 0}
@@ -91,6 +106,9 @@ class FakeSession:
     def prefill(self, ids: Ids, state: Any) -> tuple[Logits, Any]:
         """Feed ids [B, T]; the next scripted answer begins."""
         del state
+        if self._prompts is not None:
+            path, strategy = self._prompts
+            _append(path, f"{strategy}\t{ids.tolist()}")
         answer = self._calls["prefill"]
         seconds = self._script.values.get("prefill_s", 0.001) * ids.shape[1]
         spoilt = self.pass_time("prefill", seconds)
@@ -172,9 +190,14 @@ def _log(path: Path, script: Script, strategy: str) -> int:
     name: str | None = script.values.get("log")
     if name is None:
         return 0
-    descriptor = os.open(path.parent / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    _append(path.parent / name, f"{os.getppid()} {strategy}")
+    return (path.parent / name).read_bytes().count(b"\n") - 1
+
+
+def _append(path: Path, line: str) -> None:
+    """One line at once: several processes may do so."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(descriptor, f"{os.getppid()} {strategy}\n".encode())
+        os.write(descriptor, f"{line}\n".encode())
     finally:
         os.close(descriptor)
-    return (path.parent / name).read_bytes().count(b"\n") - 1

@@ -39,8 +39,10 @@ def make_store(folder: Path) -> RecordStore:
     return RecordStore(folder)
 
 
-def record_of(trial, kind="ok", decode=None, prefill=None):
+def record_of(trial, kind="ok", decode=None, prefill=None, **fields):
     """What a trial left behind."""
+    if trial.wrong_reason is not None:  # as `measure` does
+        kind = "wrong_answers"
     return Record(
         key=Key(computation="c"),
         cell=cell_ref(trial.cell),
@@ -51,15 +53,16 @@ def record_of(trial, kind="ok", decode=None, prefill=None):
         started_at="2024-05-01T10:00:00+00:00",
         decode_tok_per_s=decode,
         prefill_tok_per_s=prefill,
+        **fields,
     )
 
 
-def carry_out(planned, store, measure, *, at_most=None, retries=0):
+def carry_out(planned, store, measure, *, at_most=None, **how):
     """Run the schedule with `measure(trial) -> Record`; stop after `at_most` trials, as a kill."""
     done = []
     # Hundreds of trials that take no time would wait for the disk instead.
     with mock.patch("os.fsync"), store.appending():
-        for trial in schedule(planned, store, retries=retries):
+        for trial in schedule(planned, store, **how):
             if at_most is not None and len(done) == at_most:
                 break
             store.append(measure(trial))

@@ -1,0 +1,162 @@
+"""`run --budget` and answers that are generated once, through the whole command."""
+
+import ast
+import shlex
+from collections import Counter
+
+import pytest
+import yaml
+
+from harness.cli.main import main
+from harness.config.load import load_study
+from harness.machine import probe_machine
+from harness.machine.speed_probe import MachineSpeed
+from harness.plan.order import order
+from harness.plan.plan import plan
+from harness.records.store import read_run
+from tests.cli.in_process import run_in_process
+
+STRATEGIES = ["cpu fp32", "cpu bf16", "cpu fp32i8", "cpu fp32i8 *1 -> cpu fp32"]
+N_QUESTIONS = 20
+SCRIPT = {"vocab": 5, "prompts": "prompts.log", "tokens": [[1, 2]]}
+PROMPT_TOKENS = 4  # of a speed trial; every question has more
+
+
+@pytest.fixture
+def clock(monkeypatch, without_report):
+    # What a plan foresees hangs on the machine; here it must not.
+    speed = "harness.machine.speed_probe.probe_speed"
+    monkeypatch.setattr(speed, lambda: MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9))
+    return run_in_process(monkeypatch)
+
+
+@pytest.fixture
+def study(fake_study):
+    """4 strategies × 20 questions × 7 speed trials."""
+    path = fake_study(
+        SCRIPT,
+        strategies=STRATEGIES,
+        workloads={
+            "speed": {
+                "prompt_tokens": PROMPT_TOKENS,
+                "generate_tokens": 1,
+                "passes": 1,
+                "warmup_passes": 0,
+                "trials": 7,
+            },
+            "answers": {"questions": "questions.yaml", "max_tokens": 3},
+        },
+    )
+    # Each with a number of words of its own, by which it is known in the log.
+    questions = [{"id": f"q{n}", "text": " ".join(["yes"] * (n + 5))} for n in range(N_QUESTIONS)]
+    (path.parent / "questions.yaml").write_text(yaml.safe_dump({"questions": questions}), "utf-8")
+    return path
+
+
+@pytest.fixture
+def go(study, clock, capfd):
+    """Run the command; returns its exit code, what it printed, and what the clock says it took."""
+
+    def run(*options):
+        begin = clock.now
+        results = str(study.parent / "results")
+        with pytest.raises(SystemExit) as stop:
+            main(["run", str(study), "--results", results, "--machine", "here", *options])
+        shown = capfd.readouterr()
+        return stop.value.code, " ".join(shown.out.split()), clock.now - begin
+
+    return run
+
+
+def records(study):
+    (folder,) = (study.parent / "results" / "here").glob("faked-*")
+    return read_run(folder).records
+
+
+def answered(study):
+    """How often each strategy was asked each question, by the engine's own log."""
+    counts = Counter()
+    for line in (study.parent / "prompts.log").read_text("utf-8").splitlines():
+        strategy, ids = line.split("\t")
+        n_tokens = len(ast.literal_eval(ids)[0])
+        if n_tokens > PROMPT_TOKENS:
+            counts[strategy, n_tokens] += 1
+    return counts
+
+
+def test_every_answer_is_generated_exactly_twice(go, study):
+    assert go()[0] == 0
+    counts = answered(study)
+    assert len(counts) == len(STRATEGIES) * N_QUESTIONS
+    assert set(counts.values()) == {2}
+    workloads = Counter(record.cell.workload for record in records(study))
+    assert workloads == {"speed": 4 * 7, "answers": 4 * 2}
+
+
+def test_speed_alone_generates_none(go, study):
+    assert go("--only", "speed")[0] == 0
+    assert answered(study) == {}
+    assert len(records(study)) == 4 * 7
+
+
+def test_a_run_ends_in_time_and_the_rest_goes_on_without_measuring_twice(go, study):
+    # Eight cells of 5 s each: a block of answers and speeds, and one of both again would be late.
+    code, shown, took = go("--budget", "60s")
+    first = records(study)
+    assert code == 0
+    assert took <= 60
+    assert {(record.cell.id, record.trial) for record in first} == {
+        (cell.id, 0) for cell, _ in _turns(study)
+    }
+    assert "36 of 36 trials to do, as many as fit into 60 s" in shown
+    assert "The time is up: 28 of 36 trials are left, about 2 min 20 s." in shown
+    for _ in range(4):
+        code, shown, took = go("--budget", "60s")
+        assert (code, took <= 60) == (0, True)
+    assert "left" not in shown
+    every = [(record.cell.id, record.trial, record.attempt) for record in records(study)]
+    assert every == [(cell.id, trial, 0) for cell, trial in _turns(study)]
+    assert set(answered(study).values()) == {2}
+
+
+def _turns(study):
+    """What the whole run does, in its order."""
+    loaded = load_study(study)
+    return order(plan(loaded, probe_machine()).cells, loaded.study.seed)
+
+
+def test_each_command_gets_on_with_a_block_that_does_not_fit(go, study):
+    for _ in range(4):
+        code, _, took = go("--budget", "22s")
+        assert (code, took <= 22) == (0, True)
+    done = [(record.cell.id, record.trial) for record in records(study)]
+    assert done == [(cell.id, trial) for cell, trial in _turns(study)[: len(done)]]
+    assert len(done) > 8  # beyond the first block
+
+
+def test_where_nothing_fits_nothing_is_measured_and_that_is_said(go, study):
+    code, shown, took = go("--budget", "1s")
+    assert (code, took) == (4, 0)
+    assert "No trial fits into the time: 36 of 36 trials are left, about 22 s." in shown
+    assert records(study) == ()
+
+
+def test_the_last_line_is_the_command_that_goes_on(go, monkeypatch):
+    monkeypatch.setattr(
+        "sys.argv", ["harness", "run", "my study.yaml", "--budget", "60s", "--fresh"]
+    )
+    _, shown, _ = go("--budget", "60s")
+    going_on = shown.rsplit("To go on: ", 1)[1]
+    assert shlex.split(going_on)[-4:] == ["run", "my study.yaml", "--budget", "60s"]
+
+
+@pytest.mark.parametrize("n_failing", [1, 4])
+def test_what_ran_and_failed_is_a_failure_whatever_is_left(n_failing, go, study):
+    fails = {"fail": {"at": "prefill", "how": "error"}}
+    script = {**SCRIPT, "strategies": dict.fromkeys(STRATEGIES[:n_failing], fails)}
+    (study.parent / "script.yaml").write_text(yaml.safe_dump(script), "utf-8")
+    assert go("--budget", "60s")[0] == (3 if n_failing == 1 else 4)
+
+
+def test_a_bad_time_is_bad_input(go):
+    assert go("--budget", "20")[0] == 2

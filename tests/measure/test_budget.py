@@ -1,0 +1,224 @@
+"""A run that must end in time: what it begins, and what it leaves, by a clock of the test's own."""
+
+import pytest
+from msgspec import structs
+
+from harness.measure.budget import Budget, budget_of
+from harness.measure.schedule import due, n_left
+from harness.measure.trial import Trial
+from harness.plan.cell import Cell
+from harness.plan.duration import CellTime, Once, RunTime
+from harness.plan.order import order
+from harness.records.order import Cooling
+from harness.records.quality import Gate
+from harness.records.record import Outcome
+from tests.measure.scheduling import carry_out, make_plan, make_store, record_of
+
+
+class Clock:
+    """Goes on only where a test says so."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def go(clock, tmp_path):
+    """Spend `seconds` on a plan whose trials take what `takes` says; returns the store and turns.
+
+    The plan foresees `foreseen` for each trial.
+    """
+
+    def spent(planned, seconds, *, takes=10.0, foreseen=10.0, folder="run", once=(), **how):
+        store = make_store(tmp_path / folder)
+        begin = clock.now
+        budget = Budget(
+            ends_at=begin + seconds,
+            foreseen={one.cell.id: foreseen for one in planned.cells},
+            once=once,
+            clock=clock,
+        )
+
+        def measure(trial):
+            took = takes(trial) if callable(takes) else takes
+            clock.now += took
+            return record_of(trial, how.get("kind", "ok"), took_s=took)
+
+        options = {name: value for name, value in how.items() if name != "kind"}
+        done = carry_out(planned, store, measure, budget=budget, **options)
+        return store, done, clock.now - begin
+
+    return spent
+
+
+def test_without_a_budget_there_is_always_time(clock, tmp_path):
+    store = make_store(tmp_path)
+    assert Budget(clock=clock).fits([(make_plan("a").cells[0].cell, 0)] * 1000, store)
+    assert not Budget(clock=clock).is_set
+
+
+@pytest.mark.parametrize("kind", ["randomised", "sequential"])
+def test_every_cell_is_visited_once_before_any_is_twice(kind, go):
+    planned = make_plan("abcd", trials=3, order=kind)
+    store, done, took = go(planned, 70)
+    assert sorted(done) == [(name, 0, 0) for name in "abcd"]
+    assert took == 40  # the next block would have ended at 80
+    assert n_left(planned, store) == 8
+    places = {(r.place.order, r.place.block) for r in store.records}
+    assert places == {(kind, 0 if kind == "randomised" else None)}
+
+
+def test_a_block_that_just_fits_is_begun_and_one_that_does_not_is_not(go):
+    planned = make_plan("abcd", trials=3)
+    assert go(planned, 80, folder="fits")[2] == 80
+    assert go(planned, 79.9, folder="does not")[2] == 40
+
+
+def test_the_first_block_is_ended_where_the_time_is_up(go):
+    planned = make_plan("abcd", trials=3)
+    _, done, took = go(planned, 35)
+    assert took == 30
+    assert done == [(cell.model, trial, 0) for cell, trial in order(planned.cells, 0)[:3]]
+
+
+def test_a_trial_that_would_be_late_is_not_begun(go):
+    store, done, _ = go(make_plan("ab"), 9.9)
+    assert (done, store.records) == ([], [])
+
+
+def test_what_a_trial_takes_is_known_from_this_run_once_it_ran(go):
+    slow = go(make_plan("ab", trials=9), 130, takes=20, foreseen=1.0)
+    assert slow[2] == 120  # three blocks of 40, each known to fit
+    quick = go(make_plan("ab", trials=9), 42, takes=2, foreseen=20.0, folder="quick")
+    assert quick[2] == 36  # all nine, though two blocks were foreseen to take too long
+
+
+def test_the_last_trial_of_each_cell_counts(go):
+    def takes(trial):
+        return 30.0 if (trial.cell.model, trial.trial) == ("a", 1) else 10.0
+
+    _, done, _ = go(make_plan("ab", trials=9), 95, takes=takes)
+    assert max(trial for _, trial, _ in done) == 1  # the third block is expected to take 40
+
+
+def test_a_slower_block_than_foreseen_is_broken_off_in_time(go):
+    def takes(trial):
+        return 10.0 if trial.trial == 0 else 35.0
+
+    _, done, took = go(make_plan("abc", trials=2), 74, takes=takes)
+    assert took == 65
+    assert len(done) == 4  # the next one would begin at 65, and end at 75 or later
+
+
+def test_waiting_for_the_machine_to_cool_down_counts(clock, tmp_path):
+    store = make_store(tmp_path)
+    planned = make_plan("a", trials=5)
+
+    def measure(trial):
+        clock.now += 10
+        return record_of(trial, took_s=4.0, cooling=Cooling(waited_s=6.0))
+
+    budget = Budget(ends_at=clock.now + 25, foreseen={}, clock=clock)
+    assert len(carry_out(planned, store, measure, budget=budget)) == 2
+
+
+def test_no_trial_is_made_again_when_there_is_no_time(go):
+    planned = make_plan("ab", trials=1)
+    _, done, took = go(planned, 35, kind="noisy", retries=9)
+    assert sorted(attempt for _, _, attempt in done) == [0, 0, 1]
+    assert took == 30
+
+
+def test_what_is_done_once_before_a_trial_must_fit_too(go):
+    planned = make_plan("ab", trials=2)
+    first = order(planned.cells, 0)[0][0]
+    once = [Once(what="converting weights", s=30.0, before=frozenset({first.id}))]
+    assert go(planned, 39, once=once, folder="none")[1] == []
+    assert go(planned, 40, once=once, folder="one")[1][0] == (first.model, 0, 0)
+
+
+def test_what_a_skipped_cell_needs_was_not_done(clock, tmp_path):
+    planned = make_plan("a")
+    cell = planned.cells[0].cell
+    store = make_store(tmp_path)
+    budget = Budget(
+        ends_at=1010.0,
+        foreseen={cell.id: 1.0},
+        once=[Once(what="references", s=30.0, before=frozenset({cell.id}))],
+        clock=clock,
+    )
+    store.records.append(_record(cell, Outcome(kind="skipped")))
+    assert budget.needed_s([(cell, 0), (cell, 1)], store) == 32
+    store.records.append(_record(cell, Outcome(kind="crashed")))
+    assert budget.needed_s([(cell, 0), (cell, 1)], store) == 2
+
+
+def _record(cell, outcome):
+    return structs.replace(record_of(Trial(cell=cell, trial=0, attempt=0)), outcome=outcome)
+
+
+def test_the_rest_goes_on_and_nothing_is_measured_twice(go):
+    planned = make_plan("abc", trials=4)
+    done, times = [], []
+    for _ in range(20):
+        store, some, took = go(planned, 25)
+        done += some
+        times.append(took)
+        if not some:
+            break
+    assert all(took <= 25 for took in times)
+    assert [(name, trial) for name, trial, _ in done] == [
+        (cell.model, trial) for cell, trial in order(planned.cells, 0)
+    ]
+    assert n_left(planned, store) == 0
+    assert len(due(planned, store)) == 12
+
+
+def test_a_wrong_strategy_is_recorded_in_no_time(clock, tmp_path):
+    planned = make_plan("a", trials=9)
+    broken = Gate(tokens=32, why="other tokens")
+
+    def measure(trial):
+        clock.now += 0 if trial.wrong_reason else 10
+        if trial.wrong_reason:
+            return record_of(trial)
+        return record_of(trial, "wrong_answers", gate=broken, took_s=10.0)
+
+    budget = Budget(ends_at=clock.now + 15, foreseen={planned.cells[0].cell.id: 10.0}, clock=clock)
+    assert len(carry_out(planned, make_store(tmp_path), measure, budget=budget)) == 9
+
+
+def test_the_report_is_inside_the_budget(clock):
+    cell = Cell(model="m", engine="fake", strategy="cpu fp32", workload="speed", threads=1)
+    time = RunTime(
+        cells=(
+            CellTime(cell=cell, trials=1, trials_at_least=1, trial_s=5.0),
+            CellTime(
+                cell=Cell(
+                    model="n", engine="fake", strategy="cpu fp32", workload="speed", threads=1
+                ),
+                trials=1,
+                trials_at_least=1,
+                trial_s=None,
+            ),
+        ),
+        once=(
+            Once(what="starting", s=1.0),
+            Once(what="references", s=3.0, before=frozenset({cell.id})),
+            Once(what="limits of the machine", s=2.0, at_end=True),
+            Once(what="report", s=4.0, at_end=True),
+        ),
+    )
+    budget = budget_of(60.0, 990.0, time, clock)
+    assert budget.ends_at == 990 + 60 - 6
+    assert budget.foreseen == {cell.id: 5.0}
+    assert [one.what for one in budget.once] == ["references"]
+    assert budget.clock is clock
