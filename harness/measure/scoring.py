@@ -47,8 +47,8 @@ def look_at_first_tokens(
         return
     candidate = np.concatenate([rows for _, rows in _candidate(session, gate)])
     formats = [(slot.dtype, slot.weight_dtype) for slot in session.effective_plan()]
-    is_small = isinstance(reference, SmallForm)
-    judged = judge_gate(reference if is_small else reference[:], candidate, formats)
+    rows = reference if isinstance(reference, SmallForm) else reference[:]
+    judged = judge_gate(rows, candidate, formats)
     send(Gated(gate=judged))
     if judged.why is not None:
         raise WrongAnswers(judged.why)

@@ -1,5 +1,7 @@
 """The worker's side of quality, on a session that says what the test wants."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -190,6 +192,29 @@ def test_the_gate_stops_another_function(tmp_path):
     with pytest.raises(WrongAnswers):
         look_at_first_tokens(Session(lambda ids: rows_of([*ids[1:], 0])), gate, said.append)
     assert said[0].gate.why
+
+
+def test_a_reference_that_cannot_be_read_stops_no_trial(tmp_path):
+    gate = placed(tmp_path, passage(range(32), 0, range(32)))
+    Path(gate.file).write_bytes(b"rubbish")
+    said = []
+    look_at_first_tokens(Session(rows_of), gate, said.append)
+    assert said[0].gate.tokens == 0
+    assert "not a file of reference rows" in said[0].gate.missing
+
+
+@pytest.mark.parametrize("lost", ["text", "answers"])
+def test_a_part_that_cannot_be_read_is_missing_and_no_other_is(tmp_path, lost):
+    text = placed(tmp_path, passage(range(9), 0, range(9), key="t"))
+    one = placed(tmp_path, passage([7, 8, 9], 1, [9, 3], key="a"), answer="q1")
+    Path((text if lost == "text" else one).file).unlink()
+    whole = placed(tmp_path, passage([7, 8], 1, [9], key="b"), answer="q2")
+    scoring = Scoring(reference=REFERENCE, passages=[text, one, whole])
+    quality = quality_of(Session(rows_of), scoring)
+    assert list(quality.missing) == [lost]
+    assert "cannot be read" in quality.missing[lost]
+    assert (quality.text is None) == (lost == "text")
+    assert [found.id for found in quality.answers] == ([] if lost == "answers" else ["q1", "q2"])
 
 
 def test_last_words(tmp_path):
