@@ -198,7 +198,8 @@ class RunDisplay:
 def _name(trial: Trial) -> str:
     cell = trial.cell
     engine = "" if cell.engine == "torch" else f" {cell.engine}"
-    number = f" #{trial.trial + 1}" if cell.workload != "answers" and not trial.skip_reason else ""
+    is_timed = cell.workload in ("speed", "depth")
+    number = f" #{trial.trial + 1}" if (is_timed or trial.trial) and not trial.skip_reason else ""
     rows = f" | batch {cell.batch}" if cell.batch > 1 else ""
     place = f"{cell.model}{engine} | {cell.strategy} | {cell.threads}t{rows}"
     return f"{place} | {cell.workload}{number}"
