@@ -62,7 +62,8 @@ def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
             "plots": [str(path) for path in paths.plots],
         }
         # Through msgspec, which writes what is not a number as null.
-        document = msgspec.json.encode({"report": files, "summary": summary})
+        said = _recommendations(summary)
+        document = msgspec.json.encode({"report": files, "recommended": said, "summary": summary})
         click.echo(json.dumps(json.loads(document), indent=2, ensure_ascii=False))
         return
     out = console()

@@ -41,10 +41,8 @@ class Ranking:
 
     @property
     def is_measured(self) -> bool:
-        """Whether any strategy has a speed or a peak."""
-        return any(
-            one.decode_tok_per_s or one.prefill_tok_per_s or one.ram_bytes for one in self.options
-        )
+        """Whether any strategy was."""
+        return any(one.is_measured for one in self.options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,7 +277,7 @@ def _why_unscored(row: Row) -> str | None:
         return "; ".join(dict.fromkeys(said.values())) or "nothing was scored"
     outcome = next((one for one in row.outcomes if one.workload == "quality"), None)
     if outcome is None:
-        return "its quality was not scored"
+        return row.missing.get("quality", "its quality was not scored")
     return why(outcome) if outcome.ok == 0 else "not recorded"
 
 

@@ -47,6 +47,11 @@ class Option:
     cautions: tuple[str, ...] = ()  # what a user should know who runs it
     runs: tuple[str, ...] = ()  # names of the runs that its figures are from
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether it has a speed or a peak."""
+        return any((self.decode_tok_per_s, self.prefill_tok_per_s, self.ram_bytes))
+
     def why(self, name: str) -> str | None:
         """Why a figure is missing."""
         return dict(self.why_missing).get(name)
@@ -160,19 +165,20 @@ def _rank(option: Option, prefer: Preference) -> tuple[float, float, str]:
 
 
 def _refused(option: Option, wishes: Wishes) -> str | None:
-    """Which limit it breaks, of those whose figure is known."""
+    """Which limits it breaks, of those whose figure is known."""
     limits: list[tuple[int | None, int | None, str]] = [
         (option.vram_bytes, wishes.vram_bytes, "VRAM"),
         (option.ram_bytes, wishes.ram_bytes, "RAM"),
     ]
+    broken = []
     for has, may, what in limits:
         if has is not None and may is not None and has > may:
             by = f"{size(has - may)} " if size(has) == size(may) else ""  # else both read alike
-            return f"takes {size(has)} of {what}, {by}more than {size(may)}"
+            broken.append(f"takes {size(has)} of {what}, {by}more than {size(may)}")
     least = wishes.min_agreement
     if option.agreement is not None and least is not None and option.agreement < least:
-        return f"agrees on {share(option.agreement)} of tokens, less than {share(least)}"
-    return None
+        broken.append(f"agrees on {share(option.agreement)} of tokens, less than {share(least)}")
+    return "; ".join(broken) or None
 
 
 def unknown_figure(option: Option, wishes: Wishes) -> str | None:

@@ -80,9 +80,10 @@ def table(ranking: Ranking) -> Table | None:
     found = ranking.found
     shown = [one for one in (found.best, found.runner_up, *found.others) if one is not None]
     roles = {one.name: role for one, role in zip(shown, ("best", "next"), strict=False)}
-    if ranking.reference is not None and ranking.reference not in shown:
-        shown.append(ranking.reference)
-        roles[ranking.reference.name] = "no choice"
+    reference = ranking.reference
+    if reference is not None and reference not in shown and reference.is_measured:
+        shown.append(reference)
+        roles[reference.name] = "no choice"
     if not shown:
         return None
     figures_of: list[tuple[str, Callable[[Option], Cell]]] = [

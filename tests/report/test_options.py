@@ -174,16 +174,14 @@ def test_what_answers_otherwise_each_time_or_without_numbers_is_no_choice(rows_o
 def test_why_there_is_no_quality_is_said(rows_of):
     run = Fabricated(["cpu fp32", "cpu bf16", "cpu fp32i8"])
     run.speed("cpu fp32", 100)
-    skipped = run.planned(run.cell("cpu bf16", "quality"), skip_reason="no tokenizer")
-    run.add(skipped, outcome="skipped", reason="no tokenizer")
-    unreferenced = run.planned(run.cell("cpu fp32i8", "quality"), trials=1)
-    run.add(unreferenced, quality=Quality(missing={"reference": "no engine refers"}))
+    cell = run.planned(run.cell("cpu bf16", "quality"), skip_reason="no tokenizer")
+    run.add(cell, outcome="skipped", reason="no tokenizer")
+    cell = run.planned(run.cell("cpu fp32i8", "quality"), trials=1)
+    run.add(cell, quality=Quality(missing={"reference": "no engine refers"}))
     options = options_in(rows_of(run))
-    assert [one.why("agreement") for one in options.values()] == [
-        "its quality was not scored",
-        "skipped: no tokenizer",
-        "no engine refers",
-    ]
+    unscored, skipped, unreferenced = (one.why("agreement") for one in options.values())
+    assert "quality" in unscored
+    assert (skipped, unreferenced) == ("skipped: no tokenizer", "no engine refers")
 
 
 def test_agreement_on_other_tokens_is_not_compared_in_silence(summary_of):

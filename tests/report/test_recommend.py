@@ -178,6 +178,16 @@ def test_a_limit_that_is_missed_by_little_does_not_read_as_if_it_were_kept():
     assert why == "agrees on 98.99 % of tokens, less than 99.00 %"
 
 
+def test_every_limit_that_is_broken_is_named():
+    one = option("much", 1.0, 1.0, 2, 4, 0.9)
+    wishes = Wishes(vram_bytes=3 * GIB, ram_bytes=GIB, min_agreement=0.95)
+    [(_, why)] = recommend([one], wishes).refused
+    assert why == (
+        "takes 4.00 GiB of VRAM, more than 3.00 GiB; takes 2.00 GiB of RAM, more than 1.00 GiB; "
+        "agrees on 90.00 % of tokens, less than 95.00 %"
+    )
+
+
 def test_what_is_just_at_the_limit_keeps_to_it():
     one = option("at", 1.0, 1.0, 2, 3, 0.99)
     wishes = Wishes(ram_bytes=2 * GIB, vram_bytes=3 * GIB, min_agreement=0.99)

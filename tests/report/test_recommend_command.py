@@ -100,7 +100,7 @@ def test_json_has_all_that_is_printed(run, devices):
         "cuda fp16",
         "cuda fp16i8 *20 -> cuda fp16",
     }
-    assert ranking["best"]["why_missing"]["agreement"] == "its quality was not scored"
+    assert "quality" in ranking["best"]["why_missing"]["agreement"]
     assert (ranking["machine"], ranking["runs"]) == ("server", ["20240501T100000Z"])
     assert ranking["nearest"] == []
 
@@ -115,7 +115,7 @@ def test_json_says_what_is_nearest_and_what_is_unknown(run, devices):
     _, out, _ = run("recommend", devices, "--min-agreement", "1%", "--json")
     [ranking] = json.loads(out)["rankings"]
     assert len(ranking["unknown"]) == 8
-    assert ranking["unknown"][0]["why"] == "agreement not measured: its quality was not scored"
+    assert ranking["unknown"][0]["why"].startswith("agreement not measured: ")
 
 
 def test_machines_are_named_and_not_mixed(run, devices, tmp_path):
@@ -174,12 +174,16 @@ def test_where_nothing_was_measured_it_exits_with_4(run, tmp_path, name):
 @pytest.mark.parametrize("prefer", ["decode", "prefill", "memory"])
 def test_every_run_can_be_asked(run, tmp_path, name, prefer):
     folder = fabricate.EVERY[name]().write(tmp_path / "here" / "1")
-    code, out, err = run(
-        "recommend", folder, "--prefer", prefer, "--min-agreement", "99%", "--ram", "1GiB"
-    )
-    assert code in (1, 4) if name != "empty" else code == 2
+    words = ("recommend", folder, "--prefer", prefer, "--min-agreement", "99%", "--ram", "1GiB")
+    code, out, err = run(*words)
     assert "Traceback" not in out + err
-    assert run("recommend", folder, "--prefer", prefer, "--json")[0] in (0, 1, 2, 4)
+    if name == "empty":
+        assert code == 2
+        return
+    as_json = run(*words, "--json")
+    assert as_json[0] == code
+    assert json.loads(as_json[1])["qualifies"] == (code == 0)
+    assert ("nothing" in out) == (code in (1, 4)) == (code != 0)
 
 
 def test_what_is_no_run_is_bad_input(run, tmp_path):
@@ -203,3 +207,5 @@ def test_a_report_closes_with_the_same_sentence(run, tmp_path):
         sentence = asked[asked.index(f"{model}: run “") :].split(").")[0]
         assert sentence in shown
     assert lines[-1].startswith("Next: ")
+    said = json.loads(run("report", folder, "--json")[1])["recommended"]
+    assert [line.split(":")[0] for line in said] == ["quickstart", "random-169m"]

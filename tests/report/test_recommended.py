@@ -156,6 +156,7 @@ def test_the_table_has_all_that_qualify_and_the_reference():
     assert shown.caption == "raven: at most 4.00 GiB of RAM; fastest decoding first"
     assert "VRAM" not in [column.title for column in table(ranking([REFERENCE])).columns]
     assert table(ranking([FAILED])) is None
+    assert table(ranking([replace(FAILED, is_reference=True)])) is None  # it has no figures
 
 
 def test_a_bound_of_the_divergence_is_not_shown_as_the_figure():
