@@ -49,7 +49,7 @@ GATE_TOKENS = 32  # that are looked at before a strategy is measured
 _BEGIN_S = 1.0  # of `run` itself
 _REPORT_S = 4.0  # summaries, plots and one page
 _LIMITS_S = 3.5  # of finding out what the machine can do at best, its process included
-_CAST_PER_S, _QUANTISED_PER_S = 150e6, 45e6  # parameters of a conversion
+_CAST_PER_S, _QUANTISED_PER_S = 110e6, 600e6  # parameters of a conversion
 _FAKE_S = 0.6  # a trial of it: nothing is computed
 # What of a workload's settings does not change how long a trial takes.
 _OF_THE_STUDY = ("trials", "until", "strategies")

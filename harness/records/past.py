@@ -80,8 +80,9 @@ def past_records(machine_folder: Path) -> Iterator[PastRecord]:
         if left <= 0:
             return
         asked = _asked(path.with_name(RESOLVED_NAME))
-        for line in _lines(path, left):
-            left -= len(line)
+        data, is_whole = _end(path, left)
+        left -= len(data)
+        for line in data.split(b"\n")[0 if is_whole else 1 :]:
             with suppress(msgspec.DecodeError):  # its kind is damage, or another schema
                 record = _RECORD.decode(line)
                 if record.outcome.kind in ("ok", "noisy"):
@@ -96,16 +97,15 @@ def _asked(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _lines(path: Path, most: int) -> list[bytes]:
-    """Whole lines of the file's end."""
+def _end(path: Path, most: int) -> tuple[bytes, bool]:
+    """At most so many bytes of the file's end, and whether they are all of it."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             file.seek(max(0, size - most))
-            lines = file.read().split(b"\n")
+            return file.read(), size <= most
     except OSError:
-        return []
-    return [line for line in lines[size > most :] if line]
+        return b"", True
 
 
 def _modified(path: Path) -> float:

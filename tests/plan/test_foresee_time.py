@@ -1,0 +1,302 @@
+"""How long a run will take: every cell, what is done once, and what the references take."""
+
+import pytest
+
+from harness.machine.speed_probe import MachineSpeed
+from harness.plan.duration import answer_tokens, trial_seconds
+from harness.plan.foresee_time import Known, foresee_time
+from harness.plan.look import look
+from harness.plan.pace import Pace
+from harness.plan.plan import plan
+from harness.plan.time_document import time_document
+from harness.records.past import PastAnswer, PastCell, PastOutcome, PastRecord
+
+PROBED = MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9)
+PACE = Pace(
+    start_s=100.0,
+    load_s=10.0,
+    call_s=1.0,
+    prefill_s=0.01,
+    decode_s=0.1,
+    draw_s=0.02,
+    score_s=0.05,
+    answer_tokens=6.0,
+)
+TEXT = """\
+name: timed
+models:
+  tiny: {weights: tiny.safetensors, tokenizer: tokenizer.json}
+  made-up: {weights: 'random:169m'}
+strategies: [cpu fp32, cpu bf16]
+workloads:
+  speed: {prompt_tokens: [100, 300], generate_tokens: 10, passes: 3, warmup_passes: 2, trials: 3}
+  depth: {at: [0, 600], generate_tokens: 9, passes: 4, trials: 2}
+  answers: {questions: questions.txt, max_tokens: 50}
+  quality: {max_tokens: 200}
+exclude:
+  - {model: made-up, workload: answers}
+  - {model: made-up, workload: quality}
+"""
+
+
+@pytest.fixture
+def foresee(load, machine_with):
+    """The time of a study as changed, from what is `known` beside the machine's speed."""
+
+    def found(*replacements, only=None, **known):
+        loaded = load(*replacements, text=TEXT)
+        seen = look(loaded)
+        planned = plan(loaded, machine_with(), seen, only=only)
+        return foresee_time(planned, loaded, seen, Known(**{"speed": PROBED, **known}))
+
+    return found
+
+
+def cell(found, workload, strategy="cpu fp32", model="tiny"):
+    [one] = [
+        one
+        for one in found.cells
+        if (one.cell.model, one.cell.strategy, one.cell.workload) == (model, strategy, workload)
+    ]
+    return one
+
+
+def seconds(found, what, *, at_end=None):
+    return [one.s for one in found.once if one.what == what and at_end in (None, one.at_end)]
+
+
+def record(workload="speed", *, strategy="cpu fp32", kind="ok", asked=None, **fields):
+    cell = PastCell(model="tiny", engine="torch", strategy=strategy, workload=workload, threads=1)
+    return PastRecord(
+        cell=cell, outcome=PastOutcome(kind=kind), asked=asked or {}, **{"took_s": 7.0, **fields}
+    )
+
+
+def asked_of(load):
+    import msgspec
+
+    return msgspec.json.decode(msgspec.json.encode(load(text=TEXT).study.workloads))
+
+
+@pytest.mark.parametrize(
+    ("workload", "work"),
+    [
+        # 5 passes over 1 + 2 chunks and 10 steps; then the longest prompt and 4 steps.
+        ("speed", 5 * (3 + 4 + 1) + (2 + 3 + 0.4)),
+        # 600 tokens in 3 chunks, then 1 + 4 × 2 visits of 1 + 9 steps.
+        ("depth", 3 + 6 + 9 * 10 * 0.1),
+        # 2 questions: a prompt of 24, and 6 tokens drawn.
+        ("answers", 2 * (1 + 0.24 + 6 * 0.12)),
+        # 200 tokens in chunks of 64, each scored; 2 answers with their prompts, 6 tokens scored.
+        ("quality", 4 + 2 + 200 * 0.05 + 2 * (1 + 0.3 + 6 * 0.05)),
+    ],
+)
+def test_a_trial_is_the_sum_of_its_parts(workload, work, load, foresee):
+    study = load(text=TEXT).study
+    one = cell(foresee(), workload).cell
+    assert trial_seconds(one, study, PACE, 2) == pytest.approx(110 + work)
+
+
+def test_a_batch_reads_the_weights_once_and_multiplies_for_each_row(load, foresee):
+    study = load(text=TEXT).study
+    one = cell(foresee(("speed: {", "speed: {batch: 4, ")), "speed").cell
+    # 400 tokens of 4 rows; each of 3 rows more takes a step as long as a token of a prompt.
+    passes = 5 * (3 + 16 + 10 * 0.13)
+    assert trial_seconds(one, study, PACE, 2) == pytest.approx(110 + passes + 2 + 12 + 4 * 0.13)
+
+
+def test_answers_of_unknown_length_are_a_share_of_the_longest(load):
+    study = load(text=TEXT).study
+    assert answer_tokens(study, None) == answer_tokens(study, PACE.__class__(**_unknown())) == 15
+    assert answer_tokens(study, PACE) == 6
+
+
+def _unknown():
+    names = ("start_s", "load_s", "call_s", "prefill_s", "decode_s")
+    return dict.fromkeys(names, 1.0)
+
+
+def test_the_total_is_all_trials_and_what_is_done_once(foresee):
+    found = foresee()
+    trials = {("tiny", "speed"): 3, ("tiny", "depth"): 2, ("tiny", "answers"): 2}
+    assert cell(found, "quality").trials == 1
+    for (model, workload), n in trials.items():
+        one = cell(found, workload, model=model)
+        assert (one.trials, one.total_s) == (n, n * one.trial_s)
+    assert found.total_s == pytest.approx(
+        sum(one.trials * one.trial_s for one in found.cells) + sum(one.s for one in found.once)
+    )
+    assert found.total_at_least_s == found.total_s
+    assert (found.n_from("model"), found.n_from("records"), found.n_unknown) == (12, 0, 0)
+
+
+def test_with_until_there_is_a_least(foresee):
+    until = ("trials: 3}", "until: {relative_ci: 0.05, min_trials: 2, max_trials: 9}}")
+    found = foresee(until)
+    one = cell(found, "speed")
+    assert (one.trials, one.trials_at_least) == (9, 2)
+    assert cell(found, "depth").trials_at_least == 2
+    speeds = sum(each.trial_s for each in found.cells if each.cell.workload == "speed")
+    assert found.total_s - found.total_at_least_s == pytest.approx(7 * speeds)
+
+
+def test_a_record_of_the_same_trial_is_the_best_that_can_be_known(foresee, load):
+    asked = asked_of(load)
+    past = [
+        record(workload, took_s=t, asked=asked)
+        for workload in ("speed", "depth", "quality")
+        for t in (6.0, 7.0, 20.0)
+    ]
+    found = foresee(past=past)
+    for workload in ("speed", "depth", "quality"):
+        one = cell(found, workload)
+        assert (one.trial_s, one.source) == (7.0, "records")
+        assert cell(found, workload, "cpu bf16").source == "model"
+    assert found.n_from("records") == 3
+
+
+def test_what_noise_prolonged_counts_only_where_there_is_nothing_better(foresee, load):
+    noisy = [record(took_s=30.0, kind="noisy", asked=asked_of(load))]
+    assert cell(foresee(past=noisy), "speed").trial_s == 30.0
+    both = [*noisy, record(took_s=8.0, asked=asked_of(load))]
+    assert cell(foresee(past=both), "speed").trial_s == 8.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("generate_tokens: 10", "generate_tokens: 11"),
+        ("passes: 3", "passes: 4"),
+        ("[100, 300]", "[100, 301]"),
+    ],
+)
+def test_a_trial_that_did_other_work_is_another(change, foresee, load):
+    past = [record(asked=asked_of(load), load_s=1.0, decode_s=[[0.5] * 10] * 3, took_s=500.0)]
+    one = cell(foresee(change, past=past), "speed")
+    assert one.trial_s != 500.0
+    assert one.source == "records"  # its tokens took so long
+    assert one.trial_s > 20
+
+
+def test_more_trials_are_the_same_trial(foresee, load):
+    past = [record(asked=asked_of(load))]
+    assert cell(foresee(("trials: 3", "trials: 8"), past=past), "speed").trial_s == 7.0
+
+
+def test_answers_to_other_questions_are_other_work(foresee, load):
+    asked = asked_of(load)
+    answer = PastAnswer(token_ids=[1] * 5, prefill_s=0.1, decode_s=[0.01] * 5)
+    same = record("answers", asked=asked, answers=[answer], load_s=1.0)
+    assert cell(foresee(past=[same]), "answers").trial_s == 7.0
+    more = record("answers", asked=asked, answers=[answer] * 2, load_s=1.0)
+    found = cell(foresee(past=[more]), "answers")
+    assert found.trial_s == pytest.approx(7.0, rel=0.1)  # one answer less
+    assert (found.trial_s != 7.0, found.source) == (True, "records")
+
+
+def test_scores_of_answers_that_were_drawn_otherwise_are_other_work(foresee, load):
+    past = [record("quality", asked=asked_of(load))]
+    assert cell(foresee(past=past), "quality").trial_s == 7.0
+    found = foresee(("max_tokens: 50}", "max_tokens: 51}"), past=past)
+    assert cell(found, "quality").source == "model"
+
+
+def test_records_of_other_weights_say_nothing(foresee, load):
+    def source(now, then):
+        facts = {"weights_sha256": then}
+        past = [record(asked=asked_of(load), facts=facts)]
+        return cell(foresee(past=past, weights={"tiny": now}), "speed").source
+
+    assert source("a", "b") == "model"
+    assert source("a", "a") == "records"
+    assert source(None, "b") == source("a", {"unavailable": "why"}) == "records"
+
+
+def test_limits_are_measured_before_the_first_speed_and_at_the_end(foresee):
+    found = foresee(("strategies:", "threads: [1, 2]\nstrategies:"))
+    before = [one for one in found.once if one.what == "limits of the machine" and not one.at_end]
+    assert len(before) == len(seconds(found, "limits of the machine", at_end=True)) == 2
+    assert {one for each in before for one in each.before} == {
+        one.cell.id for one in found.cells if one.cell.workload == "speed"
+    }
+    assert not before[0].before & before[1].before
+    assert seconds(foresee(only="answers"), "limits of the machine") == []
+    without = foresee(("strategies:", "roofline: false\nstrategies:"))
+    assert seconds(without, "limits of the machine") == []
+
+
+def test_weights_are_converted_once_where_they_are_not_there(foresee):
+    int8 = ("[cpu fp32, cpu bf16]", "[cpu fp32, cpu fp32i8]")
+    reads = ("made-up", "cpu fp32i8")
+    found = foresee(int8, converted={reads: False})
+    [one] = [one for one in found.once if one.what == "converting weights"]
+    assert one.before == {
+        each.cell.id for each in found.cells if (each.cell.model, each.cell.strategy) == reads
+    }
+    assert len(one.before) == 2
+    assert 2.3 + 1 < one.s < 2.3 + 5
+    assert seconds(foresee(int8, converted={reads: True}), "converting weights") == []
+    # What is read is then smaller.
+    plain = cell(foresee(int8), "speed", "cpu fp32i8", "made-up")
+    assert cell(found, "speed", "cpu fp32i8", "made-up").trial_s < plain.trial_s - 1
+
+
+def test_references_are_sized_and_made_once(foresee):
+    found = foresee()
+    tiny, made_up = found.references
+    # The gate, a text of 200 tokens, and of 2 strategies an answer of 15 and its end.
+    assert (tiny.model, tiny.rows, tiny.n_vocab) == ("tiny", 32 + 200 + 2 * 16, 64)
+    assert tiny.nbytes == 264 * 64 * 4
+    assert (made_up.rows, made_up.nbytes) == (32, 32 * 50277 * 4)
+    made = [one for one in found.once if one.what == "references"]
+    cells = {"tiny": set(), "made-up": set(), "quality": set()}
+    for each in found.cells:
+        cells[each.cell.model].add(each.cell.id)
+        if each.cell.workload == "quality":
+            cells["quality"].add(each.cell.id)
+    assert [one.before for one in made] == [cells["tiny"], cells["quality"], cells["made-up"]]
+    assert not any(one.is_kept for one in found.references)
+
+
+@pytest.mark.parametrize(
+    ("rows", "made", "kept"),
+    [(0, 2, False), (32, 2, False), (231, 2, False), (232, 1, False), (264, 0, True)],
+)
+def test_references_that_are_kept_are_not_made(rows, made, kept, foresee):
+    found = foresee(reference_rows={"tiny": rows, "made-up": 32})
+    assert len(seconds(found, "references")) == made
+    assert [one.is_kept for one in found.references] == [kept, True]
+
+
+def test_without_a_gate_only_what_is_scored_needs_a_reference(foresee):
+    found = foresee(("strategies:", "gate: false\nstrategies:"))
+    assert [one.model for one in found.references] == ["tiny"]
+    assert foresee(("strategies:", "gate: false\nstrategies:"), only="speed").references == ()
+    without = foresee(("max_tokens: 200}", "max_tokens: 200, answers: false}"))
+    assert without.references[0].rows == 32 + 200
+
+
+def test_a_machine_that_is_half_as_fast_takes_twice_as_long(foresee):
+    slow = MachineSpeed(python_s=2.82e-3, copy_bytes_per_s=17e9)
+    assert foresee(speed=slow).total_s == pytest.approx(2 * foresee().total_s)
+
+
+def test_as_json(foresee, load):
+    found = foresee(past=[record(asked=asked_of(load))])
+    document = time_document(found)
+    assert document["total_s"] == found.total_s
+    assert document["rests_on"] == {"records": 1, "model": 11, "unknown": 0}
+    assert document["retries_foreseen"] is False
+    [speed] = [one for one in document["cells"] if one["cell"] == "tiny/torch/cpu fp32/1t/speed"]
+    assert speed["trial_s"] == 7.0
+    assert (speed["trials"], speed["total_s"], speed["rests_on"]) == (3, 21.0, "records")
+    assert sum(one["s"] for one in document["once"]) + document["trials_s"] == pytest.approx(
+        found.total_s
+    )
+    assert document["references"][0] == {
+        "model": "tiny",
+        "rows": 264,
+        "vocabulary": 64,
+        "bytes": 67584,
+        "kept": False,
+    }
