@@ -1,8 +1,9 @@
-"""`cache`: look at the converted weights that are kept, or remove them."""
+"""`cache`: look at the converted weights and references that are kept, or remove them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -14,47 +15,74 @@ from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.measure.conversion_cache import ConvertedCache
     from harness.measure.file_cache import Entry
+    from harness.measure.reference_cache import ReferenceCache
+
+CONVERTED, REFERENCE = "converted", "reference"
 
 
-@click.command(short_help="Show or remove the converted weights that are kept.")
+@click.command(short_help="Show or remove the converted weights and references that are kept.")
 @click.option("--clear", is_flag=True, help="Remove all that no running process uses.")
 @click.option("--json", "as_json", is_flag=True, help="Print the files as JSON.")
 def command(*, clear: bool, as_json: bool) -> None:
-    """Show the cache of converted weights, or remove what it holds.
+    """Show the cache of converted weights and references, or remove what it holds.
 
-    `run` and `ask` convert weights to a cell's formats once, and keep the result in 'converted' in
+    `run` and `ask` convert weights to a cell's formats once, and keep the result; `run` keeps what
+    the exact reference says of texts and answers. They lie in 'converted' and 'references' in
     $HARNESS_CACHE, or in ~/.cache/rwkv-harness. What was used longest ago leaves first when the
-    budget is spent: $HARNESS_CACHE_BUDGET, such as 50GiB, or half of the disk's free space, of
-    which 10 GiB stay free. All of it can be made again.
+    budget of both is spent: $HARNESS_CACHE_BUDGET, such as 50GiB, or half of the disk's free space,
+    of which 10 GiB stay free. All of it can be made again.
     """
     from harness.measure.conversion_cache import ConvertedCache
+    from harness.measure.reference_cache import ReferenceCache
 
-    cache = ConvertedCache()
+    converted, references = ConvertedCache(), ReferenceCache()
     if clear:
-        _clear(cache, as_json=as_json)
+        _clear((converted, references), as_json=as_json)
         return
-    files = [_described(entry) for entry in reversed(cache.entries())]
+    files = [_converted(entry) for entry in converted.entries()]
+    files += [_reference(entry) for entry in references.entries()]
+    files.sort(key=lambda one: one.last_used, reverse=True)
+    used = converted.used_bytes() + references.used_bytes()
     if as_json:
-        budget = {"used_bytes": cache.used_bytes(), "budget_bytes": cache.budget()}
-        _print_json({"folder": str(cache.folder), **budget, "files": [vars(one) for one in files]})
+        document = {
+            "folder": str(converted.folder),
+            "references_folder": str(references.folder),
+            "used_bytes": used,
+            "budget_bytes": converted.budget(),
+            "files": [vars(one) for one in files],
+        }
+        _print_json(document)
     else:
-        _show(cache, files)
+        _show(converted.folder.parent, used, converted.budget(), files)
 
 
 @dataclass(frozen=True)
 class _File:
-    """One row; None where the file is damaged."""
+    """One row; None where the file is damaged, or that is nothing of its kind."""
 
     file: str
+    kind: str
     source_sha256: str | None
     strategy: str | None  # that it was made for; others may read it too
+    tokens: int | None  # of a reference
     bytes: int
     last_used: str  # UTC
 
+    @property
+    def holds(self) -> str:
+        """What it has, for people."""
+        if self.kind == CONVERTED and self.strategy is not None:
+            return self.strategy
+        if self.kind == REFERENCE and self.tokens is not None:
+            return f"reference, {self.tokens:,} tokens"
+        return "– (damaged)"
 
-def _described(entry: Entry) -> _File:
+
+def _converted(entry: Entry) -> _File:
     from harness.errors import CheckpointError
     from harness.runtime.checkpoint import read_header
 
@@ -62,60 +90,84 @@ def _described(entry: Entry) -> _File:
         converted = read_header(entry.path).converted
     except CheckpointError:
         converted = None
-    used = datetime.fromtimestamp(entry.used_ns / 1e9, timezone.utc)
     return _File(
         file=entry.path.name,
+        kind=CONVERTED,
         source_sha256=None if converted is None else converted.source_sha256,
         strategy=None if converted is None else converted.strategy,
+        tokens=None,
         bytes=entry.nbytes,
-        last_used=used.isoformat(timespec="seconds"),
+        last_used=_used(entry),
     )
 
 
-def _show(cache: ConvertedCache, files: list[_File]) -> None:
+def _reference(entry: Entry) -> _File:
+    from harness.measure.reference_cache import rows_in
+
+    rows = rows_in(entry.path)
+    return _File(
+        file=entry.path.name,
+        kind=REFERENCE,
+        source_sha256=None if rows is None else rows.metadata.get("weights_sha256"),
+        strategy=None,
+        tokens=None if rows is None else rows.n_rows,
+        bytes=entry.nbytes,
+        last_used=_used(entry),
+    )
+
+
+def _used(entry: Entry) -> str:
+    used = datetime.fromtimestamp(entry.used_ns / 1e9, timezone.utc)
+    return used.isoformat(timespec="seconds")
+
+
+def _show(folder: Path, used: int, budget: int, files: list[_File]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from harness.sizes import size
 
     out = console()
-    held = f"{size(cache.used_bytes())} of at most {size(cache.budget())}"
-    out.print(f"Converted weights in {cache.folder}: {held}", markup=False, soft_wrap=True)
+    held = f"{size(used)} of at most {size(budget)}"
+    out.print(f"Converted weights and references in {folder}: {held}", markup=False, soft_wrap=True)
     if not files:
         click.echo(f"Next: {command_line('run', BUILTIN)}")
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Weights", no_wrap=True)
-    table.add_column("Strategy")
+    table.add_column("Strategy, or reference")
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Last used (UTC)", no_wrap=True)
     for one in files:
         weights = "–" if one.source_sha256 is None else one.source_sha256[:12]
-        strategy = "– (damaged)" if one.strategy is None else one.strategy
-        used = one.last_used[:16].replace("T", " ")
-        table.add_row(weights, Text(strategy), size(one.bytes), used)
+        used_at = one.last_used[:16].replace("T", " ")
+        table.add_row(weights, Text(one.holds), size(one.bytes), used_at)
     out.print(table)
     click.echo("Weights go by the first digits of their sha256.")
     click.echo(f"To remove them: {command_line('cache', '--clear')}")
 
 
-def _clear(cache: ConvertedCache, *, as_json: bool) -> None:
+def _clear(caches: Iterable[ConvertedCache | ReferenceCache], *, as_json: bool) -> None:
     from harness.sizes import size
 
-    cleared = cache.clear()
+    cleared = [(cache.folder, cache.clear()) for cache in caches]
+    removed = [entry for _, one in cleared for entry in one.removed]
+    kept = [entry for _, one in cleared for entry in one.kept]
+    n_bytes = sum(entry.nbytes for entry in removed)
     if as_json:
         document = {
-            "folder": str(cache.folder),
-            "removed": [entry.path.name for entry in cleared.removed],
-            "removed_bytes": sum(entry.nbytes for entry in cleared.removed),
-            "kept": [entry.path.name for entry in cleared.kept],
+            "folder": str(cleared[0][0]),
+            "references_folder": str(cleared[1][0]),
+            "removed": [entry.path.name for entry in removed],
+            "removed_bytes": n_bytes,
+            "kept": [entry.path.name for entry in kept],
         }
         _print_json(document)
         return
-    files = "1 file" if len(cleared.removed) == 1 else f"{len(cleared.removed)} files"
-    click.echo(f"Removed {files}, {size(sum(entry.nbytes for entry in cleared.removed))}.")
-    if cleared.kept:
-        click.echo(f"Kept, being in use or not ours to remove: {len(cleared.kept)}.")
+    files = "1 file" if len(removed) == 1 else f"{len(removed)} files"
+    click.echo(f"Removed {files}, {size(n_bytes)}.")
+    if kept:
+        click.echo(f"Kept, being in use or not ours to remove: {len(kept)}.")
     click.echo(f"Next: {command_line('cache')}")
 
 

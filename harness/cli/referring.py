@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,13 +25,14 @@ def opened_references(results: Path, *, no_cache: bool) -> Iterator[References]:
     from harness.measure.reference_cache import ReferenceCache
     from harness.measure.references import References
 
-    small = results / SMALL_FOLDER
-    if no_cache:
-        with tempfile.TemporaryDirectory(prefix="rwkv-harness-references-") as folder:
-            yield References(ReferenceCache(Path(folder)), small)
-        return
-    references = References(ReferenceCache(), small)
-    try:
+    with ExitStack() as stack:
+        if no_cache:
+            prefix = "rwkv-harness-references-"
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+            # The budget is for what is kept; this goes when the run ends.
+            cache = ReferenceCache(folder, budget=shutil.disk_usage(folder).free)
+        else:
+            cache = ReferenceCache()
+        references = References(cache, results / SMALL_FOLDER)
+        stack.callback(references.close)
         yield references
-    finally:
-        references.close()

@@ -48,6 +48,14 @@ def name_of(weights_sha256: str, passages: Sequence[PassageJob]) -> str:
     return f"{weights_sha256[:16]}-{hashlib.sha256(keys.encode()).hexdigest()[:16]}"
 
 
+def rows_in(path: Path) -> RowsFile | None:
+    """What a file holds; None for one that is damaged."""
+    try:
+        return RowsFile(path)
+    except HarnessError:
+        return None
+
+
 class ReferenceCache(FileCache["WantedRows | Kept"]):
     """References in full."""
 
@@ -56,9 +64,8 @@ class ReferenceCache(FileCache["WantedRows | Kept"]):
 
     def is_wanted(self, path: Path, wanted: WantedRows | Kept) -> bool:
         """Whether the file is whole, and has the passages."""
-        try:
-            rows = RowsFile(path)
-        except HarnessError:
+        rows = rows_in(path)
+        if rows is None:
             return False
         return isinstance(wanted, Kept) or all(
             rows.has(one.key, one.n_rows, wanted.n_vocab) for one in wanted.passages
@@ -72,8 +79,8 @@ class ReferenceCache(FileCache["WantedRows | Kept"]):
         for entry in self.entries():
             if not entry.path.name.startswith(f"{weights_sha256[:16]}-"):
                 continue
-            with suppress(CacheUnusable, HarnessError):  # a damaged file says nothing of the others
+            with suppress(CacheUnusable):  # a damaged file says nothing of the others
                 path = self.use(Kept(name=entry.path.name))
-                rows = None if path is None else RowsFile(path)
+                rows = None if path is None else rows_in(path)
                 if rows is not None and rows.metadata.get("weights_sha256") == weights_sha256:
                     yield rows

@@ -88,6 +88,11 @@ class RowsFile:
         """The passages that are in it."""
         return frozenset(self._places)
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows all of them have together."""
+        return sum(n for _, n, _ in self._places.values())
+
     def has(self, key: str, n: int, n_vocab: int) -> bool:
         """Whether rows [n, V] of a passage are in it."""
         return self._places.get(key, ())[1:] == (n, n_vocab)

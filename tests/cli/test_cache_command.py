@@ -4,11 +4,14 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import yaml
 
 from harness.cli.main import main
 from harness.measure.conversion_cache import ConvertedCache
+from harness.measure.reference_cache import ReferenceCache
+from harness.quality.rows_file import RowsWriter
 from harness.quickstart import files
 from harness.records.store import read_run
 from harness.runtime.convert import convert
@@ -168,3 +171,67 @@ def test_a_budget_that_is_no_size_is_bad_input(cache, monkeypatch, capsys):
     assert call("cache") == 2
     assert "HARNESS_CACHE_BUDGET is 'plenty'" in capsys.readouterr().err
     assert not cache.exists()
+
+
+# -- references --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reference(cache):
+    """A reference of 5 tokens in the cache."""
+    folder = cache.parent / "references"
+    folder.mkdir(parents=True)
+    path = folder / "abab-1.safetensors"
+    with path.open("wb") as file:
+        writer = RowsWriter(file, {"a": 2, "b": 3}, 7, {"weights_sha256": "ab" * 32})
+        writer.write(np.zeros((5, 7), dtype=np.float32))
+        writer.finish()
+    return path
+
+
+def test_references_are_shown_and_cleared_beside_converted_weights(
+    cache, reference, converted, capsys
+):
+    cache.mkdir(parents=True)
+    shutil.copy(converted, cache / converted.name)
+    (reference.parent / "rubbish.safetensors").write_bytes(b"rubbish")
+    (reference.parent / ".rubbish.safetensors.lock").touch()
+    assert call("cache") == 0
+    said = capsys.readouterr().out
+    row = next(line for line in said.splitlines() if "reference, 5 tokens" in line)
+    assert row.startswith("abababababab ")
+    assert sum("damaged" in line for line in said.splitlines()) == 1
+    assert max(map(len, said.splitlines()[1:])) <= 80
+    assert call("cache", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    by_kind = {one["kind"]: one for one in document["files"] if one["source_sha256"]}
+    assert by_kind["reference"] | {"last_used": None} == {
+        "file": reference.name,
+        "kind": "reference",
+        "source_sha256": "ab" * 32,
+        "strategy": None,
+        "tokens": 5,
+        "bytes": reference.stat().st_size,
+        "last_used": None,
+    }
+    assert by_kind["converted"]["tokens"] is None
+    assert document["used_bytes"] == sum(one["bytes"] for one in document["files"])
+    assert call("cache", "--clear", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert sorted(document["removed"]) == sorted(
+        [converted.name, reference.name, "rubbish.safetensors"]
+    )
+    assert document["removed_bytes"] > 0
+    assert whole(cache) == list(reference.parent.iterdir()) == []
+
+
+def test_a_reference_that_a_run_uses_is_kept(cache, reference, capsys):
+    used = ReferenceCache()
+    assert [one.path for one in used.of("ab" * 32)] == []  # its name begins otherwise
+    path = reference.rename(reference.with_name(f"{'ab' * 8}-1.safetensors"))
+    assert [one.path for one in used.of("ab" * 32)] == [path]
+    assert call("cache", "--clear") == 0
+    assert "Kept, being in use or not ours to remove: 1." in capsys.readouterr().out
+    used.close()
+    assert call("cache", "--clear") == 0
+    assert not path.exists()
