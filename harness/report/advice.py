@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.report.format import count, listing, number, size
-from harness.report.results import against_reference, decode, peak, quality_columns
+from harness.report.format import count, listing, number, share, size
+from harness.report.quality_cells import quality_columns
+from harness.report.results import against_reference, decode, peak
 from harness.report.table import Cell, Table, code, columns, words
 from harness.report.values import Choice, ModelSummary, Row
 
@@ -45,12 +46,19 @@ def choice_table(model: ModelSummary) -> Table | None:
         ("Decode, tok/s", decode),
         ("× reference", against_reference),
         ("Peak memory", peak),
-        *quality_columns(model),
     ]
+    quality = quality_columns(model)
+    figures.extend((one.title, one.cell) for one in quality)
     titles = [title for title, _ in figures]
     return Table(
         caption=f"Which strategy of {model.name} to run",
-        columns=columns("If you want", "Run", *titles, numeric=titles),
+        columns=columns(
+            "If you want",
+            "Run",
+            *titles,
+            numeric=titles,
+            what={one.title: one.what for one in quality},
+        ),
         rows=tuple(
             (words(wish), code(row.label, tag=tied), *(cell(row) for _, cell in figures))
             for wish, row, tied in shown
@@ -82,6 +90,9 @@ def _figures(row: Row) -> list[str]:
     total = row.memory.total_peak_bytes
     if total is not None:
         figures.append(f"{size(total)} at its peak")
+    quality = None if row.quality is None else row.quality.headline
+    if quality is not None and quality.agreement is not None:
+        figures.append(f"{share(quality.agreement)} agreement with the exact model")
     if row.score is not None:
         figures.append(f"{row.score.right} of {count(row.score.of, 'answer')} right")
     return figures

@@ -1,5 +1,7 @@
-"""Answers: which are right, and where they leave the reference strategy's.
+"""Answers: which are right, and where they leave the reference's.
 
+The exact reference decides where any answer of a model was held against it, for all rows: an answer
+that was not is not compared then. Else the reference is a strategy, and its answers count.
 Compares token ids, not text: two texts may look alike and still come from other tokens.
 """
 
@@ -59,6 +61,7 @@ def compare_answers(
     rows: Sequence[Row], answers: Mapping[str, Sequence[Answer]]
 ) -> tuple[Question, ...]:
     """Every question with all answers to it; `answers` are by the label of the row."""
+    exact = held_against_exact(rows)
     by_label = {label: {a.id: a for a in given} for label, given in answers.items()}
     first_seen = {a.id: a for given in answers.values() for a in reversed(given)}
     ids = dict.fromkeys(a.id for given in answers.values() for a in given)
@@ -66,7 +69,9 @@ def compare_answers(
     for question_id in ids:
         one = first_seen[question_id]
         given = tuple(
-            _compare(
+            _against_exact(row, by_label[row.label][question_id])
+            if exact
+            else _compare(
                 row,
                 by_label[row.label][question_id],
                 by_label.get(row.reference, {}).get(question_id),
@@ -78,6 +83,11 @@ def compare_answers(
             Question(id=question_id, category=one.category, question=one.question, answers=given)
         )
     return tuple(questions)
+
+
+def held_against_exact(rows: Iterable[Row]) -> bool:
+    """Whether the exact reference decides which answers of a model are its own."""
+    return any(row.quality is not None and row.quality.answered for row in rows)
 
 
 def agreement_of(label: str, questions: Iterable[Question]) -> Agreement | None:
@@ -110,10 +120,27 @@ def steadiness(cell: CellTrials | None) -> tuple[str, ...] | None:
     return unsteady_questions(cell)
 
 
-def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
-    shown = Given(
-        label=row.label, text=answer.text, right=answer.right, is_cut=answer.stop == "cut"
+def _against_exact(row: Row, answer: Answer) -> Given:
+    shown = _shown(row, answer)
+    if row.quality is None or answer.id not in row.quality.answered:
+        return shown
+    difference = row.quality.answered[answer.id]
+    same = None if difference is None else difference.same_characters
+    return structs.replace(
+        shown,
+        compared=True,
+        first_difference=None if difference is None else difference.index,
+        same_characters=len(answer.text) if same is None else min(same, len(answer.text)),
+        difference=difference,
     )
+
+
+def _shown(row: Row, answer: Answer) -> Given:
+    return Given(label=row.label, text=answer.text, right=answer.right, is_cut=answer.stop == "cut")
+
+
+def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
+    shown = _shown(row, answer)
     if reference is None or row.is_reference:
         return shown
     return structs.replace(

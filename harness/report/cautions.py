@@ -12,6 +12,7 @@ import msgspec
 from harness.report.answers import unsteady_questions
 from harness.report.format import count, listing
 from harness.report.order import order_cautions
+from harness.report.quiet_tables import answers_apart
 from harness.report.trials import CellTrials
 from harness.report.values import FactDifference, Summary
 
@@ -159,10 +160,9 @@ def _of_cell(cell: CellTrials) -> Iterator[str]:
     name = f"{cell.cell.model}, {cell.cell.strategy}"
     unsteady = unsteady_questions(cell)
     if unsteady:
-        some = ", ".join(unsteady[:5]) + (", …" if len(unsteady) > 5 else "")
         yield (
-            f"{name}: not deterministic. Its trials answer {count(len(unsteady), 'question')} "
-            f"differently ({some}); the first trial’s answers are shown."
+            f"{name}: nondeterministic. Its trials {answers_apart(unsteady)}, though each draws "
+            "with the same seed; the first trial’s answers are shown and scored."
         )
     if len({msgspec.json.encode(record.plan) for record in cell.ok}) > 1:
         yield (

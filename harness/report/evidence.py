@@ -5,9 +5,11 @@ Turns a summary's values into texts; decides nothing and draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from harness.records.quality import Difference
 from harness.report.format import in_words, listing, seconds, size
+from harness.report.quality_cells import chance
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, Given, ModelSummary, Question, Row, Summary
 
@@ -15,7 +17,10 @@ BESIDE_REFERENCE = 3  # answers shown beside the reference's in one table: more 
 
 
 def answer_tables(model: ModelSummary, questions: Sequence[Question]) -> tuple[Table, ...]:
-    """The questions with one column per strategy, the reference first, a few others per table."""
+    """The questions with one column per strategy, the reference first, a few others per table.
+
+    Below an answer that the exact reference would have left stand the two tokens at which it would.
+    """
     answered = {given.label for question in model.questions for given in question.answers}
     tables = []
     for reference, others in _by_reference(model.rows, answered):
@@ -154,30 +159,58 @@ def _answer_table(
     return Table(
         caption=f"Answers of {model.name}",
         columns=columns(
-            "Question", *(f"{name} (reference)" if name == reference else name for name in labels)
+            "Question",
+            *(
+                f"{name} (reference)" if name == reference and not model.by_exact else name
+                for name in labels
+            ),
         ),
         rows=tuple(
             (
                 words(question.question or question.id, tag=question.category),
-                *(_answer(question, label) for label in labels),
+                *(_answer(question, label, by_exact=model.by_exact) for label in labels),
             )
             for question in questions
         ),
     )
 
 
-def _answer(question: Question, label: str) -> Cell:
+def _answer(question: Question, label: str, *, by_exact: bool) -> Cell:
     given = next((given for given in question.answers if given.label == label), None)
     if given is None:
         return figure(None, "this strategy did not answer")
     remarks = [] if given.right is None else ["right" if given.right else "wrong"]
     if given.is_cut:
         remarks.append("cut at its deadline (limits.question_s)")
+    if by_exact and not given.compared:
+        remarks.append("not held against the reference")
     mark_from = None
     if given.first_difference is not None:
         remarks.append(_difference(given))
         mark_from = given.same_characters
-    return Cell(text=given.text, tag=", ".join(remarks) or None, mark_from=mark_from)
+    lines = [", ".join(remarks), *both_tokens(given.difference)]
+    return Cell(text=given.text, tag="\n".join(filter(None, lines)) or None, mark_from=mark_from)
+
+
+def both_tokens(difference: Difference | None) -> Iterator[str]:
+    """The token that came and the reference’s, each with its probability under both models."""
+    if difference is None:
+        return
+    mine = token_text(difference.token, difference.text)
+    theirs = token_text(difference.reference_token, difference.reference_text)
+    yield f"{mine}: {chance(difference.p)}, reference {chance(difference.reference_p)}"
+    yield (
+        f"not {theirs}: {chance(difference.p_of_reference_token)}, "
+        f"reference {chance(difference.reference_p_of_reference_token)}"
+    )
+
+
+def token_text(token: int, text: str | None) -> str:
+    """A token as what it stands for; by its number where that is no text that one can see."""
+    if not text or "\ufffd" in text:
+        return f"token {token}"
+    in_one_line = text.replace("\n", "↵").replace(" ", "\u00a0")
+    return f"“{in_one_line}”"
 
 
 def _difference(given: Given) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
@@ -38,6 +39,8 @@ class Point(NamedTuple):
     low: float | None
     high: float | None
     text: str
+    radius: float = 0.0  # in points, of a mark that is larger than a usual one
+    across: tuple[float, float] | None = None  # the ends of an error bar that lies down
 
 
 def label_points(axes: Axes, points: Sequence[Point]) -> None:
@@ -48,6 +51,7 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
     lay_out(axes)
     frame = axes.get_window_extent()
     bars = [_occupied(axes, point) for point in points]
+    bars += [_lying_bar(axes, point, point.across) for point in points if point.across is not None]
     dots = [_occupied(axes, point._replace(low=None, high=None)) for point in points]
     texts: list[Bbox] = []
     for point in points:
@@ -121,13 +125,24 @@ def _occupied(axes: Axes, point: Point) -> Bbox:
     """What a point and its error bar cover, in pixels."""
     low = point.y if point.low is None else point.low
     high = point.y if point.high is None else point.high
-    bottom = max(low, axes.get_ylim()[0])  # the axis cuts a bar that reaches below it
+    bottom = max(low, min(axes.get_ylim()))  # the axis cuts a bar that reaches below it
     (x, y0), (_, y1) = axes.transData.transform([(point.x, bottom), (point.x, high)])
-    return Bbox.from_extents(x - 5, y0 - 5, x + 5, y1 + 5)
+    reach = max(5.0, point.radius / 72 * axes.figure.dpi)
+    return Bbox.from_extents(x - reach, y0 - reach, x + reach, y1 + reach)
+
+
+def _lying_bar(axes: Axes, point: Point, across: tuple[float, float]) -> Bbox:
+    """What the point's horizontal error bar covers, in pixels."""
+    (x0, y), (x1, _) = axes.transData.transform([(end, point.y) for end in across])
+    return Bbox.from_extents(x0, y - 3, x1, y + 3)
 
 
 def _annotate(axes: Axes, point: Point, place: tuple[float, float, str, str]) -> Annotation:
     dx, dy, horizontal, vertical = place
+    is_far = abs(dy) > _NEAR
+    if point.radius:
+        is_far = dy != 0  # discs touch: a line says whose text it is
+        dx, dy = (math.copysign(abs(d) + point.radius, d) if d else 0.0 for d in (dx, dy))
     # A text that is not right beside its point is tied to it by a line.
     far = {"arrowstyle": "-", "color": MUTED, "lw": 0.8, "shrinkA": 0, "shrinkB": 3}
     return axes.annotate(
@@ -138,7 +153,7 @@ def _annotate(axes: Axes, point: Point, place: tuple[float, float, str, str]) ->
         ha=horizontal,
         va=vertical,
         fontsize=8.5,
-        arrowprops=far if abs(dy) > _NEAR else None,
+        arrowprops=far if is_far else None,
     )
 
 

@@ -7,9 +7,10 @@ an answer cannot open a table cell, a link or a tag.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.report.page import ModelPage, Page
+from harness.report.plots import Plot
 from harness.report.table import Cell, Table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#$])")
@@ -94,15 +95,17 @@ def _lines(page: Page) -> Iterator[str]:
 def _model_lines(model: ModelPage) -> Iterator[str]:
     yield f"## {escape(model.name)}"
     yield ""
-    yield from _tables(model.results, model.roofline, *model.latency)
-    for plot in model.plots:
-        yield f"![{escape(plot.says)}](plots/{model.slug}-{plot.kind}.svg)"
+    yield from _tables(model.results)
+    if model.about_quality or model.quality:
+        yield f"### Quality of {escape(model.name)}"
         yield ""
-        yield "<details><summary>The numbers of this plot</summary>"
-        yield ""
-        yield from _tables(*plot.tables)
-        yield "</details>"
-        yield ""
+        for text in model.about_quality:
+            yield escape(text)
+            yield ""
+        yield from _tables(*model.quality)
+        yield from _plot_lines(model, [plot for plot in model.plots if plot.kind == "quality"])
+    yield from _tables(model.roofline, *model.latency)
+    yield from _plot_lines(model, [plot for plot in model.plots if plot.kind != "quality"])
     if model.about_answers is not None:
         yield f"### Answers of {escape(model.name)}"
         yield ""
@@ -115,6 +118,17 @@ def _model_lines(model: ModelPage) -> Iterator[str]:
         yield f"#### {escape(model.agreeing_title)}"
         yield ""
         yield from _tables(*model.agreeing)
+
+
+def _plot_lines(model: ModelPage, plots: Sequence[Plot]) -> Iterator[str]:
+    for plot in plots:
+        yield f"![{escape(plot.says)}](plots/{model.slug}-{plot.kind}.svg)"
+        yield ""
+        yield "<details><summary>The numbers of this plot</summary>"
+        yield ""
+        yield from _tables(*plot.tables)
+        yield "</details>"
+        yield ""
 
 
 def _tables(*tables: Table | None) -> Iterator[str]:

@@ -49,6 +49,8 @@ def reasons(
             if answered
             else _of_workload(row, "answers", workloads)
         )
+    if row.quality is None:
+        found["quality"] = _of_workload(row, "quality", workloads)
     if row.load_s is None:
         found["load_s"] = "not recorded" if measured else _why_nothing(row)
     return found | _of_memory(row, measured)

@@ -18,6 +18,7 @@ from harness.report.latency_tables import answer_table, latency_tables
 from harness.report.limit_tables import limits_table
 from harness.report.order import order_lines
 from harness.report.plots import Plot, draw_plots
+from harness.report.quality_tables import about_quality, quality_tables
 from harness.report.quiet_tables import quiet_tables
 from harness.report.results import category_table, result_table
 from harness.report.roofline_tables import roofline_table
@@ -36,6 +37,8 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     sentence: str  # the answer first
     choices: Table | None
     results: Table
+    about_quality: tuple[str, ...]  # what the strategies were held against, and why not
+    quality: tuple[Table, ...]
     roofline: Table | None  # how near to the machine's limits
     categories: Table | None
     plots: tuple[Plot, ...]
@@ -112,13 +115,15 @@ def _model_page(model: ModelSummary, slug: str, facts: Sequence[Fact]) -> ModelP
         sentence=choice_sentence(model),
         choices=choice_table(model),
         results=result_table(model),
+        about_quality=about_quality(model),
+        quality=quality_tables(model),
         roofline=roofline_table(model, facts),
         categories=category_table(model),
         plots=draw_plots(model),
         differing=evidence.answer_tables(model, differing) if differing else (),
         agreeing=evidence.answer_tables(model, agreeing) if agreeing else (),
         about_answers=_about_answers(len(differing), model),
-        agreeing_title=_agreeing_title(len(agreeing), compared=_is_compared(model)),
+        agreeing_title=_agreeing_title(len(agreeing), model),
         placement=evidence.placement_table(model),
         loading=evidence.loading_table(model),
         planned=evidence.planned_table(model),
@@ -130,11 +135,12 @@ def _is_compared(model: ModelSummary) -> bool:
     return any(given.compared for question in model.questions for given in question.answers)
 
 
-def _agreeing_title(n: int, *, compared: bool) -> str:
+def _agreeing_title(n: int, model: ModelSummary) -> str:
     questions = count(n, "question")
-    if not compared:
+    if not _is_compared(model):
         return f"{questions}, answered but not compared with a reference"
-    return f"{questions} that no strategy answers otherwise than the reference"
+    reference = "the exact reference" if model.by_exact else "the reference"
+    return f"{questions} that no strategy answers otherwise than {reference}"
 
 
 def _about_answers(differing: int, model: ModelSummary) -> str | None:
@@ -147,9 +153,19 @@ def _about_answers(differing: int, model: ModelSummary) -> str | None:
         if labels <= references:
             return "Only the reference strategy has answered: there is nothing to compare."
         return "The reference strategy has no answers, so none are compared with it."
+    verb = "is" if differing == 1 else "are"
+    if model.by_exact:
+        if differing == 0:
+            return "Each answer is what the exact reference would have given, token for token."
+        return (
+            f"{differing} of {count(of, 'question')} {verb} answered by at least one strategy "
+            "otherwise than the exact reference would. In such an answer everything from the first "
+            "differing token on is marked. Below it stand that token, counted from 1, and the one "
+            "that the reference would have drawn in its place (“not …”), each with its probability "
+            "under the strategy and under the reference, before penalties and truncation."
+        )
     if differing == 0:
         return "No strategy answers any question otherwise than the reference does."
-    verb = "is" if differing == 1 else "are"
     return (
         f"{differing} of {count(of, 'question')} {verb} answered otherwise than by the reference, "
         "by at least one strategy. In such an answer everything from the first differing "

@@ -60,7 +60,7 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     axes.set_xlabel(f"peak memory{where}, {unit}")
     how = trials_text([row for _, _, row in points])
     title = put_title(figure, "Speed against memory", model.name, how)
-    _say_better(axes)
+    say_better(axes)
     label_points(
         axes,
         [
@@ -167,7 +167,11 @@ def error_sides(value: Estimate) -> list[list[float]] | None:
     return [[value.value - value.low], [value.high - value.value]]
 
 
-def _say_better(axes: Axes) -> None:
+def say_better(axes: Axes, *, at_right: bool = False) -> None:
+    """An arrow into the corner at the top in which one would like to be."""
+    at, side = (1, -1) if at_right else (0, 1)
     where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    axes.annotate("better", (0, 1), (22, -20), color=MUTED, fontsize=8.5, va="top", **where)
-    axes.annotate("", (0, 1), (22, -22), arrowprops={"arrowstyle": "->", "color": MUTED}, **where)
+    look: dict[str, Any] = {"color": MUTED, "fontsize": 8.5, "va": "top", **where}
+    axes.annotate("better", (at, 1), (side * 22, -20), ha="right" if at_right else "left", **look)
+    arrow = {"arrowstyle": "->", "color": MUTED}
+    axes.annotate("", (at, 1), (side * 22, -22), arrowprops=arrow, **where)

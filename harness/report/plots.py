@@ -19,6 +19,7 @@ from harness.report import (
     plot_latency,
     plot_order,
     plot_phases,
+    plot_quality,
 )
 from harness.report.style import Drawing, house_style, settle, to_png, to_svg
 from harness.report.table import Table
@@ -34,6 +35,7 @@ _PLOTS: dict[str, tuple[Draw, Tables]] = {
     "memory": (plot_bars.memory, (numbers.memory,)),
     "phases": (plot_phases.phases, (phase_tables.phases,)),
     "tradeoff": (plot_curves.tradeoff, (numbers.tradeoff,)),
+    "quality": (plot_quality.quality, (plot_quality.quality_table,)),
     "latency": (plot_curves.latency, (numbers.latency,)),
     "depth": (plot_latency.depth, (latency_tables.depth_table,)),
     "sequence": (plot_order.sequence, (plot_order.sequence_table,)),

@@ -1,6 +1,6 @@
 """From the records of a strategy's quality trial to its figures.
 
-Knows records and `harness.quality`; how figures look is `quality_tables.py`'s.
+Knows records and `harness.quality`; how figures look is `quality_cells.py`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from harness.quality.lambada import LambadaSummary, summarise_lambada
 from harness.quality.summary import QualitySummary, summarise
 from harness.quality.tokens import joined
-from harness.records.quality import Difference, Quality
+from harness.records.quality import Difference, Gate, Quality
 from harness.records.record import Record
 
 
@@ -20,13 +20,15 @@ class RowQuality(Struct, frozen=True, kw_only=True):
     """One strategy beside the exact reference; `missing` says why a part is None."""
 
     method: str | None = None  # of the reference
+    weights_sha256: str | None = None  # of what it was computed from
+    made_s: float | None = None  # what computing it took, where that was for this trial
     is_exact: bool = True  # the reference was there in full
     text: QualitySummary | None = None  # of the fixed text
     answers: QualitySummary | None = None  # of all answers together
     lambada: LambadaSummary | None = None
-    compared: int = 0  # answers of which it is known where the reference would have left them
-    same: int = 0  # of those, answers that the reference would have given token for token
-    differences: dict[str, Difference] = field(default_factory=dict)  # by question
+    # By question, where it is known, at which token the reference would have left the answer;
+    # None: it would have given the same, token for token.
+    answered: dict[str, Difference | None] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -45,18 +47,30 @@ def quality_of(records: Sequence[Record]) -> RowQuality | None:
         found = next((one.quality for one in records if one.quality is not None), None)
     if found is None:
         return None
-    known = [one for one in found.answers if one.difference_missing is None]
+    reference = found.reference
+    missing = dict(found.missing)
+    for one in found.answers:
+        if one.difference_missing is not None:
+            missing.setdefault("differences", one.difference_missing)
     return RowQuality(
-        method=None if found.reference is None else found.reference.method,
-        is_exact=found.reference is None or found.reference.form == "full",
+        method=None if reference is None else reference.method,
+        weights_sha256=None if reference is None else reference.weights_sha256,
+        made_s=None if reference is None else reference.s,
+        is_exact=reference is None or reference.form == "full",
         text=None if found.text is None else summarise(found.text),
         answers=summarise(joined(one.scored for one in found.answers)) if found.answers else None,
         lambada=None if found.lambada is None else summarise_lambada(found.lambada),
-        compared=len(known),
-        same=sum(one.difference is None for one in known),
-        differences={one.id: one.difference for one in known if one.difference is not None},
-        missing=dict(found.missing),
+        answered={
+            one.id: one.difference for one in found.answers if one.difference_missing is None
+        },
+        missing=missing,
     )
+
+
+def gate_of(records: Sequence[Record]) -> Gate | None:
+    """What the first tokens of a strategy showed: one that failed before one that passed."""
+    gates = [one.gate for one in records if one.gate is not None]
+    return next((one for one in gates if one.why is not None), next(iter(gates), None))
 
 
 def _is_scored(quality: Quality | None) -> bool:

@@ -107,8 +107,21 @@ def _gpu_table(model: ModelSummary) -> Table | None:
 
 
 def outcome_cell(row: Row, text: str) -> Cell:
-    """How a row ended, with a footnote where it was disturbed."""
-    return Cell(text=text, why=None if row.quiet is None else row.quiet.note)
+    """How a row ended, with a footnote where it was disturbed or nondeterministic."""
+    notes = [None if row.quiet is None else row.quiet.note, _unsteady(row)]
+    return Cell(text=text, why="; ".join(filter(None, notes)) or None)
+
+
+def _unsteady(row: Row) -> str | None:
+    if not row.unsteady:
+        return None
+    return f"nondeterministic: its trials {answers_apart(row.unsteady)}"
+
+
+def answers_apart(questions: Sequence[str]) -> str:
+    """`answer 2 questions with different tokens (q1, q2)`; at most five are named."""
+    some = ", ".join(questions[:5]) + (", …" if len(questions) > 5 else "")
+    return f"answer {count(len(questions), 'question')} with different tokens ({some})"
 
 
 def _disturbed(quiet: Quiet) -> Cell:

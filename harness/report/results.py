@@ -19,6 +19,7 @@ from harness.report.format import (
     size,
 )
 from harness.report.memory import forecast_text
+from harness.report.quality_cells import definitions, is_scored, quality_columns
 from harness.report.quiet_tables import outcome_cell
 from harness.report.table import Cell, Table, code, columns, figure
 from harness.report.values import CellOutcome, ModelSummary, Row
@@ -43,20 +44,29 @@ _REMARKS = (
 def result_table(model: ModelSummary) -> Table:
     """Every strategy of a model: speed, memory, quality and outcome in one row each."""
     devices = device_names(model.rows)
+    quality = quality_columns(model)
+    scored = is_scored(model)
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
         ("Decode, tok/s", decode),
         *per_row_columns(model),
         ("× reference", against_reference),
+        *((one.title, one.cell) for one in quality),
         ("Prefill, tok/s", _prefill),
-        ("Load", _load),
+        # Beside quality there is no room for it; it is with the latencies.
+        *([] if scored else [("Load", _load)]),
         ("Peak memory", _peak_with_model),
         *((f"Peak on {name}", _device(name)) for name in devices),
-        *quality_columns(model),
     ]
     titles = [title for title, _ in shown]
     return Table(
         caption=f"All strategies of {model.name}",
-        columns=columns("Strategy", *titles, "Outcome", numeric=titles),
+        columns=columns(
+            "Strategy",
+            *titles,
+            "Outcome",
+            numeric=titles,
+            what={one.title: one.what for one in quality},
+        ),
         rows=tuple(
             (
                 code(row.label, tag="reference" if row.is_reference else None),
@@ -65,7 +75,7 @@ def result_table(model: ModelSummary) -> Table:
             )
             for row in model.rows
         ),
-        remarks=(*_REMARKS, *same_computation(model)),
+        remarks=(*_REMARKS, *definitions(model), *same_computation(model)),
     )
 
 
@@ -93,12 +103,6 @@ def per_row(row: Row) -> Cell:
     return figure(text, row.missing.get("decode_tok_per_s"))
 
 
-def quality_columns(model: ModelSummary) -> list[tuple[str, Callable[[Row], Cell]]]:
-    """Columns of quality; none for a model that is asked nothing, such as one of random weights."""
-    asked = any(outcome.workload == "answers" for row in model.rows for outcome in row.outcomes)
-    return [("Right answers", right), ("Same as reference", same)] if asked else []
-
-
 def decode(row: Row) -> Cell:
     """Decode speed with its interval."""
     return _with_interval(row.decode_tok_per_s, row.missing.get("decode_tok_per_s"))
@@ -121,30 +125,19 @@ def peak(row: Row) -> Cell:
     )
 
 
-def right(row: Row) -> Cell:
-    """Right answers, of how many questions that have a pattern of a right one."""
-    if row.score is None:
-        return figure(None, row.missing.get("score"))
-    return figure(f"{row.score.right} of {row.score.of}")
-
-
-def same(row: Row) -> Cell:
-    """Answers that are the reference's, token for token."""
-    if row.agreement is not None:
-        return figure(f"{row.agreement.same} of {row.agreement.of}")
-    if row.is_reference and any(o.workload == "answers" and o.ok for o in row.outcomes):
-        return figure("reference")
-    return figure(None, row.missing.get("score", "the reference has no answers to compare with"))
-
-
 def outcome_text(row: Row) -> str:
-    """How the row's cells ended: one word where they agree, else which ended how."""
+    """How the row's cells ended: one word where they agree, else which ended how.
+
+    Then whether its trials answered with different tokens.
+    """
     texts: dict[str, list[str]] = {}
     for outcome in row.outcomes:
         texts.setdefault(_outcome(outcome), []).append(outcome.workload)
-    if len(texts) == 1:
-        return next(iter(texts))
-    return "; ".join(f"{listing(workloads)}: {text}" for text, workloads in texts.items())
+    said = "; ".join(
+        text if len(texts) == 1 else f"{listing(workloads)}: {text}"
+        for text, workloads in texts.items()
+    )
+    return f"{said}, nondeterministic" if row.unsteady else said
 
 
 def category_table(model: ModelSummary) -> Table | None:

@@ -26,7 +26,7 @@ from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.order import places_of
 from harness.report.phases import phases_of
-from harness.report.quality import quality_of
+from harness.report.quality import gate_of, quality_of
 from harness.report.quiet import quiet_of
 from harness.report.roofline import energy_of, roofline_of
 from harness.report.trials import CellTrials, judge
@@ -83,6 +83,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         curve_s=_curve(ok),
         score=score_of(given),
         quality=quality_of(() if scored is None else scored.counted),
+        gate=gate_of([record for cell in cells for record in cell.records]),
         unsteady=steadiness(answers),
         categories=score_by_category(given),
         placement=_placement(measured[0].plan) if measured else (),

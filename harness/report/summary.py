@@ -15,6 +15,7 @@ from harness.records.store import Run
 from harness.report.answers import (
     agreement_of,
     compare_answers,
+    held_against_exact,
     shown_answers,
 )
 from harness.report.cautions import QUICKSTART, RANDOM, cautions
@@ -87,6 +88,7 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
         weights=_shown_weights(study, name),
         rows=tuple(rows),
         questions=questions,
+        by_exact=held_against_exact(rows),
         # Rows of a batch together are always faster: the choice is between rows of equal batch.
         choices=choose([row for row in rows if row.batch == min(r.batch for r in rows)]),
     )

@@ -5,19 +5,28 @@ Builds what `rich` can print; printing is the command's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import structs
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.invocation import as_typed
-from harness.report.at_least import AtLeast
+from harness.report.at_least import LEAST_WIDTH, AtLeast
 from harness.report.format import number, size, too_wide
 from harness.report.latency_tables import terminal_depth_table, terminal_table
+from harness.report.quality_cells import (
+    SMALL_FORM,
+    agreement_alone,
+    divergence,
+    is_scored,
+    right,
+    scored_on,
+)
 from harness.report.quiet_tables import outcome_cell
-from harness.report.results import outcome_text, quality_columns, right, trials_text
+from harness.report.results import outcome_text, trials_text
 from harness.report.roofline_tables import short_table
 from harness.report.table import Cell, Table, columns, figure, words
 from harness.report.values import ModelSummary, Row, Summary
@@ -52,18 +61,22 @@ def printable(table: Table) -> list[RenderableType]:
             Text(f"{str(at).translate(_RAISED)} {as_typed(why)}", style="dim")
             for at, why in enumerate(table.footnotes, start=1)
         ),
+        *(Text(remark, style="dim") for remark in table.remarks),
         Text(""),
     ]
 
 
 def _short_table(model: ModelSummary) -> Table:
+    scored = is_scored(model)
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
         ("Decode\ntok/s", lambda row: _speed(row, row.decode_tok_per_s, "decode_tok_per_s")),
-        ("Prefill\ntok/s", lambda row: _speed(row, row.prefill_tok_per_s, "prefill_tok_per_s")),
+        ("Prefill\ntok/s", lambda row: _prefill(row, in_full=not scored)),
         ("Peak\nmemory", _memory),
     ]
-    if quality_columns(model):
-        shown.append(("Right\nanswers", right))
+    if scored:
+        shown += [("Agrees", agreement_alone), ("KL,\nnats", _divergence)]
+    if any(outcome.workload == "answers" for row in model.rows for outcome in row.outcomes):
+        shown.append(("Right\nanswers", right) if not scored else ("Right", _right))
     titles = [title for title, _ in shown]
     decode = [row.decode_tok_per_s for row in model.rows if row.decode_tok_per_s is not None]
     how = ", ± half the 95 % interval" if any(one.low is not None for one in decode) else ""
@@ -78,22 +91,42 @@ def _short_table(model: ModelSummary) -> Table:
             )
             for row in model.rows
         ),
+        remarks=tuple(_what_quality_is(model)) if scored else (),
+    )
+
+
+def _what_quality_is(model: ModelSummary) -> Iterator[str]:
+    """What stands in a table of the report for whoever points at it, in as few words as may be."""
+    yield (
+        "Agrees: holds the same next token for the likeliest as the exact float32 reference. "
+        f"KL: mean divergence from it per token. Both {scored_on(model)}."
     )
 
 
 def _rich(table: Table) -> RichTable:
     shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    texts = [[_text(table, cell) for cell in row] for row in table.rows]
+    is_wide = sum(map(_width, zip(*texts, strict=True))) + len(table.columns) > LEAST_WIDTH
     for at, column in enumerate(table.columns):
+        # `rich` takes from all that may be wrapped alike; a name should stay whole before words do.
+        is_words = at > 0 and not column.numeric
+        longest = max((len(word) for row in texts for word in row[at].split()), default=0)
         shown.add_column(
             Text(column.title),
             justify="right" if column.numeric else "left",
             overflow="fold",
             no_wrap=column.numeric,
             min_width=12 if at == 0 else None,
+            max_width=max(longest, len(column.title)) if is_wide and is_words else None,
         )
-    for row in table.rows:
-        shown.add_row(*(Text(_text(table, cell)) for cell in row))
+    for row in texts:
+        shown.add_row(*map(Text, row))
     return shown
+
+
+def _width(column: Iterable[str]) -> int:
+    """Of the widest line in a column."""
+    return max((len(line) for text in column for line in text.split("\n")), default=0)
 
 
 def _text(table: Table, cell: Cell) -> str:
@@ -110,6 +143,25 @@ def _speed(row: Row, value: Estimate | None, name: str) -> Cell:
             return Cell(text=f"{text} ± ?", why=_UNKNOWN)
         text += f" ± {number((value.high - value.low) / 2, value.value)}"
     return figure(text)
+
+
+def _prefill(row: Row, *, in_full: bool) -> Cell:
+    """With its interval where there is room for that."""
+    value = row.prefill_tok_per_s
+    if in_full or value is None:
+        return _speed(row, value, "prefill_tok_per_s")
+    return figure(number(value.value))
+
+
+def _divergence(row: Row) -> Cell:
+    """What stands below it in a report is a footnote here."""
+    cell = divergence(row)
+    return cell if cell.tag is None else Cell(text=cell.text, why=f"{SMALL_FORM}: {cell.tag}")
+
+
+def _right(row: Row) -> Cell:
+    cell = right(row)
+    return structs.replace(cell, text=cell.text.replace(" of ", "/"))
 
 
 def _memory(row: Row) -> Cell:

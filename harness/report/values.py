@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from harness.records.quality import Difference, Gate
 from harness.records.record import OutcomeKind
 from harness.records.roofline import LimitSet
 from harness.report.latency_values import RowLatency, TokenTimes
@@ -82,7 +83,10 @@ class Score(Struct, frozen=True, kw_only=True):
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
-    """Answers that are the same, token for token, as the reference strategy's."""
+    """Answers that are the same, token for token, as the reference's.
+
+    Of the exact reference where any answer was held against it, else of the reference strategy.
+    """
 
     same: int
     of: int
@@ -134,6 +138,7 @@ class Row(Struct, frozen=True, kw_only=True):
     categories: dict[str, Score] = field(default_factory=dict)
     agreement: Agreement | None = None
     quality: RowQuality | None = None  # None: it was not scored, or no trial of it was made
+    gate: Gate | None = None  # its first tokens beside the reference's; None: not looked at
     # Questions that its trials answered with different tokens; None: answered once, or never.
     unsteady: tuple[str, ...] | None = None
     placement: tuple[Placement, ...] = ()
@@ -164,7 +169,8 @@ class Given(Struct, frozen=True, kw_only=True):
     # there is no answer of the reference to compare with (`compared` tells).
     first_difference: int | None = None
     compared: bool = False
-    same_characters: int = 0  # length of the beginning that both texts share
+    same_characters: int = 0  # length of the beginning that both texts share, or would
+    difference: Difference | None = None  # from the exact reference, with both tokens
     is_cut: bool = False  # at the deadline of a question
 
 
@@ -197,6 +203,7 @@ class ModelSummary(Struct, frozen=True, kw_only=True):
     weights: str  # as the study names them; of a path, the file's name only
     rows: tuple[Row, ...]
     questions: tuple[Question, ...] = ()
+    by_exact: bool = False  # answers are held against the exact reference, not a strategy's
     choices: tuple[Choice, ...] = ()
 
 

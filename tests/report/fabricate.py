@@ -12,6 +12,14 @@ import msgspec
 from harness.config.depth_settings import Depth
 from harness.config.study import Answers, Model, Speed, Study, Workloads
 from harness.plan.cell import Cell
+from harness.records.quality import (
+    AnswerQuality,
+    Difference,
+    Gate,
+    Quality,
+    QualityReference,
+    ScoredTokens,
+)
 from harness.records.record import (
     Answer,
     CellRef,
@@ -46,6 +54,7 @@ QUESTIONS = [  # id, category, question, right answer, another
     ("script", "facts", "Say <script>?", "<script>alert(1)</script>", "</style><img src=x>"),
 ]
 NO_PATTERN = {"poem"}
+PASSED = {"lost": 5e-5, "tolerated": 1.5e-3, "kl": 2e-6}
 
 
 @dataclass
@@ -145,6 +154,30 @@ class Fabricated:
         self.add(cell, answers=given, memory=Memory(peak_rss_bytes=280 * MIB))
         return cell
 
+    def quality(self, strategy, kl=1e-5, apart=2, differ=(), *, small=False, **fields):
+        """A quality cell: the mean divergence, tokens of 200 that it disagrees on, and questions.
+
+        `differ` are those that the reference would have answered otherwise, from their second token
+        on; `small` that only the small form was there; other fields are `Quality`'s own.
+        """
+        cell = self.planned(self.cell(strategy, "quality"), trials=1)
+        scored = scored_tokens(kl, apart, small=small)
+        reference = QualityReference(
+            form="small" if small else "full", weights_sha256="ab" * 32, method="exact", s=9.0
+        )
+        answers = [
+            AnswerQuality(
+                id=name,
+                scored=scored_tokens(kl * 2, 1, tokens=20, small=small),
+                difference=difference(right) if name in differ else None,
+                difference_missing="only the small form is here" if small else None,
+            )
+            for name, _, _, right, _ in QUESTIONS
+        ]
+        given = {"reference": reference, "text": scored, "answers": answers, **fields}
+        self.add(cell, quality=Quality(**given), gate=Gate(tokens=32, figures=dict(PASSED)))
+        return cell
+
     def write(self, folder: Path) -> Path:
         create_run_folder(
             folder, study_text="# fabricated\n", study=self.study, facts=FACTS, plan=self.plan
@@ -159,6 +192,33 @@ class Fabricated:
 def names_of(cell):
     """What a record keeps of a cell beside its id."""
     return {name: getattr(cell, name) for name in cell.__slots__ if name != "variant"}
+
+
+def scored_tokens(kl, apart, tokens=200, *, small=False):
+    """Tokens whose mean divergence is `kl`, the first `apart` of which do not agree."""
+    return ScoredTokens(
+        kl=[kl] * tokens,
+        kl_most=[kl * 1.5] * tokens if small else [],
+        agree=[0] * apart + [1] * (tokens - apart),
+        log_p=[-1.0 - kl] * tokens,
+        reference_log_p=[-1.0] * tokens,
+    )
+
+
+def difference(text):
+    """At the second token of a text whose tokens are its letters."""
+    return Difference(
+        index=1,
+        token=7,
+        reference_token=9,
+        p=0.25,
+        reference_p=0.2,
+        p_of_reference_token=0.24,
+        reference_p_of_reference_token=0.3,
+        text=text[1],
+        reference_text="<z>",
+        same_characters=1,
+    )
 
 
 def speed_fields(rng, level, peak_mib, tokens=32, device=None):
@@ -291,7 +351,28 @@ def one_trial() -> Fabricated:
     return run
 
 
+def with_quality() -> Fabricated:
+    """Strategies beside the exact reference: near, far, of the small form, broken, and unscored."""
+    mixed = "cpu fp32i8 *3 -> cpu fp32"
+    kl = {"cpu fp32": (0.0, 0), "cpu bf16": (2e-5, 4), "cpu fp32i8": (5e-6, 2), mixed: (1e-6, 1)}
+    run = Fabricated([*kl, "cpu bf16i8", "cpu fp16"], {"tiny": "tiny.pth"}, trials=2)
+    for at, (strategy, (mean, apart)) in enumerate(kl.items()):
+        run.speed(strategy, 900 - 100 * at, 300 - 20 * at)
+        run.answers(strategy, wrong=("sum",) if apart > 3 else ())
+        run.quality(strategy, mean, apart, differ=("sum",) if apart > 3 else (), small=apart == 2)
+    run.speed("cpu fp16", 500)
+    why = "It computes another function than the reference: of 32 tokens 33 % is lost."
+    gate = Gate(tokens=32, why=why, figures={"lost": 0.33, "tolerated": 0.025, "kl": 1.5})
+    speed = run.planned(run.cell("cpu bf16i8"))
+    run.add(speed, outcome="wrong_answers", reason=why, gate=gate)
+    for workload in ("answers", "quality"):
+        cell = run.planned(run.cell("cpu bf16i8", workload), trials=1)
+        run.add(cell, outcome="wrong_answers", reason=f"not measured: in {speed.id} {why}")
+    return run
+
+
 EVERY = {
+    "quality": with_quality,
     "plausible": plausible,
     "every failure": with_every_failure,
     "devices": with_devices,

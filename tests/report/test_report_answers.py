@@ -123,7 +123,7 @@ def test_trials_that_answer_differently_are_warned_of(summary_of):
     for trial, text in enumerate("ab"):
         answer = Answer(id="q7", text=text, token_ids=[trial])
         run.add(cell, trial=trial, answers=[answer])
-    warnings = [w for w in summary_of(run).warnings if "not deterministic" in w]
+    warnings = [w for w in summary_of(run).warnings if "nondeterministic" in w]
     assert len(warnings) == 1
     assert "q7" in warnings[0]
 
