@@ -17,6 +17,7 @@ _ANSWER_SHARE = 0.3  # of `max_tokens`, where no record says how long answers ar
 PROMPT_TOKENS = 24  # of a question, likewise
 _APART_STEPS = 4  # of the pass that reads memory (`measure/phase_memory.py`)
 _CHUNK_TOKENS = 256  # fed at once
+_DOCUMENTS, _DOCUMENT_TOKENS, _WORD_TOKENS = 5153, 90, 1  # of LAMBADA, as it is published
 _SCORED_TOKENS = 64  # the same where each token's probabilities are wanted
 REFERENCES = "references"  # what is done once, in words
 
@@ -158,12 +159,16 @@ def _quality_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     if quality.answers:
         tokens = round(answer_tokens(study, pace))
         seconds += n_questions * _score_s(pace, PROMPT_TOKENS + tokens, tokens)
+    if quality.lambada is not None:
+        n_documents = quality.lambada_documents or _DOCUMENTS
+        seconds += n_documents * _score_s(pace, _DOCUMENT_TOKENS, _WORD_TOKENS)
     return seconds
 
 
 def _score_s(pace: Pace, tokens: int, scored: int) -> float:
     """Feeding tokens, of which the last `scored` are held against the reference."""
-    return _feed_s(pace, tokens, chunk=_SCORED_TOKENS) + scored * pace.score_s
+    fed = _feed_s(pace, tokens, chunk=_SCORED_TOKENS)
+    return fed + tokens * pace.head_s + scored * pace.score_s
 
 
 _WORK: Mapping[str, Callable[[Cell, Study, Pace, int], float]] = {

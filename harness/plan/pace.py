@@ -52,6 +52,7 @@ class Pace:
     prefill_s: float  # more per token of a prompt
     decode_s: float  # per step of one row
     draw_s: float = 0.0  # more per token of an answer
+    head_s: float = 0.0  # more per token of a prompt whose probabilities are wanted
     score_s: float = 0.0  # more per token that is held against the reference
     answer_tokens: float | None = None  # of one question, its prompt not counted
     source: Source = "model"
@@ -136,7 +137,8 @@ def modelled_pace(
         prefill_s=prefill,
         decode_s=call + decode,
         draw_s=slow * (_DRAW_S + _DRAW_ITEM_S * shape.n_vocab),
-        score_s=score_seconds(shape, speed) + _head_s(shape, slots[-1], threads, slow),
+        head_s=2 * matrix_items(shape, is_head=True) / _flop_per_s(slots[-1], threads, slow),
+        score_s=score_seconds(shape, speed),
     )
 
 
@@ -168,10 +170,6 @@ def reference_seconds(
     load = load_seconds(shape, (), speed, "random" if loaded == "random" else "file")
     work = flop * slow / (_PREFILL_FLOP["fp32"] * threads) + rows * score_seconds(shape, speed)
     return slow * START_S + load + work
-
-
-def _head_s(shape: ModelShape, head: LayerPlan, threads: int, slow: float) -> float:
-    return 2 * matrix_items(shape, is_head=True) / _flop_per_s(head, threads, slow)
 
 
 def _bytes_per_s(slot: LayerPlan, speed: MachineSpeed) -> float:

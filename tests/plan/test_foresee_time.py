@@ -19,6 +19,7 @@ PACE = Pace(
     prefill_s=0.01,
     decode_s=0.1,
     draw_s=0.02,
+    head_s=0.001,
     score_s=0.05,
     answer_tokens=6.0,
 )
@@ -88,13 +89,27 @@ def asked_of(load):
         # 2 questions: a prompt of 24, and 6 tokens drawn.
         ("answers", 2 * (1 + 0.24 + 6 * 0.12)),
         # 200 tokens in chunks of 64, each scored; 2 answers with their prompts, 6 tokens scored.
-        ("quality", 4 + 2 + 200 * 0.05 + 2 * (1 + 0.3 + 6 * 0.05)),
+        ("quality", 4 + 2 + 200 * 0.051 + 2 * (1 + 0.3 + 0.03 + 6 * 0.05)),
     ],
 )
 def test_a_trial_is_the_sum_of_its_parts(workload, work, load, foresee):
     study = load(text=TEXT).study
     one = cell(foresee(), workload).cell
     assert trial_seconds(one, study, PACE, 2) == pytest.approx(110 + work)
+
+
+def test_lambada_is_as_long_as_it_is_published_or_asked_for(load, foresee):
+    def more(asked):
+        study = load(
+            ("max_tokens: 200", f"max_tokens: 200, lambada: l.jsonl{asked}"), text=TEXT
+        ).study
+        return trial_seconds(one, study, PACE, 2) - without
+
+    one = cell(foresee(), "quality").cell
+    without = trial_seconds(one, load(text=TEXT).study, PACE, 2)
+    # 90 tokens in 2 chunks, the last of which is looked at.
+    assert more(", lambada_documents: 10") == pytest.approx(10 * (2 + 0.9 + 0.09 + 0.05))
+    assert more("") == pytest.approx(5153 * 3.04)
 
 
 def test_a_batch_reads_the_weights_once_and_multiplies_for_each_row(load, foresee):

@@ -51,7 +51,16 @@ def test_loading_was_measured_too():
 @pytest.mark.parametrize("strategy", ["cpu fp32", "cpu bf16", "cpu fp32i8 *3 -> cpu fp32"])
 def test_a_machine_that_is_half_as_fast_takes_twice_as_long(strategy):
     fast, slow = modelled(strategy), modelled(strategy, TWICE_AS_SLOW)
-    for name in ("start_s", "load_s", "call_s", "prefill_s", "decode_s", "draw_s", "score_s"):
+    for name in (
+        "start_s",
+        "load_s",
+        "call_s",
+        "prefill_s",
+        "decode_s",
+        "draw_s",
+        "head_s",
+        "score_s",
+    ):
         assert getattr(slow, name) == pytest.approx(2 * getattr(fast, name)), name
 
 
