@@ -107,7 +107,12 @@ def agreement_of(found: QualitySummary) -> Cell:
     low, high = found.agreement_low, found.agreement_high
     if found.agreement is None or low is None or high is None:
         return figure(None, "there are no tokens")
-    return figure(share(found.agreement), tag=f"{share(low)} to {share(high)}")
+    return figure(share(found.agreement), tag=between(low, high))
+
+
+def between(low: float, high: float) -> str:
+    """The ends of an interval of a share, the sign once, on the line of its number."""
+    return f"{share(low).removesuffix(' %')} to {share(high)}".replace(" %", "\u00a0%")
 
 
 def divergence(row: Row) -> Cell:

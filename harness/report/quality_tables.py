@@ -18,6 +18,7 @@ from harness.report.quality_cells import (
     SAME,
     SMALL_FORM,
     agreement_of,
+    between,
     divergence_cell,
     right,
     same,
@@ -138,12 +139,12 @@ def lambada_table(model: ModelSummary) -> Table | None:
             rows.append((code(row.label), figure(None, why), figure(None, why)))
             continue
         low, high = one.accuracy_low, one.accuracy_high
-        between = None if low is None or high is None else f"{share(low)} to {share(high)}"
+        tag = None if low is None or high is None else between(low, high)
         perplexity = None if one.perplexity is None else number(one.perplexity)
         rows.append(
             (
                 code(row.label),
-                figure(share(one.accuracy), tag=between),
+                figure(share(one.accuracy), tag=tag),
                 figure(perplexity, "a last word has no finite probability"),
             )
         )
@@ -173,10 +174,15 @@ def _gate_cells(gate: Gate) -> Iterator[Cell]:
     yield figure(str(gate.tokens) if gate.tokens else None, why)
     for name in ("lost", "tolerated"):
         value = gate.figures.get(name)
-        yield figure(None if value is None else f"{small(value * 100)}\u00a0%", why)
+        yield figure(None if value is None else _lost(value), why)
     kl = gate.figures.get("kl")
     yield figure(None if kl is None else small(kl), why)
     yield words("not looked at" if gate.missing else "passed" if gate.why is None else "wrong")
+
+
+def _lost(share: float) -> str:
+    """In percent, as precise as the reason of an outcome says it."""
+    return f"{share * 100:.2g}\u00a0%"
 
 
 def _divergences() -> list[Figure]:
@@ -285,7 +291,7 @@ def _gated(model: ModelSummary) -> Iterator[str]:
         lost = max(gate.figures.get("lost", 0.0) for gate in passed)
         yield (
             f"{'It' if len(passed) == 1 else 'Each strategy'} was first looked at on {tokens}, to "
-            f"stop one that computes something else: none lost more than {small(lost * 100)} % of "
+            f"stop one that computes something else: none lost more than {_lost(lost)} of "
             "what the reference says there, which rounding explains."
         )
     for why in dict.fromkeys(gate.missing for gate in gates if gate.missing is not None):
