@@ -10,7 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from harness.records.record import Record
 from harness.records.store import Run
+from harness.report.facts import differences
 from harness.report.format import count, listing
 from harness.report.missing import why
 from harness.report.quality import RowQuality
@@ -52,6 +54,7 @@ class _Part:
     run: str
     model: ModelSummary
     measured_at: str
+    records: tuple[Record, ...] = ()
 
 
 def option_of(row: Row, name: str | None = None, run: str | None = None) -> Option:
@@ -95,10 +98,13 @@ def rank_runs(
         for one in summary.models:
             if model in (None, one.name):
                 place = (run.path.resolve().parent.name, weights.get(one.name, one.name))
-                at = summary.last_started_at or ""
-                parts.setdefault(place, []).append(
-                    _Part(run=summary.run, model=one, measured_at=at)
+                part = _Part(
+                    run=summary.run,
+                    model=one,
+                    measured_at=summary.last_started_at or "",
+                    records=tuple(r for r in run.records if r.cell.model == one.name),
                 )
+                parts.setdefault(place, []).append(part)
     return tuple(
         _rank(machine, sorted(found, key=lambda part: part.measured_at, reverse=True), wishes)
         for (machine, _), found in parts.items()
@@ -142,6 +148,8 @@ def _rank(machine: str, parts: Sequence[_Part], wishes: Wishes) -> Ranking:
             "compared: rows of a batch together are always faster."
         )
     notes.extend(_scored_otherwise(options))
+    if len(parts) > 1:
+        notes.extend(_changed([record for part in parts for record in part.records]))
     called = dict.fromkeys(part.model.name for part in parts)
     if len(called) > 1:
         notes.append(f"{listing(list(called))} are names of the same weights.")
@@ -166,6 +174,17 @@ def _scored_otherwise(options: Sequence[Option]) -> Iterator[str]:
     if len(by_tokens) > 1:
         parts = [f"of {listing(names)} on {tokens}" for tokens, names in by_tokens.items()]
         yield f"The agreement is {listing(parts)}, which cannot be compared."
+
+
+def _changed(records: Sequence[Record]) -> Iterator[str]:
+    """Which facts that a speed hangs on are not the same in all runs."""
+    changes = [one for one in differences(records) if one.follows is None]
+    names = [one.name for one in changes if "speed" in (one.must_match or ())]
+    if names:
+        yield (
+            f"Not the same in all of these records: {listing(names)}. What was measured before "
+            "and after is not of the same conditions."
+        )
 
 
 def _are(n: int) -> str:

@@ -103,6 +103,15 @@ def test_one_that_breaks_fewer_limits_is_nearer():
     )
 
 
+def test_of_several_limits_the_one_that_is_missed_most_counts():
+    options = [
+        option("one by far", 9.0, 9.0, 40, 4.4, 0.99),
+        option("both by half", 1.0, 1.0, 15, 6, 0.99),
+    ]
+    [miss] = nearest(options, Wishes(ram_bytes=10 * GIB, vram_bytes=4 * GIB))
+    assert miss.option.name == "both by half"
+
+
 def test_no_limit_that_gives_helps_what_failed_or_was_not_measured():
     options = [
         option("failed", 1.0, 1.0, 11, 0, 0.99, unfit="crashed"),

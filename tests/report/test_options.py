@@ -266,6 +266,21 @@ def test_what_the_newer_run_skipped_keeps_its_older_figures(tmp_path):
     assert ranking.notes == ()
 
 
+def test_other_software_in_another_run_is_said(tmp_path):
+    old, new = Fabricated(["cpu fp32"]), Fabricated(["cpu bf16"])
+    old.speed("cpu fp32", 500)
+    new.speed("cpu bf16", 400)
+    [ranking] = ranked(tmp_path / "same", {"here/old": old, "here/new": new})
+    assert ranking.notes == ()
+    new.records = [
+        msgspec.structs.replace(one, facts={**FACTS, "torch": "2.13.0", "ram_bytes": 1})
+        for one in new.records
+    ]
+    [ranking] = ranked(tmp_path / "other", {"here/old": old, "here/new": new})
+    [note] = ranking.notes
+    assert "torch" in note.split(".")[0]
+
+
 def test_what_failed_in_the_newer_run_is_no_choice(tmp_path):
     old, new = Fabricated(["cpu fp32"]), Fabricated(["cpu fp32"])
     old.speed("cpu fp32", 500)

@@ -148,7 +148,15 @@ def test_sizes_that_differ_by_chance_are_one_size_and_the_faster_wins():
         "larger",
     ]
     assert not is_behind(options[0], found.best, "memory")
+    assert not is_behind(options[1], options[0], "memory")
     assert is_behind(options[2], found.best, "memory")
+
+
+def test_the_least_memory_is_told_of_all_of_it():
+    options = [option("a", 9.0, 1.0, 1.0, None, 1.0), option("b", 1.0, 1.0, 5.0, 0, 1.0)]
+    found = recommend(options, Wishes(prefer="memory"))
+    assert found.best is options[1]
+    assert found.unknown == ((options[0], "VRAM not measured"),)
 
 
 def test_only_what_noise_cannot_explain_is_behind():
