@@ -200,14 +200,15 @@ def test_agreement_on_other_tokens_is_not_compared_in_silence(summary_of):
 
 
 def test_only_the_smallest_batch_is_ranked(summary_of):
-    run = Fabricated(["cpu fp32"], batches=[1, 4])
-    run.speed("cpu fp32", 100)
+    run = Fabricated(["cpu fp32", "cpu bf16"], batches=[1, 4])
     run.speed("cpu fp32", 300, batch=4)
+    run.speed("cpu fp32", 100)
+    run.speed("cpu bf16", 900, batch=4)
     run.records = [msgspec.structs.replace(one, batch=one.cell.batch) for one in run.records]
     ranking = rank_model(summary_of(run).models[0], Wishes(), run="r")
     assert [one.name for one in ranking.options] == ["cpu fp32"]
     assert ranking.found.best.decode_tok_per_s < 200
-    assert "1 cell with a larger batch than 1 is not compared" in ranking.notes[0]
+    assert "2 cells with a larger batch than 1 are not compared" in ranking.notes[0]
 
 
 def test_engines_and_threads_are_named_where_there_are_several(summary_of):
@@ -264,6 +265,17 @@ def test_what_the_newer_run_skipped_keeps_its_older_figures(tmp_path):
     [ranking] = ranked(tmp_path, {"here/old": old, "here/new": later(new)})
     assert ranking.found.best.vram_bytes == 70 * MIB
     assert ranking.notes == ()
+
+
+def test_a_newer_run_of_answers_alone_adds_them_to_the_older_speed(tmp_path):
+    old, new = Fabricated(["cpu fp32"]), Fabricated(["cpu fp32"])
+    old.speed("cpu fp32", 500)
+    old.answers("cpu fp32")
+    new.answers("cpu fp32", wrong=("sum",))
+    [ranking] = ranked(tmp_path, {"here/old": old, "here/new": later(new)})
+    best = ranking.found.best
+    assert best.decode_tok_per_s == pytest.approx(500, rel=0.1)
+    assert (best.right, best.runs) == ((2, 3), ("old", "new"))
 
 
 def test_other_software_in_another_run_is_said(tmp_path):
