@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from harness.measure.conversion_cache import ConvertedCache, Entry
+    from harness.runtime.converted import Converted
+
+_DIGITS = 8  # of a file's name that are shown
 
 
 @click.command(short_help="Show or remove the converted weights that are kept.")
@@ -37,7 +40,9 @@ def command(*, clear: bool, as_json: bool) -> None:
     files = [_described(entry) for entry in reversed(cache.entries())]
     if as_json:
         budget = {"used_bytes": cache.used_bytes(), "budget_bytes": cache.budget()}
-        _print_json({"folder": str(cache.folder), **budget, "files": [vars(one) for one in files]})
+        _print_json(
+            {"folder": str(cache.folder), **budget, "files": [asdict(one) for one in files]}
+        )
     else:
         _show(cache, files)
 
@@ -51,6 +56,13 @@ class _File:
     strategy: str | None  # that it was made for; others may read it too
     bytes: int
     last_used: str  # UTC
+    is_read_here: bool | None  # False: made by another PyTorch, or another version of the harness
+
+    @property
+    def digits(self) -> str:
+        """What tells it from others of the same weights and strategy, as its name does."""
+        first, _, second = self.file.removesuffix(".safetensors").partition("-")
+        return (second or first)[:_DIGITS]
 
 
 def _described(entry: Entry) -> _File:
@@ -68,18 +80,35 @@ def _described(entry: Entry) -> _File:
         strategy=None if converted is None else converted.strategy,
         bytes=entry.nbytes,
         last_used=used.isoformat(timespec="seconds"),
+        is_read_here=None if converted is None else _is_read_here(entry, converted),
     )
+
+
+def _is_read_here(entry: Entry, converted: Converted) -> bool:
+    """Whether a trial here would look for a file of this name."""
+    from harness.measure.conversion import converter
+    from harness.measure.conversion_cache import Wanted
+
+    wanted = Wanted(
+        source_sha256=converted.source_sha256 or "",
+        plan=converted.plan,
+        tensor_bytes=0,
+        converter=converter(),
+    )
+    return entry.path.name == wanted.name
 
 
 def _show(cache: ConvertedCache, files: list[_File]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from harness.report.at_least import AtLeast
     from harness.sizes import size
 
     out = console()
-    held = f"{size(cache.used_bytes())} of at most {size(cache.budget())}"
-    out.print(f"Converted weights in {cache.folder}: {held}", markup=False, soft_wrap=True)
+    click.echo(f"Converted weights: {size(cache.used_bytes())} of at most {size(cache.budget())}.")
+    # The path stays in one piece, to be copied.
+    out.print(f"Folder: {cache.folder}", markup=False, soft_wrap=True)
     if not files:
         click.echo(f"Next: {command_line('run', BUILTIN)}")
         return
@@ -88,13 +117,17 @@ def _show(cache: ConvertedCache, files: list[_File]) -> None:
     table.add_column("Strategy")
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Last used (UTC)", no_wrap=True)
+    table.add_column("File", no_wrap=True)
     for one in files:
         weights = "–" if one.source_sha256 is None else one.source_sha256[:12]
         strategy = "– (damaged)" if one.strategy is None else one.strategy
         used = one.last_used[:16].replace("T", " ")
-        table.add_row(weights, Text(strategy), size(one.bytes), used)
-    out.print(table)
-    click.echo("Weights go by the first digits of their sha256.")
+        mark = "*" if one.is_read_here is False else ""
+        table.add_row(weights, Text(strategy), size(one.bytes), used, Text(f"{one.digits}{mark}"))
+    out.print(AtLeast(table), crop=False)
+    click.echo("Weights go by the first digits of their sha256, files by those behind the dash.")
+    if any(one.is_read_here is False for one in files):
+        click.echo("* for another PyTorch or version of the harness: nothing here reads it.")
     click.echo(f"To remove them: {command_line('cache', '--clear')}")
 
 

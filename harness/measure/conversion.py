@@ -154,7 +154,7 @@ class Conversions:
             source_sha256=sha256,
             plan=plan,
             tensor_bytes=_stored_bytes(original.shape, plan),
-            converter=_converter(),
+            converter=converter(),
         )
 
 
@@ -260,7 +260,8 @@ def _stored_bytes(shape: ModelShape, plan: StoredPlan) -> int:
     return sum(tensor.nbytes for tensor in stored_tensors(shape, plan).values())
 
 
-def _converter() -> str:
+def converter() -> str:
+    """What converts here, as far as the numbers hang on it; part of a converted file's name."""
     try:
         return f"{CONVERTER} torch {version('torch')}"
     except PackageNotFoundError:
