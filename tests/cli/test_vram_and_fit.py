@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -230,3 +231,36 @@ def test_a_size_without_its_unit_is_asked_for_it(option, capsys):
 def test_an_apple_gpu_takes_of_main_memory_and_it_is_said(capsys):
     asked = ("fit", "3b", "--device", "mps", "--vram", "8GiB")
     assert "mps takes" in " ".join(ran(capsys, *asked, "--ram", "16GiB")[1].split())
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["fit"], []),
+        (["vram"], []),
+        (["convert", "--in"], ["--out", "x.pth", "--strategy", "cpu fp32i8"]),
+        (["ask", "--model"], ["Hello"]),
+    ],
+)
+def test_a_study_in_place_of_weights_is_told_what_to_type(before, after, tmp_path, capsys):
+    for text, weights in (("random:169m", "random:169m"), ("mine", tmp_path / "mine.pth")):
+        study = tmp_path / "a study.yaml"
+        study.write_text(
+            f"name: s\nmodels: {{m: {{weights: '{text}'}}}}\nstrategies: [cpu fp32]\n"
+            "workloads: {speed: {}}\n",
+            encoding="utf-8",
+        )
+        (tmp_path / "mine.pth").write_bytes(b"")
+        code, told = ran(capsys, *before, str(study), *after)
+        assert code == 2
+        assert told.startswith(f"error: {study} is a study, not weights. One of its models: ")
+        assert f": python -m harness {shlex.join([*before, str(weights), *after])}. " in told
+        assert told.endswith(f"All of its cells: python -m harness plan '{study}'\n")
+
+
+def test_another_yaml_file_is_no_weights_either(tmp_path, capsys):
+    (tmp_path / "models.yaml").write_text("models: {}\n", encoding="utf-8")
+    code, told = ran(capsys, "fit", str(tmp_path / "models.yaml"))
+    assert (code, "is a YAML file, not weights" in told) == (2, True)
+    assert told.endswith(": python -m harness models\n")
+    assert "there is no file" in ran(capsys, "fit", str(tmp_path / "none.yaml"))[1]
