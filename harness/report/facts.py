@@ -71,9 +71,13 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
         for fact in flatten(record.facts):
             if fact.value is not None or fact.name not in known:
                 known[fact.name] = fact
-    left_out = {change.name for change in differences(records)}
-    left_out |= {name for fact in known.values() for name in _wholes(fact)}
-    return tuple(fact for fact in known.values() if fact.name not in left_out)
+    differing = {change.name for change in differences(records)}
+    wholes = {name for fact in known.values() for name in _wholes(fact)}
+    return tuple(
+        fact
+        for fact in known.values()
+        if fact.name not in differing and (fact.value is not None or fact.name not in wholes)
+    )
 
 
 def _identity(identity: Any) -> list[Fact]:

@@ -307,6 +307,10 @@ def test_a_trial_that_did_not_come_far_adds_no_missing_fact_to_its_parts(changed
     run = run_with(short, builds[0], builds[1 if changed else 0], short)
     named = {fact.name for fact in all_facts({}, run.records) if "torch_build" in fact.name}
     assert named == (set() if changed else {"torch_build.USE_MKL"})
+    for value, part in (("on", "ON"), ({"unavailable": "why"}, {"unavailable": "why too"})):
+        run = run_with({"torch_build": {"USE_MKL": part}})
+        named = {fact.name for fact in all_facts({"torch_build": value}, run.records)}
+        assert {"torch_build", "torch_build.USE_MKL"} <= named  # neither says what the other does
     (alone,) = all_facts({}, run_with(short).records)[-1:]
     assert (alone.name, alone.why_missing) == ("torch_build", "the trial did not come this far")
 
