@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from harness.cli.converting import no_cache_option, opened_conversions, reading_of
+from harness.cli.model_argument import need_weights
 from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
 
@@ -133,6 +134,8 @@ def command(
     from harness.runtime.checkpoint import read_header
     from harness.runtime.strategy import parse
 
+    if engine != "fake":  # which reads a script, also in YAML
+        need_weights(model, lambda weights: ("ask", "--model", weights, question))
     weights, tokenizer_path, own_prompt = _files(model, tokenizer)
     settings = SamplingSettings(
         temperature=temperature,
@@ -149,7 +152,7 @@ def command(
         parse(strategy)
     encoder = load_tokenizer(tokenizer_path)
     made_for = None
-    if engine != "fake":  # which reads a script
+    if engine != "fake":
         header = read_header(weights)
         encoder.check_fits(header.shape.n_vocab)
         made_for = header.converted and header.converted.strategy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from harness.measure.conversion_cache import ConvertedCache
     from harness.measure.file_cache import Entry
     from harness.measure.reference_cache import ReferenceCache
+    from harness.runtime.converted import Converted
 
 CONVERTED, REFERENCE = "converted", "reference"
+_DIGITS = 8  # of a file's name that are shown
 
 
 @click.command(short_help="Show or remove the converted weights and references that are kept.")
@@ -53,7 +55,7 @@ def command(*, clear: bool, as_json: bool) -> None:
             "references_folder": str(references.folder),
             "used_bytes": used,
             "budget_bytes": converted.budget(),
-            "files": [vars(one) for one in files],
+            "files": [asdict(one) for one in files],
         }
         _print_json(document)
     else:
@@ -71,6 +73,13 @@ class _File:
     tokens: int | None  # of a reference
     bytes: int
     last_used: str  # UTC
+    is_read_here: bool | None  # False: made by another PyTorch, or another version of the harness
+
+    @property
+    def digits(self) -> str:
+        """What tells it from others of the same weights and strategy, as its name does."""
+        first, _, second = self.file.removesuffix(".safetensors").partition("-")
+        return (second or first)[:_DIGITS]
 
     @property
     def holds(self) -> str:
@@ -98,7 +107,22 @@ def _converted(entry: Entry) -> _File:
         tokens=None,
         bytes=entry.nbytes,
         last_used=_used(entry),
+        is_read_here=None if converted is None else _is_read_here(entry, converted),
     )
+
+
+def _is_read_here(entry: Entry, converted: Converted) -> bool:
+    """Whether a trial here would look for a file of this name."""
+    from harness.measure.conversion import converter
+    from harness.measure.conversion_cache import Wanted
+
+    wanted = Wanted(
+        source_sha256=converted.source_sha256 or "",
+        plan=converted.plan,
+        tensor_bytes=0,
+        converter=converter(),
+    )
+    return entry.path.name == wanted.name
 
 
 def _reference(entry: Entry) -> _File:
@@ -113,6 +137,7 @@ def _reference(entry: Entry) -> _File:
         tokens=None if rows is None else rows.n_rows,
         bytes=entry.nbytes,
         last_used=_used(entry),
+        is_read_here=None if rows is None else True,  # whatever computed it
     )
 
 
@@ -125,11 +150,13 @@ def _show(folder: Path, used: int, budget: int, files: list[_File]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from harness.report.at_least import AtLeast
     from harness.sizes import size
 
     out = console()
-    held = f"{size(used)} of at most {size(budget)}"
-    out.print(f"Converted weights and references in {folder}: {held}", markup=False, soft_wrap=True)
+    click.echo(f"Converted weights and references: {size(used)} of at most {size(budget)}.")
+    # The path stays in one piece, to be copied.
+    out.print(f"Folder: {folder}", markup=False, soft_wrap=True)
     if not files:
         click.echo(f"Next: {command_line('run', BUILTIN)}")
         return
@@ -138,12 +165,17 @@ def _show(folder: Path, used: int, budget: int, files: list[_File]) -> None:
     table.add_column("Strategy, or reference")
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Last used (UTC)", no_wrap=True)
+    table.add_column("File", no_wrap=True)
     for one in files:
         weights = "–" if one.source_sha256 is None else one.source_sha256[:12]
         used_at = one.last_used[:16].replace("T", " ")
-        table.add_row(weights, Text(one.holds), size(one.bytes), used_at)
-    out.print(table)
-    click.echo("Weights go by the first digits of their sha256.")
+        mark = "*" if one.is_read_here is False else ""
+        name = Text(f"{one.digits}{mark}")
+        table.add_row(weights, Text(one.holds), size(one.bytes), used_at, name)
+    out.print(AtLeast(table), crop=False)
+    click.echo("Weights go by the first digits of their sha256, files by those behind the dash.")
+    if any(one.is_read_here is False for one in files):
+        click.echo("* for another PyTorch or version of the harness: nothing here reads it.")
     click.echo(f"To remove them: {command_line('cache', '--clear')}")
 
 

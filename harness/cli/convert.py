@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.model_argument import need_weights
 from harness.cli.progress import byte_progress
 from harness.errors import BadInput
 from harness.invocation import command_line
@@ -77,6 +78,8 @@ def command(
     form = _form(out, form)
     if out.suffix.lower() not in _SUFFIXES:
         out = out.with_name(f"{out.name}.{form}")
+    how = () if strategy is None else ("--strategy", strategy)
+    need_weights(source, lambda weights: ("convert", "--in", weights, "--out", out, *how))
     found = find(source, base=Path())
     weights: Path | str = found.random or found.need()
     sha256 = None

@@ -1,16 +1,21 @@
-"""MODEL of a command that asks for a model's shape only: any form that names weights, or a size."""
+"""MODEL of a command: any form that names weights, for some a size; and why a study is none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import BadInput
+from harness.errors import BadInput, HarnessError
+from harness.invocation import command_line
 from harness.runtime.forecast_load import Source
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 
 if TYPE_CHECKING:
     from harness.runtime.checkpoint import Header
+
+Words = tuple[str | Path, ...]
 
 SIZES = tuple(RANDOM_SHAPES)
 
@@ -45,8 +50,35 @@ class NamedModel:
         )
 
 
-def named_model(text: str | None, size: str | None) -> NamedModel | None:
-    """The model that MODEL or --size names; None where neither is given.
+def need_weights(text: str, instead: Callable[[str], Words]) -> None:
+    """Raise `BadInput` where `text` is a YAML file, so none of weights, with what to type instead.
+
+    `instead` makes the words of a command that takes the weights it is given.
+    """
+    path = Path(text)
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return
+    from harness.config.load import load_study
+
+    try:
+        loaded = load_study(path)
+    except HarnessError:
+        raise BadInput(
+            f"{text} is a YAML file, not weights. Those that are here: {command_line('models')}"
+        ) from None
+    name, model = next(iter(loaded.study.models.items()))
+    found = loaded.files[name].found
+    # A path is seen from the study's folder there, and from the user's here.
+    here = found.path if found.place == "path" else None
+    one = command_line(*instead(model.weights if here is None else str(here)))
+    raise BadInput(
+        f"{text} is a study, not weights. One of its models: {one}. "
+        f"All of its cells: {command_line('plan', text)}"
+    )
+
+
+def named_model(text: str | None, size: str | None, command: str) -> NamedModel | None:
+    """The model that MODEL or --size of `command` names; None where neither is given.
 
     Raises `BadInput` for both at once, and the errors of finding and reading a file.
     """
@@ -59,6 +91,7 @@ def named_model(text: str | None, size: str | None) -> NamedModel | None:
     from harness.runtime.checkpoint import read_header
     from harness.sources.finding import find
 
+    need_weights(text, lambda weights: (command, weights))
     found = find(text)
     if found.random is not None:
         size = found.random.split(":", 1)[1]

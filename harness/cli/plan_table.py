@@ -177,6 +177,7 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
         )
         _print_until(out, planned)
         _print_time(out, planned)
+        _print_converted(out, planned)
     for why, letter in notes.items():
         _print(out, f"[{letter}] {why}")
     if any(one.forecasts is not None for one in planned.cells):
@@ -228,6 +229,27 @@ def _print_time(out: Console, planned: Plan) -> None:
             f"worst, all of them about {about(planned.longest_trial_s * planned.n_trials)}, "
             "apart from converting weights and from what noise makes it measure again.",
         )
+
+
+def _print_converted(out: Console, planned: Plan) -> None:
+    """Which weights are converted before the first trial that reads them, and to how much."""
+    files: dict[tuple[str, str], tuple[str, int]] = {}
+    for one in planned.running:
+        if one.converted is not None:
+            made = (one.cell.strategy, one.converted.nbytes)
+            files.setdefault((one.cell.model, one.converted.plan), made)
+    if not files:
+        return
+    total = sum(nbytes for _, nbytes in files.values())
+    _print(
+        out,
+        "Weights are converted once, before the first trial that reads them, within the deadline "
+        f"and the memory of a trial: {size(total)}, less what is kept from before.",
+    )
+    for model in dict.fromkeys(model for model, _ in files):
+        own = [file for (of, _), file in files.items() if of == model]
+        said = ", ".join(f"{strategy} ({size(nbytes)})" for strategy, nbytes in own)
+        _print(out, f"  {model}: {said}")
 
 
 def _letters(reasons: Iterable[str]) -> dict[str, str]:

@@ -56,7 +56,7 @@ def command(
     """
     if size is not None and model is not None:
         strategies, model = (model, *strategies), None  # with --size, all words are strategies
-    named = named_model(model, size)
+    named = named_model(model, size, "vram")
     asked = tuple(canonical(one) for one in strategies)
     if named is None:
         _show_overview(batch, as_json=as_json)

@@ -22,17 +22,11 @@ from harness.measure.job import Conversion, Converted, Finished, Job, Message, W
 from harness.measure.judge import judge
 from harness.measure.memory_limit import memory_room
 from harness.measure.process import Ended, run_job
+from harness.plan.original import look_at, stored_bytes, why_original
 from harness.records.record import ConvertedFile
-from harness.runtime.checkpoint import read_header
-from harness.runtime.shape import RANDOM_SHAPES, ModelShape
-from harness.runtime.stored import StoredPlan, stored_plan, stored_tensors
-from harness.runtime.strategy import UINT8
-from harness.sizes import size
-from harness.sources.random_weights import RANDOM
+from harness.runtime.stored import stored_plan
 
 CONVERTER = "1"  # to be raised when the same weights give other stored numbers than before
-_RANDOM_BYTES = 2  # per parameter: random weights stand for a file in bf16
-_FIXED_BITS = 1.01  # decay and bonus are float32 in every plan, less than 1 % of any model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,38 +55,6 @@ class Watch:
     message: Callable[[Message], None] = lambda _: None
     wait: Callable[[], None] | None = None
     note: Callable[[str], None] = lambda _: None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Original:
-    """What the header of weights tells of them."""
-
-    shape: ModelShape
-    nbytes: int
-    matrix_dtypes: frozenset[str]  # empty for random weights, which are in no file
-    is_converted: bool = False
-
-
-def why_original(original: Original, plan: StoredPlan) -> str | None:
-    """Why the original weights are read; None where converting them pays.
-
-    int8 always does: quantising takes most of a load. Other formats are only cast, so a converted
-    file that is larger would cost more time to read, and more disk, than it saves.
-    """
-    if original.is_converted:
-        return "it is a converted file itself"
-    wanted = {slot.weight_dtype for slot in plan.slots}
-    if UINT8 in wanted:
-        return None
-    if original.matrix_dtypes == wanted:
-        return "its matrices are in the plan's format as they are"
-    needed = _stored_bytes(original.shape, plan)
-    if needed > original.nbytes * _FIXED_BITS:
-        return (
-            f"converted it would take {size(needed)} in place of {size(original.nbytes)}, and save "
-            "no quantising"
-        )
-    return None
 
 
 class Conversions:
@@ -154,8 +116,8 @@ class Conversions:
         return Wanted(
             source_sha256=sha256,
             plan=plan,
-            tensor_bytes=_stored_bytes(original.shape, plan),
-            converter=_converter(),
+            tensor_bytes=stored_bytes(original.shape, plan),
+            converter=converter(),
         )
 
 
@@ -239,29 +201,8 @@ class _Making:
         )
 
 
-def look_at(weights: Path | str) -> Original:
-    """Read the header of weights. Raises `CheckpointError` or `OSError`."""
-    if isinstance(weights, str):
-        shape = RANDOM_SHAPES[weights.removeprefix(RANDOM)]
-        return Original(
-            shape=shape, nbytes=shape.n_params * _RANDOM_BYTES, matrix_dtypes=frozenset()
-        )
-    header = read_header(weights)
-    return Original(
-        shape=header.shape,
-        nbytes=weights.stat().st_size,
-        matrix_dtypes=frozenset(
-            info.dtype for name, info in header.tensors.items() if header.shape.is_matrix(name)
-        ),
-        is_converted=header.converted is not None,
-    )
-
-
-def _stored_bytes(shape: ModelShape, plan: StoredPlan) -> int:
-    return sum(tensor.nbytes for tensor in stored_tensors(shape, plan).values())
-
-
-def _converter() -> str:
+def converter() -> str:
+    """What converts here, as far as the numbers hang on it; part of a converted file's name."""
     try:
         return f"{CONVERTER} torch {version('torch')}"
     except PackageNotFoundError:

@@ -39,6 +39,14 @@ class Forecasts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConvertedOnce:
+    """The file that a cell reads in place of the original weights; made where nobody did."""
+
+    plan: str  # cells of one model that need the same tensors share the file
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedCell:
     """A cell with what can be said of it before it runs."""
 
@@ -50,6 +58,7 @@ class PlannedCell:
     weight_bytes: dict[str, int] = field(default_factory=dict)
     # Memory of our own runtime, libraries apart; None for other engines, and without a shape.
     forecasts: Forecasts | None = None
+    converted: ConvertedOnce | None = None  # None: the weights are read as they are
     warnings: tuple[str, ...] = ()
     same_as: str | None = None  # the id of the cell that is measured for this one, which is not
 

@@ -20,8 +20,9 @@ def plan_document(planned: Plan) -> dict[str, Any]:
 
     Sizes are bytes; `weight_bytes` is empty where the weights cannot be seen, and so is
     `forecast_bytes`, the predicted peak per device, and `forecast_phases_bytes`, the same for each
-    phase, also for engines that are not ours; `bytes` of a missing file are null where no lock
-    knows them.
+    phase, also for engines that are not ours; `converted_bytes` are null where the weights are read
+    as they are, and otherwise those of the file that they are converted to once; `bytes` of a
+    missing file are null where no lock knows them.
     """
     return {
         "study": planned.study,
@@ -51,6 +52,7 @@ def plan_document(planned: Plan) -> dict[str, Any]:
                 "weight_bytes": dict(one.weight_bytes),
                 "forecast_bytes": _peaks(one),
                 "forecast_phases_bytes": _phases(one),
+                "converted_bytes": None if one.converted is None else one.converted.nbytes,
                 "warnings": list(one.warnings),
             }
             for one in planned.cells

@@ -17,9 +17,9 @@ from harness.config.matrix import WITH_TOKENIZER
 from harness.errors import CheckpointError, TokenizerError
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
+from harness.plan.original import Original, original_of, random_original
 from harness.runtime.checkpoint import Header, read_header
-from harness.runtime.shape import RANDOM_SHAPES, ModelShape
-from harness.sources.random_weights import RANDOM
+from harness.runtime.shape import ModelShape
 
 _HALF_ON_CPU = (2, 3)  # the release of torch from which a CPU can compute in half precision
 
@@ -35,6 +35,7 @@ class Surroundings:
     # By model that answers questions: why its tokenizer is none.
     no_tokenizer: Mapping[str, str] = field(default_factory=dict)
     converted: Mapping[str, Header] = field(default_factory=dict)  # by model; for one strategy only
+    originals: Mapping[str, Original] = field(default_factory=dict)  # by model, like `shapes`
     file_dtypes: Mapping[str, str] = field(default_factory=dict)  # by model: of the head's numbers
     half_on_cpu: bool = True  # the torch here computes in half precision on the CPU
 
@@ -45,17 +46,20 @@ def look(loaded: LoadedStudy) -> Surroundings:
     unreadable: dict[str, str] = {}
     converted: dict[str, Header] = {}
     file_dtypes: dict[str, str] = {}
+    originals: dict[str, Original] = {}
     scripted = _scripted(loaded)
     for name, model in loaded.files.items():
         weights = model.weights
         if name in scripted:
             continue
         if isinstance(weights, str):
-            shapes[name] = RANDOM_SHAPES[weights.removeprefix(RANDOM)]
+            originals[name] = random_original(weights)
+            shapes[name] = originals[name].shape
         elif why_absent(weights) is None:
             try:
                 header = read_header(weights)
                 shapes[name] = header.shape
+                originals[name] = original_of(header)
                 file_dtypes[name] = header.tensors["head.weight"].dtype
                 if header.converted is not None:
                     converted[name] = header
@@ -70,6 +74,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
         no_tokenizer=_no_tokenizer(loaded),
         converted=converted,
         file_dtypes=file_dtypes,
+        originals=originals,
         half_on_cpu=_half_on_cpu(),
     )
 

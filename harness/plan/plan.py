@@ -16,13 +16,15 @@ from harness.config.order_settings import OrderKind, Until
 from harness.config.problem import listed
 from harness.errors import BadInput
 from harness.machine import Machine
-from harness.plan.cell import Cell, PlannedCell
+from harness.plan.cell import Cell, ConvertedOnce, PlannedCell
 from harness.plan.look import Surroundings, by_name, look
 from harness.plan.matrix import cells
 from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import LAMBADA, MissingFile, kinds_needed
+from harness.plan.original import stored_bytes, why_original
 from harness.plan.same import measured_once
 from harness.runtime.forecast import weight_bytes
+from harness.runtime.stored import stored_plan
 from harness.runtime.strategy import LayerPlan, Stage, device_key, parse, resolve, warnings
 from harness.sizes import size
 
@@ -139,9 +141,21 @@ def _plan_cell(
         skip_reasons=tuple(reasons),
         weight_bytes=n_bytes,
         forecasts=forecasts,
+        converted=_converted(cell, seen),
         warnings=tuple(found),
     )
     return planned, slots
+
+
+def _converted(cell: Cell, seen: Surroundings) -> ConvertedOnce | None:
+    """What the weights will be converted to, unless a run was told to do without."""
+    original = seen.originals.get(cell.model) if cell.engine == TORCH else None
+    if original is None:
+        return None
+    stored = stored_plan(cell.strategy, original.shape.n_layer)
+    if why_original(original, stored) is not None:
+        return None
+    return ConvertedOnce(plan=stored.key, nbytes=stored_bytes(original.shape, stored))
 
 
 def _trials(cell: Cell, loaded: LoadedStudy, override: int | None) -> int:

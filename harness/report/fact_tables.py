@@ -73,12 +73,12 @@ def changed_values(change: FactDifference) -> str:
 
 
 def _group(fact: Fact) -> str:
-    declared = about(fact.name)
+    declared = about(fact.declared_as or fact.name)
     return OF_STUDY if declared is None else declared.group  # not declared: an engine's own
 
 
 def _what(fact: Fact) -> str | None:
-    declared = about(fact.name)
+    declared = about(fact.declared_as or fact.name)
     return None if declared is None else declared.what
 
 

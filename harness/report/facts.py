@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from harness.machine.declared import LOADING, about, shown
 from harness.machine.kinds import plain
 from harness.records.record import Record
@@ -17,6 +19,7 @@ from harness.report.format import MISSING, count
 from harness.report.values import Fact, FactDifference
 
 UNAVAILABLE = "unavailable"
+_IDENTITY = "identity"  # of a run's facts: what makes another run one of the same
 # A fact that differs because the study varies one of these is no surprise. Strategies are not among
 # them: each may have only one record, and then a change of driver between two would look explained.
 _AXES: Mapping[str, Callable[[Record], Any]] = {
@@ -62,14 +65,41 @@ def all_facts(facts: Mapping[str, Any], records: Sequence[Record]) -> tuple[Fact
     What all records say is what ran; the run's own facts may be older than a run that went on.
     A fact that is missing in one record is not, where another has its parts.
     """
-    known = {fact.name: fact for fact in flatten(facts)}
+    own = {name: value for name, value in facts.items() if name != _IDENTITY}
+    known = {fact.name: fact for fact in (*flatten(own), *_identity(facts.get(_IDENTITY)))}
     for record in records:
         for fact in flatten(record.facts):
             if fact.value is not None or fact.name not in known:
                 known[fact.name] = fact
-    left_out = {change.name for change in differences(records)}
-    left_out |= {name for fact in known.values() for name in _wholes(fact)}
-    return tuple(fact for fact in known.values() if fact.name not in left_out)
+    differing = {change.name for change in differences(records)}
+    wholes = {name for fact in known.values() for name in _wholes(fact)}
+    return tuple(
+        fact
+        for fact in known.values()
+        if fact.name not in differing and (fact.value is not None or fact.name not in wholes)
+    )
+
+
+def _identity(identity: Any) -> list[Fact]:
+    """Hashes of the study and its models, by the names of the facts that records have of them.
+
+    Of several models each has its own. The versions beside them are facts anyway, and a file that
+    was not there, or was not needed, has no hash.
+    """
+    if not isinstance(identity, Mapping):
+        return []
+    found = [("study_sha256", "study_sha256", identity.get("study_sha256"))]
+    models = identity.get("models")
+    hashes = models.items() if isinstance(models, Mapping) else ()
+    for model, of_files in hashes:
+        of = f" of {model}" if len(hashes) > 1 else ""
+        if isinstance(of_files, Mapping):
+            found += [(f"{name}{of}", name, value) for name, value in of_files.items()]
+    return [
+        structs.replace(_fact(declared, value), name=name, declared_as=declared)
+        for name, declared, value in found
+        if value is not None
+    ]
 
 
 def differences(records: Iterable[Record]) -> tuple[FactDifference, ...]:

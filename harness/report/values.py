@@ -215,6 +215,7 @@ class Fact(Struct, frozen=True, kw_only=True):
     why_missing: str | None = None
     listed: dict[str, str] = {}  # what the value sums up: distributions and their versions
     shown: str | None = None  # the value as its declaration prints it, where that differs
+    declared_as: str | None = None  # where that is not its name: `weights_sha256` of one model
 
 
 class FactDifference(Struct, frozen=True, kw_only=True):

@@ -136,7 +136,9 @@ def test_the_cache_is_shown_and_cleared(cache, converted, capsys):
     assert "cpu fp32i8" in said
     assert "damaged" in said
     assert "of at most 1.00 GiB" in said
-    assert max(map(len, said.splitlines()[1:])) <= 80
+    lines = said.splitlines()
+    assert lines[1] == f"Folder: {cache}"
+    assert max(len(line) for line in lines if line != lines[1]) <= 80
     assert call("cache", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert document["budget_bytes"] == 2**30
@@ -150,6 +152,25 @@ def test_the_cache_is_shown_and_cleared(cache, converted, capsys):
     assert whole(cache) == []
     assert call("cache") == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("Next: ")
+
+
+def test_files_that_only_another_version_reads_are_told_apart(cache, converted, capsys):
+    cache.mkdir(parents=True)
+    weights, _, _ = converted.name.partition("-")
+    older = f"{weights}-0123456789abcdef.safetensors"
+    for name in (converted.name, older):
+        shutil.copy(converted, cache / name)
+    assert call("cache") == 0
+    lines = capsys.readouterr().out.splitlines()
+    marks = {line.split()[-1] for line in lines if "cpu fp32i8" in line}
+    assert marks == {converted.name.partition("-")[2][:8], "01234567*"}
+    assert [line for line in lines if line.startswith("* for another PyTorch")]
+    assert call("cache", "--json") == 0
+    files_ = json.loads(capsys.readouterr().out)["files"]
+    assert {one["file"]: one["is_read_here"] for one in files_} == {
+        converted.name: True,
+        older: False,
+    }
 
 
 def test_what_a_run_uses_is_kept(cache, converted, capsys):

@@ -13,10 +13,11 @@ from harness.engines.base import ModelSource
 from harness.engines.torch_engine import TorchEngine
 from harness.machine.memory import MemoryReading
 from harness.measure import conversion, file_lock, process
-from harness.measure.conversion import Conversions, Original, Watch, Weights, look_at, why_original
+from harness.measure.conversion import Conversions, Watch, Weights
 from harness.measure.conversion_cache import ConvertedCache
 from harness.measure.job import Converted, Failed, Finished, Imported, Job, Written
 from harness.measure.process import Ended
+from harness.plan.original import Original, look_at, why_original
 from harness.quickstart import files
 from harness.runtime.model import load_model
 from harness.runtime.shape import RANDOM_SHAPES

@@ -10,6 +10,7 @@ from harness.plan.look import look
 from harness.plan.matrix import cells
 from harness.plan.plan import plan
 from harness.runtime import convert_model
+from harness.runtime.checkpoint import read_header
 from harness.runtime.forecast import Conditions, forecast, weight_bytes
 from harness.runtime.shape import RANDOM_SHAPES
 from harness.runtime.strategy import resolve
@@ -433,3 +434,40 @@ def test_a_converted_file_runs_the_strategies_it_was_made_for(load, machine_with
     assert why[mixed] is None
     assert "slots 0-1 hold fp32i8, not fp32" in why["cpu fp32"]
     assert "harness convert --in" in why["cpu fp32"]
+
+
+def test_a_cell_says_to_how_many_bytes_its_weights_are_converted(load, machine_with, study_folder):
+    loaded = load(("name: planned\n", "name: planned\nengines: [torch, rwkv]\n"))
+    planned = plan_with(loaded, machine_with(8 * GIB), only="speed")
+    entries = plan_document(planned)["cells"]
+    found = {
+        (one["cell"]["model"], one["cell"]["engine"], one["cell"]["strategy"]): one[
+            "converted_bytes"
+        ]
+        for one in entries
+    }
+    assert {value for (_, engine, _), value in found.items() if engine == "rwkv"} == {None}
+    tiny = {
+        strategy: value
+        for (model, engine, strategy), value in found.items()
+        if (model, engine) == ("tiny", "torch")
+    }
+    assert tiny["cpu fp32"] is None  # larger than the file, in fp16, and only cast
+    assert tiny["cuda fp16"] is None  # as the file is
+    for strategy in ("cpu fp32i8 *2 -> cpu fp32", "cuda fp16i8 *2+"):
+        made = convert_model(study_folder / "tiny.safetensors", study_folder / "x", strategy)
+        tensors = read_header(made.path).tensors.values()
+        assert tiny[strategy] == sum(info.span_bytes for info in tensors)
+    assert found["made-up", "torch", "cuda fp16"] > 300 * 2**20  # it would be made anew each time
+
+
+def test_cells_that_read_the_same_converted_file_name_the_same_plan(load, machine_with):
+    loaded = load(("  - cpu fp32\n", "  - cpu fp16i8\n  - cuda fp16i8 *1+\n"))
+    planned = plan_with(loaded, machine_with(8 * GIB), only="speed")
+    plans = {
+        one.cell.strategy: one.converted.plan
+        for one in planned.cells
+        if one.cell.model == "tiny" and one.converted is not None
+    }
+    assert plans["cpu fp16i8"] == plans["cuda fp16i8 *1+"] == plans["cuda fp16i8 *2+"]
+    assert plans["cpu fp16i8"] != plans["cpu fp32i8 *2 -> cpu fp32"]

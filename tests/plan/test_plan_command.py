@@ -61,8 +61,8 @@ def test_the_columns_move_together_before_a_strategy_is_broken(tmp_path):
 
     assert command.startswith("Next: ")  # in one piece, to be copied
     assert max(map(len, lines)) <= 80
-    # Of two models, among the turns and among the times.
-    assert sum("cpu fp32i8 *3 -> cpu fp32 " in line for line in lines) == 4
+    notes = next(at for at, line in enumerate(lines) if line.startswith("Numbers under"))
+    assert sum("cpu fp32i8 *3 -> cpu fp32 " in line for line in lines[:notes]) == 2
 
 
 def test_the_memory_of_a_row_is_that_of_the_workload_that_takes_most(tmp_path):
@@ -78,6 +78,23 @@ def test_the_memory_of_a_row_is_that_of_the_workload_that_takes_most(tmp_path):
     [shown] = re.findall(r"cpu ([0-9.]+) MiB", run("plan", path).stdout)
     assert speed > 1.1 * answers
     assert float(shown) == pytest.approx(speed, rel=0.01)
+
+
+def test_weights_that_will_be_converted_are_shown_once_with_their_sizes(tmp_path):
+    def told(strategies):
+        path = tmp_path / "study.yaml"
+        path.write_text(
+            f"extends: builtin:quickstart\nstrategies: {strategies}\nreference: cpu fp32\n",
+            encoding="utf-8",
+        )
+        return run("plan", path).stdout
+
+    text = told("[cpu fp32, cpu fp32i8, cpu fp32i8 *20, cuda fp16i8]")  # two read one file
+    assert "deadline and the memory of a trial: 277 MiB, less" in " ".join(text.split())
+    lines = text.splitlines()
+    assert lines.count("  quickstart: cpu fp32i8 (2.69 MiB)") == 1
+    assert lines.count("  random-169m: cpu fp32i8 (274 MiB)") == 1
+    assert "converted" not in told("[cpu fp32]")
 
 
 def test_every_skipped_cell_has_its_footnote(planned_study):

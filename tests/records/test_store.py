@@ -243,7 +243,8 @@ def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(tmp_path, mo
     fsync, replace = os.fsync, Path.replace
 
     def note_sync(descriptor):
-        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        of = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(of.st_mode) else of.st_size)
         return fsync(descriptor)
 
     def note_replace(draft, target):
@@ -253,7 +254,8 @@ def test_a_file_is_on_the_disk_before_it_takes_the_place_of_another(tmp_path, mo
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(Path, "replace", note_replace)
     write_json(path, {"a": "é"})
-    assert done == ["file", path.read_bytes(), "folder"]
+    whole = path.read_bytes()
+    assert done == [len(whole), whole, "folder"]
     assert json.loads(path.read_text(encoding="utf-8")) == {"a": "é"}
 
 

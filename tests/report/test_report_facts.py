@@ -307,8 +307,36 @@ def test_a_trial_that_did_not_come_far_adds_no_missing_fact_to_its_parts(changed
     run = run_with(short, builds[0], builds[1 if changed else 0], short)
     named = {fact.name for fact in all_facts({}, run.records) if "torch_build" in fact.name}
     assert named == (set() if changed else {"torch_build.USE_MKL"})
+    for value, part in (("on", "ON"), ({"unavailable": "why"}, {"unavailable": "why too"})):
+        run = run_with({"torch_build": {"USE_MKL": part}})
+        named = {fact.name for fact in all_facts({"torch_build": value}, run.records)}
+        assert {"torch_build", "torch_build.USE_MKL"} <= named  # neither says what the other does
     (alone,) = all_facts({}, run_with(short).records)[-1:]
     assert (alone.name, alone.why_missing) == ("torch_build", "the trial did not come this far")
+
+
+@pytest.mark.parametrize("models", [["tiny"], ["tiny", "random-1.5b"]])
+def test_hashes_of_a_runs_models_have_the_names_of_facts(models):
+    hashes = {
+        name: {"weights_sha256": f"w {name}", "tokenizer_sha256": None if at else "t"}
+        for at, name in enumerate(models)
+    }
+    identity = {"software": {"torch": "2"}, "study_sha256": "s", "models": hashes}
+    facts = {**FACTS, "identity": identity}
+    found = [{"weights_sha256": f"w {name}", "study_sha256": "s"} for name in models]
+    (table,) = [
+        table
+        for table in fact_tables(all_facts(facts, run_with(*found).records))
+        if table.caption == "Study and engine"
+    ]
+    several = {f"weights_sha256 of {name}": f"w {name}" for name in models}
+    assert texts([table]) == {
+        "study_sha256": "s",
+        **(several if len(models) > 1 else {"weights_sha256": "w tiny"}),
+        f"tokenizer_sha256{' of tiny' if len(models) > 1 else ''}": "t",
+    }
+    whats = {row[0].text.partition(" ")[0]: row[0].tag for row in table.rows}
+    assert whats["weights_sha256"] == "hash of the model's weights"
 
 
 @pytest.mark.parametrize("path", sorted(OLD_RECORDS.glob("*.jsonl")), ids=lambda path: path.stem)
