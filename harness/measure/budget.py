@@ -2,10 +2,12 @@
 
 What a trial will take is what the last one of its cell took in this run, or what the plan foresaw;
 what is done once before the first trial of some cells comes on top where none of them ran yet.
+Where trials took longer than foreseen, because the machine has other work, so will all the rest.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +17,15 @@ from harness.plan.order import Turn
 from harness.records.record import Record
 from harness.records.store import RecordStore
 
+_MOST_SLOWNESS = 4.0  # beyond it, it is rather what was foreseen that is wrong
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """A time by which all is done; without one there is always time."""
 
-    ends_at: float | None = None  # of `clock`: when the last trial must be over
+    ends_at: float | None = None  # of `clock`
+    behind_s: float = 0.0  # what comes after the last trial
     foreseen: Mapping[str, float] = field(default_factory=dict)  # seconds of a trial, by cell id
     once: Sequence[Once] = ()
     clock: Callable[[], float] = time.monotonic
@@ -34,8 +39,9 @@ class Budget:
         """Whether these trials will probably end in time; a passed deadline lets none begin."""
         if self.ends_at is None:
             return True
+        end = self.ends_at - self.behind_s * self._slowness(store)
         now = self.clock()
-        return now < self.ends_at and now + self.needed_s(turns, store) <= self.ends_at
+        return now < end and now + self.needed_s(turns, store) <= end
 
     def needed_s(self, turns: Sequence[Turn], store: RecordStore) -> float:
         """What these trials will probably take, with what they need done before."""
@@ -45,17 +51,28 @@ class Budget:
                 took[record.cell.id] = record.took_s + _waited_s(record)
         ran = {record.cell.id for record in store.records if record.outcome.kind != "skipped"}
         ids = [cell.id for cell, _ in turns]
-        before = (one.s for one in self.once if one.before & set(ids) and not one.before & ran)
-        return sum(before) + sum(took.get(id_, self.foreseen.get(id_, 0.0)) for id_ in ids)
+        before = [one.s for one in self.once if one.before & set(ids) and not one.before & ran]
+        new = [self.foreseen.get(id_, 0.0) for id_ in ids if id_ not in took]
+        known = sum(took[id_] for id_ in ids if id_ in took)
+        return known + (sum(before) + sum(new)) * self._slowness(store)
+
+    def _slowness(self, store: RecordStore) -> float:
+        """How many times as long as foreseen the trials so far took; at least 1."""
+        ratios = [
+            record.took_s / foreseen
+            for record in store.records
+            if record.took_s is not None and (foreseen := self.foreseen.get(record.cell.id))
+        ]
+        return min(max(1.0, statistics.median(ratios)), _MOST_SLOWNESS) if ratios else 1.0
 
 
 def budget_of(
     seconds: float, began_at: float, foreseen: RunTime, clock: Callable[[], float]
 ) -> Budget:
     """A budget for a whole command that began at `began_at`, its report included."""
-    behind = sum(one.s for one in foreseen.once if one.at_end)
     return Budget(
-        ends_at=began_at + seconds - behind,
+        ends_at=began_at + seconds,
+        behind_s=sum(one.s for one in foreseen.once if one.at_end),
         foreseen={one.cell.id: one.trial_s for one in foreseen.cells if one.trial_s is not None},
         once=tuple(one for one in foreseen.once if one.before),
         clock=clock,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -50,6 +50,7 @@ _BEGIN_S = 1.0  # of `run` itself
 _REPORT_S = 4.0  # summaries, plots and one page
 _LIMITS_S = 3.5  # of finding out what the machine can do at best, its process included
 _CAST_PER_S, _QUANTISED_PER_S = 110e6, 600e6  # parameters of a conversion
+_MOST_BUSY = 4.0  # times as slow
 _FAKE_S = 0.6  # a trial of it: nothing is computed
 # What of a workload's settings does not change how long a trial takes.
 _OF_THE_STUDY = ("trials", "until", "strategies")
@@ -83,6 +84,7 @@ def foresee_time(planned: Plan, loaded: LoadedStudy, seen: Surroundings, known: 
         _cell_time(one, planned, loaded, paces[one.cell], records[_group(one.cell)])
         for one in planned.running
     )
+    known = _under_its_load(known, paces.values())
     slow = slowness(known.speed)
     once = [Once(what="starting", s=_BEGIN_S * slow)]
     once += _limits(planned, study, slow)
@@ -91,6 +93,17 @@ def foresee_time(planned: Plan, loaded: LoadedStudy, seen: Surroundings, known: 
     once += made
     once.append(Once(what="report", s=_REPORT_S * slow, at_end=True))
     return RunTime(cells=cells, once=tuple(once), references=references)
+
+
+def _under_its_load(known: Known, paces: Iterable[Pace | None]) -> Known:
+    """What is known, as it is on a machine that is as busy as it was when it made its records.
+
+    Starting a process takes about as long everywhere, but for that.
+    """
+    usual = START_S * slowness(known.speed)
+    starts = [one.start_s for one in paces if one is not None and one.source == "records"]
+    busy = min(max(1.0, statistics.median(starts) / usual), _MOST_BUSY) if starts else 1.0
+    return replace(known, speed=replace(known.speed, python_s=known.speed.python_s * busy))
 
 
 def _cell_time(

@@ -80,10 +80,10 @@ def past_records(machine_folder: Path) -> Iterator[PastRecord]:
         if left <= 0:
             return
         asked = _asked(path.with_name(RESOLVED_NAME))
-        data, is_whole = _end(path, left)
+        data = _end(path, left)
         left -= len(data)
-        for line in data.split(b"\n")[0 if is_whole else 1 :]:
-            with suppress(msgspec.DecodeError):  # its kind is damage, or another schema
+        for line in data.split(b"\n"):
+            with suppress(msgspec.DecodeError):  # half a line, a damaged one, or another schema
                 record = _RECORD.decode(line)
                 if record.outcome.kind in ("ok", "noisy"):
                     yield structs.replace(record, asked=asked)
@@ -97,15 +97,14 @@ def _asked(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _end(path: Path, most: int) -> tuple[bytes, bool]:
-    """At most so many bytes of the file's end, and whether they are all of it."""
+def _end(path: Path, most: int) -> bytes:
+    """At most so many bytes of the file's end."""
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
-            file.seek(max(0, size - most))
-            return file.read(), size <= most
+            file.seek(max(0, path.stat().st_size - most))
+            return file.read()
     except OSError:
-        return b"", True
+        return b""
 
 
 def _modified(path: Path) -> float:

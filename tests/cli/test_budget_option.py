@@ -14,7 +14,7 @@ from harness.machine.speed_probe import MachineSpeed
 from harness.plan.order import order
 from harness.plan.plan import plan
 from harness.records.store import read_run
-from tests.cli.in_process import run_in_process
+from tests.cli.in_process import TRIAL_S, run_in_process
 
 STRATEGIES = ["cpu fp32", "cpu bf16", "cpu fp32i8", "cpu fp32i8 *1 -> cpu fp32"]
 N_QUESTIONS = 20
@@ -27,6 +27,7 @@ def clock(monkeypatch, without_report):
     # What a plan foresees hangs on the machine; here it must not.
     speed = "harness.machine.speed_probe.probe_speed"
     monkeypatch.setattr(speed, lambda: MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9))
+    monkeypatch.setattr("harness.plan.foresee_time._FAKE_S", TRIAL_S)
     return run_in_process(monkeypatch)
 
 
@@ -137,7 +138,7 @@ def test_each_command_gets_on_with_a_block_that_does_not_fit(go, study):
 def test_where_nothing_fits_nothing_is_measured_and_that_is_said(go, study):
     code, shown, took = go("--budget", "1s")
     assert (code, took) == (4, 0)
-    assert "No trial fits into the time: 36 of 36 trials are left, about 22 s." in shown
+    assert "No trial fits into the time: 36 of 36 trials are left, about 3 min." in shown
     assert records(study) == ()
 
 

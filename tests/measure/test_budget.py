@@ -155,14 +155,14 @@ def test_what_a_skipped_cell_needs_was_not_done(clock, tmp_path):
         once=[Once(what="references", s=30.0, before=frozenset({cell.id}))],
         clock=clock,
     )
-    store.records.append(_record(cell, Outcome(kind="skipped")))
+    store.records.append(_record(cell, outcome=Outcome(kind="skipped")))
     assert budget.needed_s([(cell, 0), (cell, 1)], store) == 32
-    store.records.append(_record(cell, Outcome(kind="crashed")))
+    store.records.append(_record(cell, outcome=Outcome(kind="crashed")))
     assert budget.needed_s([(cell, 0), (cell, 1)], store) == 2
 
 
-def _record(cell, outcome):
-    return structs.replace(record_of(Trial(cell=cell, trial=0, attempt=0)), outcome=outcome)
+def _record(cell, **fields):
+    return structs.replace(record_of(Trial(cell=cell, trial=0, attempt=0)), **fields)
 
 
 def test_the_rest_goes_on_and_nothing_is_measured_twice(go):
@@ -196,6 +196,38 @@ def test_a_wrong_strategy_is_recorded_in_no_time(clock, tmp_path):
     assert len(carry_out(planned, make_store(tmp_path), measure, budget=budget)) == 9
 
 
+def test_a_busy_machine_needs_longer_for_all_that_is_foreseen(clock, tmp_path):
+    planned = make_plan("abcd")
+    store = make_store(tmp_path)
+    a, b, c, d = (one.cell for one in planned.cells)
+    budget = Budget(
+        ends_at=clock.now + 100,
+        behind_s=10.0,
+        foreseen={a.id: 2.0, b.id: 4.0, c.id: 5.0, d.id: 3.0},
+        once=[Once(what="converting weights", s=7.0, before=frozenset({d.id}))],
+        clock=clock,
+    )
+    assert budget.needed_s([(a, 0), (c, 0), (d, 0)], store) == 2 + 5 + 3 + 7
+    store.records += [_record(a, took_s=5.0), _record(b, took_s=10.0), _record(b, took_s=4.4)]
+    # 2.5, 2.5 and 1.1 times as long; b's last trial is what b is known by.
+    assert budget.needed_s([(a, 1)], store) == 5
+    assert budget.needed_s([(b, 1)], store) == 4.4
+    assert budget.needed_s([(c, 0), (d, 0)], store) == 2.5 * (5 + 3 + 7)
+    clock.now += 100 - 25 - 12.5
+    assert budget.fits([(c, 0)], store)
+    clock.now += 0.01
+    assert not budget.fits([(c, 0)], store)
+
+
+@pytest.mark.parametrize(("took_s", "slowness"), [(0.5, 1.0), (3.9, 3.9), (90.0, 4.0)])
+def test_slowness_has_its_bounds(took_s, slowness, clock, tmp_path):
+    a, b = (one.cell for one in make_plan("ab").cells)
+    store = make_store(tmp_path)
+    store.records.append(_record(a, took_s=took_s))
+    budget = Budget(ends_at=9.0, foreseen={a.id: 1.0, b.id: 1.0}, clock=clock)
+    assert budget.needed_s([(b, 0)], store) == pytest.approx(slowness)
+
+
 def test_the_report_is_inside_the_budget(clock):
     cell = Cell(model="m", engine="fake", strategy="cpu fp32", workload="speed", threads=1)
     time = RunTime(
@@ -218,7 +250,7 @@ def test_the_report_is_inside_the_budget(clock):
         ),
     )
     budget = budget_of(60.0, 990.0, time, clock)
-    assert budget.ends_at == 990 + 60 - 6
+    assert (budget.ends_at, budget.behind_s) == (990 + 60, 6)
     assert budget.foreseen == {cell.id: 5.0}
     assert [one.what for one in budget.once] == ["references"]
     assert budget.clock is clock

@@ -296,6 +296,33 @@ def test_a_machine_that_is_half_as_fast_takes_twice_as_long(foresee):
     assert foresee(speed=slow).total_s == pytest.approx(2 * foresee().total_s)
 
 
+@pytest.mark.parametrize(
+    ("took_s", "times"), [(3.3, 1.0), (1.0 + 2 * 2.3, 2.0), (1.0 + 1.0, 1.0), (900.0, 4.0)]
+)
+def test_what_is_done_once_is_as_slow_as_records_say_that_processes_start(took_s, times, foresee):
+    converted = {("made-up", "cpu bf16"): False}
+    past = [record("answers", took_s=took_s, load_s=1.0, answers=[_instant()] * 3)]
+    found, usual = foresee(past=past, converted=converted), foresee(converted=converted)
+    assert [one.what for one in found.once] == [one.what for one in usual.once]
+    for what in ("starting", "limits of the machine", "converting weights", "report"):
+        assert seconds(found, what) == pytest.approx([times * s for s in seconds(usual, what)])
+
+
+def _instant():
+    return PastAnswer(token_ids=[], prefill_s=0.0, decode_s=[0.0])
+
+
+def test_int8_takes_longer_to_make_than_a_cast(foresee):
+    def took(strategy):
+        change = ("[cpu fp32, cpu bf16]", f"[cpu fp32, {strategy}]")
+        [one] = seconds(
+            foresee(change, converted={("made-up", strategy): False}), "converting weights"
+        )
+        return one
+
+    assert took("cpu fp32i8") > took("cpu fp32i8 *6 -> cpu bf16") > took("cpu bf16") + 0.1
+
+
 def test_as_json(foresee, load):
     found = foresee(past=[record(asked=asked_of(load))])
     document = time_document(found)

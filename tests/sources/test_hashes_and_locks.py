@@ -9,6 +9,7 @@ import pytest
 from harness.errors import SourceError
 from harness.folders import cache_folder
 from harness.sources import Locked, file_sha256
+from harness.sources.hashes import known_sha256
 from harness.sources.lock import lock_path, read_lock, write_lock
 
 A, B = "a" * 64, "b" * 64
@@ -45,6 +46,16 @@ def test_a_hash_is_computed_once_wherever_the_file_is_moved(settled, tmp_path):
     assert read_bytes(tmp_path / "link") == 0
     moved = path.rename(tmp_path / "moved.pth")
     assert read_bytes(moved) == 0
+
+
+def test_a_hash_that_is_known_is_told_without_reading(settled, tmp_path):
+    path = settled(b"content")
+    assert known_sha256(path) is None
+    assert known_sha256(path) is None  # asking did not read it either
+    assert known_sha256(tmp_path / "nowhere") is None
+    digest = file_sha256(path)
+    assert known_sha256(path) == digest
+    assert known_sha256(settled(b"CONTENT", age_s=50)) is None
 
 
 def test_another_content_is_read_again(settled):
