@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from harness.quality.tokens import Floats
 _BINS = 256
 _FIRST_T = np.geomspace(1 / 64, 64, 49)
 _THEN_T = np.geomspace(2 ** (-1 / 4), 2 ** (1 / 4), 21)  # times the best of the first
+_Histogram: TypeAlias = tuple[Floats, Floats]
 _ROUNDING = 1e-10  # more than the sums in float64 can be off
 
 
@@ -46,34 +48,37 @@ def kl_bounds(known: float, others: Others, log_q: Floats) -> tuple[float, float
         return known, known
     if others.mass <= 0:
         return max(0.0, known - _ROUNDING), max(0.0, known) + _ROUNDING
-    low = known + _least(others, log_q) - _ROUNDING
-    high = known + _most(others, log_q) + _ROUNDING
+    is_whole = len(log_q) > 0 and log_q.min() > -np.inf
+    finite = log_q if is_whole else log_q[log_q > -np.inf]
+    if not len(finite):
+        return math.inf, math.inf
+    histogram = _histogram(finite)
+    low = known + _least(others, finite, histogram) - _ROUNDING
+    if not is_whole:
+        return max(0.0, low), math.inf
+    high = known + _most(others, finite, histogram) + _ROUNDING
     return max(0.0, low), max(0.0, high)
 
 
-def _least(others: Others, log_q: Floats) -> float:
-    log_q = log_q[log_q > -np.inf]  # for all that is known, the others lie where q is
-    if not len(log_q):
-        return math.inf
+def _least(others: Others, log_q: Floats, histogram: _Histogram) -> float:
+    """For all that is known, the others lie where q is: log_q is finite."""
     m, entropy = others.mass, others.entropy
 
     def at(t: Floats, log_sums: Floats) -> Floats:
         return (m * math.log(m) - m * log_sums + entropy) / t - entropy
 
-    best = _best_t(lambda t, q, n: at(t, _log_sums(t, q, n)), log_q)
+    best = _best_t(lambda t, q, n: at(t, _log_sums(t, q, n)), histogram)
     tried = np.array([1.0, best])
     return float(at(tried, _log_sums(tried, log_q)).max())
 
 
-def _most(others: Others, log_q: Floats) -> float:
-    if np.isneginf(log_q).any():
-        return math.inf
+def _most(others: Others, log_q: Floats, histogram: _Histogram) -> float:
     m, entropy = others.mass, others.entropy
 
     def at(t: Floats, log_sums: Floats) -> Floats:
         return (m * log_sums - m * math.log(m) - entropy) / t - entropy
 
-    best = _best_t(lambda t, q, n: -at(t, _log_sums(-t, q, n)), log_q)
+    best = _best_t(lambda t, q, n: -at(t, _log_sums(-t, q, n)), histogram)
     tried = np.array([best])
     return min(float(at(tried, _log_sums(-tried, log_q))[0]), _filled(others, log_q) - entropy)
 
@@ -86,11 +91,19 @@ def _filled(others: Others, log_q: Floats) -> float:
     return -float(p @ np.sort(np.partition(log_q, n - 1)[:n]))
 
 
-def _best_t(bound: Callable[[Floats, Floats, Floats], Floats], log_q: Floats) -> float:
+def _histogram(log_q: Floats) -> _Histogram:
+    """Values, and how many of log_q are near each; numpy's own takes three times as long."""
+    low, high = float(log_q.min()), float(log_q.max())
+    width = (high - low) / _BINS or 1.0
+    counts = np.bincount(np.minimum((log_q - low) / width, _BINS - 1).astype(np.intp))
+    there = np.flatnonzero(counts)
+    values = low + (there + 0.5) * width
+    return values.astype(np.float64), counts[there].astype(np.float64)
+
+
+def _best_t(bound: Callable[[Floats, Floats, Floats], Floats], histogram: _Histogram) -> float:
     """The t that makes `bound` of (t, values, how many of each) largest, near enough."""
-    counts, edges = np.histogram(log_q, bins=_BINS)
-    there = counts > 0
-    values, weights = ((edges[1:] + edges[:-1]) / 2)[there], counts[there].astype(np.float64)
+    values, weights = histogram
     best = 1.0
     for around in (_FIRST_T, _THEN_T):
         t = best * around
