@@ -11,7 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from rich.console import Console
 
-from harness.records.quality import AnswerQuality, Lambada, ScoredTokens
+from harness.records.quality import AnswerQuality, Gate, Lambada, ScoredTokens
 from harness.records.record import Answer
 from harness.report.evidence import answer_tables, both_tokens, problem_table, token_text
 from harness.report.html import render_html
@@ -174,7 +174,7 @@ def test_it_is_said_what_the_reference_is_and_how_it_was_made(model):
     said = " ".join(about_quality(model))
     assert "exact" in said
     assert "abababababab…" in said
-    assert "made in 36.0 s" in said
+    assert "these trials took 36.0 s" in said
 
 
 def test_what_no_strategy_was_scored_on_has_its_reason(model_of):
@@ -209,6 +209,15 @@ def test_wrong_answers_are_shown_with_the_figures_of_the_gate(model, summary_of)
     reasons = [row[5].text for row in problems.rows if row[0].text == "cpu bf16i8"]
     assert any(reason.startswith("It computes another function") for reason in reasons)
     assert any(reason.startswith("not measured: in ") for reason in reasons)
+
+
+def test_of_several_looks_at_the_first_tokens_the_bad_one_counts(rows_of):
+    run = Fabricated()
+    run.quality("cpu fp32")
+    cell = run.planned(run.cell("cpu fp32"))
+    bad = Gate(tokens=32, why="another function", figures={"lost": 0.5, "tolerated": 0.1})
+    run.add(cell, outcome="wrong_answers", reason="another function", gate=bad)
+    assert rows_of(run)["cpu fp32"].gate == bad
 
 
 def drawn(model):
@@ -372,9 +381,11 @@ def test_equal_tokens_in_both_trials_are_not_flagged(summary_of):
     cell = run.planned(run.cell("cpu fp32", "answers"), trials=2)
     for trial in range(2):
         run.add(cell, trial=trial, answers=[Answer(id="q7", text="a", token_ids=[1])])
-    (row,) = summary_of(run).models[0].rows
+    model = summary_of(run).models[0]
+    (row,) = model.rows
     assert row.unsteady == ()
     assert outcome_text(row) == "ok"
+    assert column(result_table(model), "Outcome")["cpu fp32"].why is None
 
 
 @pytest.mark.parametrize(
