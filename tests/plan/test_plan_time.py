@@ -1,6 +1,7 @@
 """What `plan` shows of a study's time, and where it looks for it."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -21,6 +22,7 @@ from harness.plan.duration import CellTime, Once, ReferenceSize, RunTime
 from harness.plan.look import look
 from harness.plan.plan import plan
 from harness.quality.rows_file import RowsWriter
+from harness.sources import file_sha256
 
 SHORT = ("trials: 3}", "trials: 3, prompt_tokens: 4, generate_tokens: 2, passes: 1}")
 CPU = ("  - cuda fp16\n  - cuda:1 fp16 *2 -> cpu fp32\n  - cuda fp16i8 *2+\n", "")
@@ -123,6 +125,9 @@ def test_what_lies_in_the_caches_is_not_made_again(shown, study):
 
     assert made() == (2, 2, [False, False])
     loaded = load_study(study)
+    weights = loaded.files["tiny"].weights
+    os.utime(weights, (1e9, 1e9))
+    file_sha256(weights)  # what lies there of other weights is not taken for its own
     keep_reference(loaded)
     keep_converted(loaded)
     assert made() == (1, 1, [False, True])
