@@ -137,7 +137,7 @@ def test_the_cache_is_shown_and_cleared(cache, converted, capsys):
     assert "damaged" in said
     assert "of at most 1.00 GiB" in said
     lines = said.splitlines()
-    assert lines[1] == f"Folder: {cache}"
+    assert lines[1] == f"Folder: {cache.parent}"
     assert max(len(line) for line in lines if line != lines[1]) <= 80
     assert call("cache", "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -222,7 +222,7 @@ def test_references_are_shown_and_cleared_beside_converted_weights(
     row = next(line for line in said.splitlines() if "reference, 5 tokens" in line)
     assert row.startswith("abababababab ")
     assert sum("damaged" in line for line in said.splitlines()) == 1
-    assert max(map(len, said.splitlines()[1:])) <= 80
+    assert max(map(len, said.splitlines()[2:])) <= 80  # but for the folder, to be copied
     assert call("cache", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     by_kind = {one["kind"]: one for one in document["files"] if one["source_sha256"]}
@@ -234,6 +234,7 @@ def test_references_are_shown_and_cleared_beside_converted_weights(
         "tokens": 5,
         "bytes": reference.stat().st_size,
         "last_used": None,
+        "is_read_here": True,
     }
     assert by_kind["converted"]["tokens"] is None
     assert document["used_bytes"] == sum(one["bytes"] for one in document["files"])
