@@ -455,16 +455,18 @@ def test_a_damaged_one_is_as_good_as_none_and_is_mended(worker, references, home
 
 
 def test_one_that_cannot_be_written_costs_a_note(worker, references, home, monkeypatch):
+    calls, notes = [], []
+
     def full(path, _forms):
+        calls.append(path)
         raise RecordsError(f"{path.name}: cannot be written (No space left on device).")
 
     monkeypatch.setattr(small_forms, "write_small_forms", full)
-    notes = []
     run = references(worker)
     asked = model(watch=Watch(note=notes.append))
     for _ in range(2):
         assert run.of(asked, some(0)).reference.form == "full"
-    assert len(notes) == 1
+    assert len(calls) == len(notes) == 1
     assert "No space left" in notes[0]
 
 
