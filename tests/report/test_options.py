@@ -360,6 +360,18 @@ def test_the_report_chooses_what_is_recommended(summary_of):
             assert chosen[wish] == best.name
 
 
+def test_what_changes_its_answers_is_no_choice_of_the_report_either(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    run.answers("cpu fp32", wrong=("sum",))
+    cell = run.planned(run.cell("cpu bf16", "answers"), trials=2)
+    for trial in range(2):
+        run.add(
+            cell, trial=trial, answers=[Answer(id="sum", text="x", token_ids=[trial], right=True)]
+        )
+    choices = {choice.wish: choice.label for choice in summary_of(run).models[0].choices}
+    assert choices["best answers"] == "cpu fp32"
+
+
 def test_an_option_can_be_written_as_json(rows_of):
     option = option_of(rows_of(with_devices())["cuda fp16"])
     assert msgspec.json.encode(dataclasses.asdict(option))

@@ -68,6 +68,12 @@ def test_a_share_is_written_as_percent_or_as_a_part_of_one(run, devices, written
     assert json.loads(out)["wishes"]["min_agreement"] == 0.99
 
 
+@pytest.mark.parametrize("written", ["100%", "1"])
+def test_all_tokens_can_be_asked_for(run, devices, written):
+    _, out, _ = run("recommend", devices, "--min-agreement", written, "--json")
+    assert json.loads(out)["wishes"]["min_agreement"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [

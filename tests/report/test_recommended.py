@@ -135,6 +135,11 @@ def test_costs_stand_beside_the_best_and_beside_the_reference():
     assert beside.endswith("1 right answer more.")
 
 
+def test_right_answers_to_other_questions_are_not_compared():
+    [text] = costs(ranking([BEST, replace(SECOND, right=(19, 20))]))
+    assert "answer" not in text
+
+
 def test_the_table_has_all_that_qualify_and_the_reference():
     shown = table(ranking(ram_bytes=4 * GIB))
     titles = [column.title for column in shown.columns]
