@@ -15,6 +15,7 @@ from harness.records.quality import AnswerQuality, Gate, Lambada, ScoredTokens
 from harness.records.record import Answer
 from harness.report.evidence import answer_tables, both_tokens, problem_table, token_text
 from harness.report.html import render_html
+from harness.report.labels import Point, label_points
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
 from harness.report.plot_quality import quality, quality_table
@@ -28,7 +29,7 @@ from harness.report.quality_tables import (
     text_table,
 )
 from harness.report.results import outcome_text, result_table
-from harness.report.style import house_style
+from harness.report.style import house_style, new_axes
 from harness.report.terminal import result_table as terminal_table
 
 MIXED = "cpu fp32i8 *3 -> cpu fp32"
@@ -425,3 +426,15 @@ def test_probabilities_are_percents_unless_they_are_all_zeros(p, said):
 )
 def test_a_change_of_perplexity_has_a_sign(ratio, said):
     assert change(ratio) == f"{said}\u00a0%"
+
+
+def test_an_axis_upside_down_leaves_the_place_below_a_point_free():
+    with house_style():
+        _, axes = new_axes(3)
+        axes.set_xlim(0, 10)
+        axes.set_ylim(10, 0)
+        # The name of the upper one fits below it only: the bar lies where it would go beside it.
+        label_points(axes, [Point(5, 1, None, None, "one", 4, (0, 10)), Point(5, 5, 5, 5, "two")])
+    one = next(text for text in axes.texts if text.get_text() == "one")
+    assert one.xyann[0] == 0  # right above or below it, not away at a side
+    assert one.arrow_patch is not None  # what stands above or below a disc is tied to it
