@@ -143,12 +143,18 @@ def test_where_nothing_fits_nothing_is_measured_and_that_is_said(go, study):
 
 
 def test_the_last_line_is_the_command_that_goes_on(go, monkeypatch):
+    reports = []
+    monkeypatch.setattr(
+        "harness.cli.run._report", lambda *_, is_last, **__: reports.append(is_last)
+    )
     monkeypatch.setattr(
         "sys.argv", ["harness", "run", "my study.yaml", "--budget", "60s", "--fresh"]
     )
     _, shown, _ = go("--budget", "60s")
     going_on = shown.rsplit("To go on: ", 1)[1]
     assert shlex.split(going_on)[-4:] == ["run", "my study.yaml", "--budget", "60s"]
+    go()
+    assert reports == [False, True]  # then the report's own next command is
 
 
 @pytest.mark.parametrize("n_failing", [1, 4])
