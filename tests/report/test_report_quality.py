@@ -438,3 +438,12 @@ def test_an_axis_upside_down_leaves_the_place_below_a_point_free():
     one = next(text for text in axes.texts if text.get_text() == "one")
     assert one.xyann[0] == 0  # right above or below it, not away at a side
     assert one.arrow_patch is not None  # what stands above or below a disc is tied to it
+
+
+def test_what_one_strategy_lacks_is_not_said_of_all(model_of):
+    run = Fabricated()
+    run.quality("cpu fp32")
+    run.quality("cpu bf16", text=None, answers=[], missing={"text": "no reference"})
+    model = model_of(run)
+    assert not any("Nothing of" in said for said in about_quality(model))
+    assert column(text_table(model), "Agreement")["cpu bf16"].why == "no reference"
