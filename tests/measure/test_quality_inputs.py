@@ -11,10 +11,12 @@ import yaml
 from harness.config.load import load_study
 from harness.engines.base import ModelSource
 from harness.engines.torch_engine import TorchEngine
+from harness.errors import HarnessError
 from harness.language.template import fill_template
 from harness.language.tokenizer import load_tokenizer
 from harness.measure.conversion import Watch, Weights
 from harness.measure.job import Failed, Gated, Job, Judged, Scored
+from harness.measure.lambada_file import lambada_job, pad_ids
 from harness.measure.last_words import measure_last_words
 from harness.measure.passages import GATE_TOKENS
 from harness.measure.quality_inputs import QualityInputs, Wanted, gate_of, quality_of
@@ -27,6 +29,7 @@ from harness.quickstart import files
 from harness.records.quality import Gate, Quality
 from harness.records.record import Answer
 from harness.runtime.model import load_model
+from harness.sources import Found, Locked
 from tests.measure.test_references import DONE, NONE, ended
 
 SHA256 = "ab" * 32
@@ -380,3 +383,23 @@ def test_last_words_are_those_of_the_model_itself(tmp_path, new_bench):
     assert 0 < sum(found.right) < 3
     assert [one.done for one in said] == [1, 2, 3]
     assert {type(one) for one in said} == {Scored}
+
+
+def test_a_tokenizer_without_a_line_break_begins_with_the_text():
+    class Letters:
+        def encode(self, text):
+            return [ord(letter) for letter in text if letter.isalpha()] or [0]
+
+        def decode(self, ids):
+            return "".join(map(chr, ids))
+
+    assert list(pad_ids(Letters())) == []
+
+
+def test_another_content_than_the_lock_says_is_not_scored(tmp_path, tokenizer):
+    path = tmp_path / "words.jsonl"
+    path.write_text('{"text": "a b"}', encoding="utf-8")
+    locked = Locked(sha256="ab" * 32, size=1)
+    found = Found(text="words.jsonl", kind="lambada", path=path, locked=locked)
+    with pytest.raises(HarnessError, match=r"words\.jsonl has sha256 .* it has changed"):
+        lambada_job(found, None, tokenizer)
