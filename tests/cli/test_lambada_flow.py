@@ -7,10 +7,12 @@ import yaml
 
 from harness.cli.main import main
 from harness.config.load import load_study
+from harness.machine import probe_machine
 from harness.measure.bench import locked_sources
 from harness.measure.identity import ModelIdentity, record_key
 from harness.plan.matrix import cells
 from harness.plan.missing import missing_files
+from harness.plan.plan import plan
 from harness.records.store import read_run
 from harness.sources.lock import Locked, write_lock
 
@@ -137,15 +139,13 @@ def test_a_file_of_one_s_own_is_put_there_or_named(study):
     assert "https://" in file.how
 
 
-def test_other_workloads_do_not_ask_for_it(home, capsys):
+def test_other_workloads_do_not_ask_for_it(home):
     document = {**STUDY, "workloads": {**STUDY["workloads"], "speed": {"prompt_tokens": 4}}}
     (home / "study.yaml").write_text(yaml.safe_dump(document))
-    with pytest.raises(SystemExit):
-        main(["plan", str(home / "study.yaml"), "--only", "speed"])
-    assert "words.jsonl" not in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["plan", str(home / "study.yaml")])
-    assert "words.jsonl" in capsys.readouterr().out
+    loaded, machine = load_study(home / "study.yaml"), probe_machine()
+    assert plan(loaded, machine, only="speed").missing == ()
+    (file,) = plan(loaded, machine).missing
+    assert file.kind == "lambada"
 
 
 @pytest.mark.parametrize("text", ["ftp://x/y.jsonl", "builtin:quickstart", "hf://a"])
