@@ -103,7 +103,8 @@ def _under_its_load(known: Known, paces: Iterable[Pace | None]) -> Known:
     usual = START_S * slowness(known.speed)
     starts = [one.start_s for one in paces if one is not None and one.source == "records"]
     busy = min(max(1.0, statistics.median(starts) / usual), _MOST_BUSY) if starts else 1.0
-    return replace(known, speed=replace(known.speed, python_s=known.speed.python_s * busy))
+    python_s = known.speed.python_s * busy**2  # of which `slowness` is the root
+    return replace(known, speed=replace(known.speed, python_s=python_s))
 
 
 def _cell_time(

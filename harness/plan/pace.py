@@ -8,6 +8,7 @@ Knows nothing of how many tokens a study wants: that is `duration.py`.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,8 +60,12 @@ class Pace:
 
 
 def slowness(speed: MachineSpeed) -> float:
-    """How many times as long a machine needs for what Python does."""
-    return speed.python_s / _PROBED.python_s
+    """How many times as long a machine needs for what Python does around the model's work.
+
+    The root of what the probe says: a shared machine is 1.8 times as slow at one moment as at the
+    next, and a run is an average of such moments.
+    """
+    return math.sqrt(speed.python_s / _PROBED.python_s)
 
 
 def recorded_pace(records: Sequence[PastRecord], modelled: Pace) -> Pace | None:

@@ -11,7 +11,7 @@ from harness.runtime.strategy import resolve
 
 SHAPE = RANDOM_SHAPES["169m"]
 PROBED = MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9)
-TWICE_AS_SLOW = MachineSpeed(python_s=2.82e-3, copy_bytes_per_s=17e9)
+TWICE_AS_SLOW = MachineSpeed(python_s=4 * 1.41e-3, copy_bytes_per_s=17e9)
 MODELLED = Pace(start_s=2.0, load_s=1.0, call_s=0.1, prefill_s=0.2, decode_s=0.3, draw_s=0.01)
 
 
