@@ -19,6 +19,7 @@ from harness.config.load import load_study
 from harness.invocation import VARIABLE, as_typed, command_line
 from harness.machine import Machine
 from harness.plan.document import plan_document
+from harness.plan.duration import RunTime
 from harness.plan.plan import plan
 
 ROOT = Path(__file__).parents[1]
@@ -124,7 +125,7 @@ def test_a_plan_is_kept_in_one_spelling_and_shown_in_the_users(tmp_path, monkeyp
     planned = plan(loaded, machine)
 
     assert plan_document(planned) == kept
-    show_plan(planned, "study.yaml")
+    show_plan(planned, "study.yaml", RunTime(cells=()))
     shown = capsys.readouterr().out
     assert "harness-of-mine fit random:14b" in " ".join(shown.split())
     assert shown.endswith("Next: harness-of-mine plan builtin:quickstart\n")

@@ -34,7 +34,7 @@ STUDY = {
 }
 N_PLANNED = 2 * 2 + 2
 # Times and memory of this machine are not the same in any two runs.
-OF_THE_MACHINE = ("started_at", "memory", "limits", "validity", "cooling")
+OF_THE_MACHINE = ("started_at", "took_s", "memory", "limits", "validity", "cooling")
 
 
 @pytest.fixture
