@@ -304,8 +304,9 @@ def _exit_code(store: RecordStore, planned: Plan, rest: list[Turn]) -> int:
 
     begun = (turn for turn in due(planned, store) if turn not in rest)
     kinds = [store.latest_outcome(cell.id, trial) for cell, trial in begun]
-    # A noisy trial has its figures; the report says by what they were disturbed.
-    measured = [kind in ("ok", "noisy") for kind in kinds]
+    # A noisy trial has its figures; the report says by what they were disturbed. One that was
+    # skipped has its reason, and is tried again when the run goes on.
+    measured = [kind in ("ok", "noisy") for kind in kinds if kind != "skipped"]
     if measured and all(measured):
         return 0
     return EXIT_CELL_FAILED if any(measured) else EXIT_NOTHING_MEASURED

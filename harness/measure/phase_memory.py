@@ -49,6 +49,13 @@ class MemoryWatch:
         self._phase = begin_host_phase()
         return found
 
+    def restart(self, session: Session) -> None:
+        """Let the phase that is under way begin anew: what was before is not its own."""
+        session.synchronize()
+        self._count(session.memory())
+        session.restart_memory()
+        self._phase = begin_host_phase()
+
     def broken_off(self) -> list[PhaseMemory]:
         """The figures of the phase in which the trial failed, up to now; none after the last.
 

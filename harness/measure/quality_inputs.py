@@ -31,10 +31,10 @@ from harness.measure.job import (
 )
 from harness.measure.lambada_file import lambada_job
 from harness.measure.passages import answer_passage, gate_passage, text_passages
-from harness.measure.references import Found, Model, References, source_sha256
+from harness.measure.references import FULL, Found, Model, References, source_sha256
 from harness.measure.without_folders import without_folders
 from harness.plan.cell import Cell
-from harness.records.quality import Gate, Quality
+from harness.records.quality import NO_ANSWERS, Gate, Quality
 from harness.records.record import Answer
 from harness.runtime.shape import ModelShape
 from harness.texts import BUILTIN_TEXTS, PROSE
@@ -67,7 +67,8 @@ class QualityInputs:
     loaded: LoadedStudy
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
     references: References = field(default_factory=References)
-    _tokenizers: dict[Path, Tokenizer | str] = field(default_factory=dict, init=False)
+    # By file and vocabulary: one may fit one model and not another.
+    _tokenizers: dict[tuple[Path, int], Tokenizer | str] = field(default_factory=dict, init=False)
     _documents: dict[str, LambadaJob | str] = field(default_factory=dict, init=False)  # by model
 
     def prepare(
@@ -121,7 +122,7 @@ class QualityInputs:
         own = [(one, answer.id) for one, answer in self._answers(wanted, known, answers)]
         others = [one for one, _ in self._answers(wanted, known, beside)]
         parts: dict[str, Sequence[tuple[PassageJob, str | None]]] = {"text": text, "answers": own}
-        empty = {"text": "the text has no two tokens", "answers": "there are none of this cell"}
+        empty = {"text": "the text has no two tokens", "answers": NO_ANSWERS}
         found = self._find(
             wanted, known, [self._gate(known), *(one for one, _ in (*text, *own)), *others]
         )
@@ -140,6 +141,9 @@ class QualityInputs:
         if not placed and lambada is None:
             return None, missing
         reference = found.reference if placed else None
+        if reference is not None and not any(one.small for one in placed):
+            # What other cells lack is theirs.
+            reference = structs.replace(reference, form="full", method=FULL)
         return Scoring(reference=reference, passages=placed, lambada=lambada), missing
 
     def _asked(self) -> tuple[str, ...]:
@@ -186,14 +190,15 @@ class QualityInputs:
         files = self.loaded.files[model]
         if files.tokenizer is None:
             return files.no_tokenizer or "the model has no tokenizer"
-        known = self._tokenizers.get(files.tokenizer)
+        n_vocab = self.shapes[model].n_vocab
+        known = self._tokenizers.get((files.tokenizer, n_vocab))
         if known is None:
             try:
                 known = load_tokenizer(files.tokenizer)
-                known.check_fits(self.shapes[model].n_vocab)
+                known.check_fits(n_vocab)
             except TokenizerError as error:
                 known = str(error)
-            self._tokenizers[files.tokenizer] = known
+            self._tokenizers[files.tokenizer, n_vocab] = known
         return known
 
     def _gate(self, known: _Known) -> PassageJob:
@@ -270,7 +275,8 @@ def quality_of(
     messages: Sequence[Message], prepared: Prepared | None, here: Mapping[str, str]
 ) -> Quality:
     """What was scored, with why a part is not there."""
-    judged = next((one.quality for one in messages if isinstance(one, Judged)), Quality())
+    told = [one.quality for one in messages if isinstance(one, Judged)]  # the last knows most
+    judged = told[-1] if told else Quality()
     missing = {**judged.missing, **({} if prepared is None else prepared.missing)}
     return structs.replace(
         judged, missing={name: without_folders(why, here) for name, why in missing.items()}

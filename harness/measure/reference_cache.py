@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,16 +71,18 @@ class ReferenceCache(FileCache["WantedRows | Kept"]):
             rows.has(one.key, one.n_rows, wanted.n_vocab) for one in wanted.passages
         )
 
-    def of(self, weights_sha256: str) -> Iterator[RowsFile]:
-        """Every file of these weights that can be read; each stays until `close`.
+    def of(self, weights_sha256: str, keys: Collection[str]) -> Iterator[RowsFile]:
+        """Every file of these weights that has any of the passages; each stays until `close`.
 
-        Raises `OSError` for a folder that cannot be listed.
+        The others may leave: they are only looked at. Raises `OSError` for a folder that cannot be
+        listed.
         """
         for entry in self.entries():
             if not entry.path.name.startswith(f"{weights_sha256[:16]}-"):
                 continue
-            with suppress(CacheUnusable):  # a damaged file says nothing of the others
-                path = self.use(Kept(name=entry.path.name))
-                rows = None if path is None else rows_in(path)
-                if rows is not None and rows.metadata.get("weights_sha256") == weights_sha256:
+            rows = rows_in(entry.path)  # a damaged file says nothing of the others
+            if rows is None or rows.metadata.get("weights_sha256") != weights_sha256:
+                continue
+            with suppress(CacheUnusable):
+                if not rows.keys.isdisjoint(keys) and self.use(Kept(name=entry.path.name)):
                     yield rows

@@ -126,7 +126,7 @@ class References:
         wanted = {one.key: one for one in passages}
         places: dict[str, ScoredPassage] = {}
         with suppress(OSError):
-            for rows in cache.of(sha256):
+            for rows in cache.of(sha256, wanted):
                 for key in rows.keys & wanted.keys():
                     if rows.has(key, wanted[key].n_rows, model.n_vocab):
                         places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))

@@ -15,6 +15,7 @@ from harness.measure.strategy_records import (
     answers_of_model,
     first_answers,
     has_passed,
+    is_done,
     wrong_reason,
 )
 from harness.measure.trial import Trial
@@ -86,7 +87,7 @@ def _measured_ones(store: RecordStore, turns: list[Turn]) -> list[Turn]:
     return [
         (cell, trial)
         for cell, trial in turns
-        if not store.is_finished(cell.id, trial) and wrong_reason(store, cell) is None
+        if not is_done(store, cell, trial) and wrong_reason(store, cell) is None
     ]
 
 
@@ -98,7 +99,7 @@ def n_left(planned: Plan, store: RecordStore) -> int:
         if left == 0 and stop_after(planned, latest, number) is not None:
             break
         left += sum(
-            not store.is_finished(cell.id, trial)
+            not is_done(store, cell, trial)
             for cell, trial in _visited(planned, turns, latest, number)
         )
     return left
@@ -145,7 +146,7 @@ def _block(
     Returns False where trials were made again and stayed noisy, all of them, and None where there
     was no time for the next one.
     """
-    again = [turn for turn in turns if not store.is_finished(turn[0].id, turn[1])]
+    again = [turn for turn in turns if not is_done(store, *turn)]
     noisy: list[Turn] | None = None  # after each turn was taken once
     for _ in range(1 + settings.retries):
         for turn in again:

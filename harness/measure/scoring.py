@@ -30,6 +30,7 @@ from harness.records.quality import AnswerQuality, Difference, Gate, Quality, Sc
 
 BROKEN = "\ufffd"  # the end of what is decoded where a character goes on in the next token
 NO_ROWS = "only the small form of the reference is here, and one cannot draw from that"
+NOT_DONE = "the trial ended before all documents were read"
 Reference = StoredRows | SmallForm  # of one passage
 
 
@@ -82,15 +83,16 @@ def measure_quality(
                 scored = _score_answer(session, one, one.answer, reference, settings)
                 answers.append(_in_words(scored, one, tokenizer))
         send(Scored(done=done, total=len(scoring.passages)))
-    lambada = scoring.lambada
     quality = Quality(
         reference=scoring.reference,
         text=joined(text) if text and "text" not in missing else None,
         answers=[] if "answers" in missing else answers,
-        lambada=None if lambada is None else measure_last_words(session, lambada, send),
-        missing=missing,
+        missing=missing if scoring.lambada is None else {**missing, "lambada": NOT_DONE},
     )
     send(Judged(quality=quality))
+    if scoring.lambada is not None:  # it may take hours: what is known by now is kept
+        lambada = measure_last_words(session, scoring.lambada, send)
+        send(Judged(quality=structs.replace(quality, lambada=lambada, missing=missing)))
 
 
 def _score(session: Session, one: ScoredPassage, reference: Reference) -> ScoredTokens:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from harness.plan.cell import Cell
+from harness.records.quality import NO_ANSWERS
 from harness.records.record import Answer, CellRef, Record
 from harness.records.store import RecordStore
 
@@ -18,11 +19,30 @@ def strategy_of(cell: Cell | CellRef) -> Strategy:
 
 
 def has_passed(store: RecordStore, cell: Cell) -> bool:
-    """Whether a trial of the strategy was held against the reference, or could not be."""
+    """Whether a trial of the strategy was held against the reference.
+
+    One that could not be says nothing: what was in the way may be gone the next time.
+    """
     return any(
-        one.gate is not None and one.gate.why is None and one.outcome.kind != "interrupted"
+        one.gate is not None
+        and one.gate.why is None
+        and one.gate.missing is None
+        and one.outcome.kind != "interrupted"
         for one in _of(store, cell)
     )
+
+
+def is_done(store: RecordStore, cell: Cell, trial: int) -> bool:
+    """Whether a trial is finished; one of quality that came before the answers is not."""
+    if not store.is_finished(cell.id, trial):
+        return False
+    latest = store.latest[cell.id, trial]
+    came_early = (
+        latest.outcome.kind == "ok"
+        and latest.quality is not None
+        and latest.quality.missing.get("answers") == NO_ANSWERS
+    )
+    return not (came_early and first_answers(store, cell))
 
 
 def wrong_reason(store: RecordStore, cell: Cell) -> str | None:

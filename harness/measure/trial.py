@@ -108,7 +108,8 @@ def measure(
         prepared = _prepared(trial, bench, job, heard)
         job = prepared.job
         if trial.cell.workload == "quality" and job.scoring is None:
-            none = Outcome(kind="unsupported", reason=prepared.missing.get("text"))
+            # Tried again when the run goes on: what is in the way may be gone by then.
+            none = Outcome(kind="skipped", reason=prepared.missing.get("text"))
             return record_of(trial, bench, started, Ran(outcome=none, prepared=prepared))
         reading = _reading(trial, bench, job, heard)
         gpus = cuda_devices_of(bench.plans[trial.cell])

@@ -147,9 +147,9 @@ def disturbances(validity: Validity, noise: Noise) -> list[Disturbance]:
 def judged_quiet(outcome: Outcome, validity: Validity | None, workload: str) -> Outcome:
     """The outcome, or `noisy` for a good one whose figures were spoilt.
 
-    Answers are not: what a model says does not hang on who else computes.
+    Answers and quality are not: what a model says does not hang on who else computes.
     """
-    if outcome.kind != "ok" or validity is None or workload == "answers":
+    if outcome.kind != "ok" or validity is None or workload in ("answers", "quality"):
         return outcome
     spoilt = validity.spoilt_by
     if not spoilt:

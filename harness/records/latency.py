@@ -23,6 +23,7 @@ class FirstPass(Struct, frozen=True, kw_only=True):
     decode_s: list[float]  # per step
     end_to_end_s: float | None = None  # as in `Latency.end_to_end_s`
     measured: bool = False  # also counted as a measured pass: the study asked for no warm-up
+    after_gate: bool = False  # the gate had fed tokens before it, so that nothing was cold any more
 
 
 class AtDepth(Struct, frozen=True, kw_only=True):

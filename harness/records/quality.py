@@ -12,6 +12,9 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+# In `Quality.missing`, of a cell that had not answered when it was scored.
+NO_ANSWERS = "there are none of this cell"
+
 
 class QualityReference(Struct, frozen=True, kw_only=True):
     """What a strategy was compared with."""

@@ -113,9 +113,8 @@ def _by_depth(record: Record) -> dict[int, float]:
 
 
 def _first_pass(record: Record) -> float | None:
-    if record.latency is None or record.latency.first_pass is None:
-        return None
-    return record.latency.first_pass.end_to_end_s
+    first = None if record.latency is None else record.latency.first_pass
+    return None if first is None or first.after_gate else first.end_to_end_s
 
 
 def _end_to_end(record: Record) -> float | None:

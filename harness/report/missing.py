@@ -42,6 +42,9 @@ def reasons(
     for name, workload in _LATENCY.items():
         if getattr(row.latency, name) is None:
             found[name] = _of_workload(row, workload, workloads)
+    first_passes = [one.latency.first_pass for one in measured if one.latency is not None]
+    if row.latency.first_pass_s is None and any(one and one.after_gate for one in first_passes):
+        found["first_pass_s"] = "its only trial began with the gate, behind which nothing is cold"
     if row.score is None:
         answered = any(record.answers for cell in cells for record in cell.ok)
         found["score"] = (

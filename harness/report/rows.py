@@ -82,7 +82,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         energy=energy_of(ok),
         curve_s=_curve(ok),
         score=score_of(given),
-        quality=quality_of(() if scored is None else scored.counted),
+        quality=quality_of(() if scored is None else scored.counted or _cut_short(scored)),
         gate=gate_of([record for cell in cells for record in cell.records]),
         unsteady=steadiness(answers),
         categories=score_by_category(given),
@@ -93,6 +93,12 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
     return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))
+
+
+def _cut_short(scored: CellTrials) -> tuple[Record, ...]:
+    """Quality trials that ended badly, and had scored the text or the answers by then."""
+    judged = ((record, record.quality) for record in scored.records)
+    return tuple(record for record, one in judged if one and (one.text or one.answers))
 
 
 def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:

@@ -1,11 +1,13 @@
 """What the schedule makes of what is known of a strategy: its gate, its verdict, its answers."""
 
 import pytest
+from msgspec import structs
 
-from harness.measure.strategy_records import strategy_of
+from harness.measure.strategy_records import is_done, strategy_of
+from harness.measure.trial import Trial
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.plan import Plan
-from harness.records.quality import Gate
+from harness.records.quality import NO_ANSWERS, Gate, Quality
 from harness.records.record import Answer
 from tests.measure.scheduling import carry_out, make_store, record_of
 
@@ -67,10 +69,15 @@ def gated(gate):
     return make
 
 
-@pytest.mark.parametrize("gate", [PASSED, UNSEEN])
-def test_only_the_first_trial_of_a_strategy_is_held_against_the_reference(gate, go):
+def test_a_gate_that_could_not_be_looked_at_is_tried_again(go):
+    _, trials = go(plan_of("cpu fp32"), gated(UNSEEN))
+    assert len(trials) > 1
+    assert all(trial.is_gated for trial in trials)
+
+
+def test_only_the_first_trial_of_a_strategy_is_held_against_the_reference(go):
     planned = plan_of("cpu fp32", "cpu bf16", models=("m", "n"))
-    _, trials = go(planned, gated(gate))
+    _, trials = go(planned, gated(PASSED))
     first = {}
     for trial in trials:
         first.setdefault(strategy_of(trial.cell), trial)
@@ -205,3 +212,28 @@ def test_equal_answers_of_several_strategies_are_one(go):
     beside = {(one.id, one.stop_token) for one in trials[-1].beside}
     assert beside == {("a", None), ("b", None), ("b", 0)}
     assert len(trials[-1].beside) == 3
+
+
+def test_quality_that_came_before_the_answers_is_scored_again():
+    class Store:
+        def __init__(self, *records):
+            self.records = list(records)
+            self.latest = {(one.cell.id, one.trial): one for one in records}
+
+        def is_finished(self, cell_id, trial):
+            return (cell_id, trial) in self.latest
+
+    scored = cell("quality")
+    early = structs.replace(
+        record_of(Trial(cell=scored, trial=0, attempt=0)),
+        quality=Quality(missing={"answers": NO_ANSWERS}),
+    )
+    answered = structs.replace(
+        record_of(Trial(cell=cell("answers"), trial=0, attempt=0)),
+        answers=[answer("q", 1)],
+    )
+    assert is_done(Store(early), scored, 0)  # as long as there are none
+    assert not is_done(Store(early, answered), scored, 0)
+    whole = structs.replace(early, quality=Quality())
+    assert is_done(Store(whole, answered), scored, 0)
+    assert not is_done(Store(answered), scored, 0)

@@ -82,9 +82,9 @@ def quality_of(session, scoring, settings=GREEDY, tokenizer=None):
     said = []
     measure_quality(session, scoring, settings, said.append, tokenizer)
     judged = [one for one in said if isinstance(one, Judged)]
-    assert said[-1:] == judged
+    assert said[-1] == judged[-1]
     assert [one.done for one in said if isinstance(one, Scored)][-1] > 0
-    return judged[0].quality
+    return judged[-1].quality
 
 
 def blurred(ids):
@@ -289,3 +289,25 @@ def test_a_token_without_text_is_left_without(tmp_path):
     found = quality_of(Session(rows_of), scoring, tokenizer=Letters()).answers[0].difference
     assert found.token == 90
     assert found.text is None
+
+
+def test_what_is_known_before_the_documents_are_read_is_sent_at_once(tmp_path):
+    class Breaks(Session):
+        def score(self, ids):
+            if len(ids) == 3:
+                raise MemoryError
+            return super().score(ids)
+
+    one = passage(range(9), 0, range(9))
+    documents = [DocumentJob(ids=[5, 9, 10, 11], n_word=2)]
+    scoring = Scoring(
+        reference=REFERENCE,
+        passages=[placed(tmp_path, one)],
+        lambada=LambadaJob(sha256="s", documents=documents),
+    )
+    said = []
+    with pytest.raises(MemoryError):
+        measure_quality(Breaks(rows_of), scoring, GREEDY, said.append)
+    (judged,) = [one.quality for one in said if isinstance(one, Judged)]
+    assert len(judged.text.kl) == 9
+    assert "before all documents" in judged.missing["lambada"]
