@@ -65,7 +65,10 @@ def _rows(planned: Plan) -> dict[Row, dict[str, PlannedCell]]:
         cell = one.cell
         place = (cell.model, cell.engine, cell.threads, cell.strategy)
         batch = cell.batch if cell.workload == "speed" else least.get(place, 1)
-        rows.setdefault((*place, batch), {})[cell.workload] = one
+        row = rows.setdefault((*place, batch), {})
+        if cell.workload in row:  # another sampling or prompt of the same strategy
+            row = rows.setdefault((*place[:3], f"{cell.strategy}, {cell.variant}", batch), {})
+        row[cell.workload] = one
     return rows
 
 

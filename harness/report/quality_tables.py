@@ -105,21 +105,23 @@ def scored_answers_table(model: ModelSummary) -> Table | None:
         return None
     of_tokens: Figure = ("Tokens", lambda _, scored: figure(f"{scored.tokens:,}"))
     shown: list[Figure] = [of_tokens, *_divergences(), *_changes()]
-    titles = ["Same answers", "Right answers", *(title for title, _ in shown)]
+    # Of the small form nothing can be drawn, so it is not known what the reference would answer.
+    alike = [("Same answers", same)] if model.by_exact else []
+    titles = [*(title for title, _ in alike), "Right answers", *(title for title, _ in shown)]
     return Table(
         caption=f"{model.name} beside the exact reference, along each strategy’s own answers",
         columns=_columns(titles),
         rows=tuple(
             (
                 code(row.label),
-                same(row),
+                *(cell(row) for _, cell in alike),
                 right(row),
                 *_cells(row, found.get(row.label), shown, "answers"),
             )
             for row in model.rows
         ),
         remarks=(
-            _DRAWS_NOTHING,
+            *([_DRAWS_NOTHING] if model.by_exact else []),
             *_small_form(model),
         ),
     )

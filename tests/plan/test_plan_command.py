@@ -167,3 +167,18 @@ def test_bad_study_is_bad_input(planned_study):
     assert done.returncode == 2
     assert f"{planned_study}:2: model: is not a key here. Did you mean 'models'?" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_each_sampling_and_prompt_has_its_row(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "extends: builtin:quickstart\nstrategies: [cpu fp32]\nmodels: {random-169m: null}\n"
+        "workloads: {speed: null, depth: null, quality: null,"
+        " answers: {sampling: {greedy: {}, hot: {temperature: 1}}}}\n",
+        encoding="utf-8",
+    )
+    said = run("plan", path).stdout
+    rows = [line for line in said.splitlines() if line.endswith("MiB")]
+    cells = json.loads(run("plan", path, "--json").stdout)["cells"]
+    assert len(cells) == len(rows) == 2
+    assert "cpu fp32, hot" in said
