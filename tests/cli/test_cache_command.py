@@ -10,7 +10,7 @@ import yaml
 
 from harness.cli.main import main
 from harness.measure.conversion_cache import ConvertedCache
-from harness.measure.reference_cache import ReferenceCache
+from harness.measure.reference_cache import ReferenceCache, rows_in
 from harness.quality.rows_file import RowsWriter
 from harness.quickstart import files
 from harness.records.store import read_run
@@ -249,9 +249,11 @@ def test_references_are_shown_and_cleared_beside_converted_weights(
 
 def test_a_reference_that_a_run_uses_is_kept(cache, reference, capsys):
     used = ReferenceCache()
-    assert [one.path for one in used.of("ab" * 32)] == []  # its name begins otherwise
+    keys = rows_in(reference).keys
+    assert [one.path for one in used.of("ab" * 32, keys)] == []  # its name begins otherwise
     path = reference.rename(reference.with_name(f"{'ab' * 8}-1.safetensors"))
-    assert [one.path for one in used.of("ab" * 32)] == [path]
+    assert [one.path for one in used.of("ab" * 32, {"another"})] == []
+    assert [one.path for one in used.of("ab" * 32, keys)] == [path]
     assert call("cache", "--clear") == 0
     assert "Kept, being in use or not ours to remove: 1." in capsys.readouterr().out
     used.close()

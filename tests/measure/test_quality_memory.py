@@ -85,8 +85,9 @@ def test_more_tokens_take_no_more_memory(tmp_path):
     weights = tmp_path / "model.pth"
     save_random(weights, SHAPE)
     little, n_little = peak(tmp_path, weights, 128)
-    much, n_much = peak(tmp_path, weights, 512)
-    assert (n_little, n_much) == (256, 1024)
+    much, n_much = peak(tmp_path, weights, 1024)
+    assert (n_little, n_much) == (256, 2048)
     rows = 4 * (n_much - n_little) * SHAPE.n_vocab
     print(f"peak {little / MB:.0f} MB and {much / MB:.0f} MB; rows {rows / MB:.0f} MB more")
-    assert much - little < 25 * MB < rows / 6
+    # The allocator keeps some chunks of 64 rows (13 MB each), now more and now fewer of them.
+    assert much - little < 100 * MB < rows / 3
