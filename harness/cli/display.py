@@ -123,7 +123,7 @@ class RunDisplay:
         share = message.done / max(1, message.total)
         self._phase = f"computing the reference {share:.0%}"
         if message.total and message.done == message.total:
-            self._phase, self._trial_started = "starting", time.monotonic()
+            self._phase, self._trial_started = "starting", self._clock()
 
     def cool(self, text: str) -> None:
         """The machine is waited for; `text` says from where to where it cools down."""

@@ -16,6 +16,7 @@ from harness.cli.exits import EXIT_GATE_FAILED, EXIT_NOTHING_MEASURED
 from harness.cli.sizes import Size
 from harness.errors import BadInput, RecordsError
 from harness.invocation import as_typed, command_line
+from harness.report.recommend import PREFERENCES
 
 if TYPE_CHECKING:
     from harness.records.store import Run
@@ -71,7 +72,7 @@ class Vram(Size):
 )
 @click.option(
     "--prefer",
-    type=click.Choice(["decode", "prefill", "memory"]),
+    type=click.Choice(PREFERENCES),
     default="decode",
     show_default=True,
     help="What the best is best in: speed of decoding or of prompts, or little memory.",

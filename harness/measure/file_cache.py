@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Cleared:
     kept: tuple[Entry, ...]
 
 
-class FileCache(Generic[W]):
+class FileCache(ABC, Generic[W]):
     """`folder` is made when it is first written to; `budget` is in bytes, by default `budget()`.
 
     Raises `BadInput` for a budget in the environment that is no size.
@@ -83,9 +84,9 @@ class FileCache(Generic[W]):
             file.close()
         self._held.clear()
 
+    @abstractmethod
     def is_wanted(self, path: Path, wanted: W) -> bool:
         """Whether the file is whole as far as its header tells, and what is wanted."""
-        raise NotImplementedError
 
     def use(self, wanted: W) -> Path | None:
         """The file, which then stays until `close`; None where there is none.
