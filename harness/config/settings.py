@@ -154,7 +154,7 @@ def _without_strangers(root: Node, known: set[str], problems: list[Problem]) -> 
     kept = {name: model for name, model in models.entries.items() if name not in strange}
     return (
         replace(root, value={**root.entries, "models": replace(models, value=kept)})
-        if (strange)
+        if strange
         else root
     )
 

@@ -7,11 +7,9 @@ have written is accepted, and no number is used before it was looked at. Knows k
 
 from __future__ import annotations
 
-import glob
-import os
+import io
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import numpy.typing as npt
 
 from harness.errors import RecordsError
 from harness.quality.small_form import KEPT, SmallForm, joined_forms
+from harness.records.writing import put_whole
 
 SMALL_SUFFIX = ".npz"
 SCHEMA = 1
@@ -47,25 +46,24 @@ def write_small_forms(path: Path, forms: Mapping[str, SmallForm]) -> None:
     about = _About(
         schema=SCHEMA, n_vocab=whole.n_vocab, rows={key: len(one) for key, one in forms.items()}
     )
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            leftover.unlink()  # of a process that was killed
-        with zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as file:
-            file.writestr(_entry(_ABOUT), msgspec.json.encode(about))
-            for name, (dtype, shape) in _layout(len(whole), whole.n_vocab).items():
-                array = np.ascontiguousarray(getattr(whole, name), dtype=dtype)
-                assert array.shape == shape
-                file.writestr(_entry(f"{name}.npy"), _header(dtype, shape) + array.tobytes())
-        draft.replace(path)
+        put_whole(path, _packed(about, whole))
     except OSError as error:
         raise RecordsError(
             f"{path}: cannot be written ({error.strerror or error}). Make room, and run again."
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+
+
+def _packed(about: _About, whole: SmallForm) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as file:
+        file.writestr(_entry(_ABOUT), msgspec.json.encode(about))
+        for name, (dtype, shape) in _layout(len(whole), whole.n_vocab).items():
+            array = np.ascontiguousarray(getattr(whole, name), dtype=dtype)
+            assert array.shape == shape
+            file.writestr(_entry(f"{name}.npy"), _header(dtype, shape) + array.tobytes())
+    return packed.getvalue()
 
 
 def read_small_forms(path: Path) -> dict[str, SmallForm]:

@@ -5,11 +5,14 @@ Knows no file by name; `records.jsonl`, which grows line by line, is `store.py`'
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.errors import RecordsError
 
@@ -20,23 +23,51 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` in the place of a file, synced, so that a loss of power leaves one or the other.
-
-    Raises `RecordsError` where the disk or the folder does not take it.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put `data` in the place of a file; raises `RecordsError` where it cannot be written."""
     try:
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        put_whole(path, data)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def put_whole(path: Path, data: bytes) -> None:
+    """Put `data` in the place of a file, synced, so that a loss of power leaves one or the other.
+
+    What processes that were killed left half written there goes. Raises `OSError` where the disk or
+    the folder does not take it.
+    """
+    _remove_drafts(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with _locked(draft) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            draft.replace(path)
+    finally:
+        with suppress(OSError):  # of a folder that is none, or not ours
+            draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _locked(draft: Path) -> BinaryIO:
+    """A new file, locked for as long as it is open, where its file system can do that."""
+    while True:
+        file = draft.open("wb")
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # taken for a draft of nobody's before it was locked
+
+
+def _remove_drafts(path: Path) -> None:
+    """Remove what nobody writes any more: a lock ends with its process, wherever that ran."""
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if re.fullmatch("[0-9]+", draft.name[len(path.name) + 2 :]):
+            with suppress(OSError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while it is written
+                draft.unlink()
 
 
 def sync_folder(path: Path) -> None:

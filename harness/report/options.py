@@ -261,7 +261,7 @@ def _unfit(row: Row) -> str | None:
     )
     return (
         f"gave {count(not_finite, 'log-probability', 'log-probabilities')} without a number"
-        if (not_finite)
+        if not_finite
         else None
     )
 

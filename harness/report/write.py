@@ -5,13 +5,13 @@ Each file is written whole or not at all, so that a reader never sees half a rep
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from msgspec import Struct
 
 from harness.errors import RecordsError
 from harness.records.store import Run, read_run
+from harness.records.writing import put_whole
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
@@ -57,19 +57,10 @@ def write_summary(run: Run, summary: Summary) -> ReportPaths:
     try:
         plots.mkdir(exist_ok=True)
         for path, content in files.items():
-            _write_whole(path, content)
+            put_whole(path, content)
     except OSError as error:
         raise RecordsError(
             f"{error.filename or run.path}: the report cannot be written "
             f"({error.strerror or error}). Copy the run's folder to where you may write."
         ) from error
     return paths
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,3 +1,4 @@
+import fcntl
 import hashlib
 import io
 import json
@@ -99,6 +100,17 @@ def test_the_folder_is_made_and_a_file_replaced(tmp_path):
         write_small_forms(path, {"a": condense(rows_of(n, 70), [0] * n)})
     assert len(read_small_forms(path)["a"]) == 2
     assert [one.name for one in path.parent.iterdir()] == ["a.npz"]
+
+
+def test_a_draft_that_another_process_writes_is_left_alone(tmp_path):
+    path = tmp_path / "a.npz"
+    draft = tmp_path / ".a.npz.1"
+    with draft.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_small_forms(path, {"a": FORM})
+        assert draft.exists()
+    write_small_forms(path, {"a": FORM})
+    assert not draft.exists()
 
 
 def test_a_file_that_cannot_be_written_says_so(tmp_path):
