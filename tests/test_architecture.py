@@ -56,6 +56,7 @@ HEAVY = ("harness.engines.", "harness.runtime.")
 LIGHT = {
     "harness.engines.base",
     "harness.engines.fake",
+    "harness.engines.fake_model",
     "harness.engines.fake_script",
     "harness.engines.memory",
     "harness.engines.registry",

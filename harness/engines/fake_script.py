@@ -5,10 +5,11 @@ logits or times: that is `fake.py`.
 
 Every event is a mapping, or a list of several, with these keys beside its own:
 
-    at: decode      # the kind of call it belongs to: open, prefill (one per question) or decode
+    at: decode      # the kind of call it belongs to: open, prefill (one per question), decode,
+                    # score (one per passage), or reference (one per 64 rows, and of no strategy)
     after: 3        # calls of that kind that go by before; by default none
-    times: 1        # calls that it happens at; by default all from then on, for `memory` and
-                    # `child` one
+    times: 1        # calls that it happens at; by default all from then on, for `memory`,
+                    # `child` and `wait` one
 
 and its own, by the name that it stands under:
 
@@ -22,6 +23,8 @@ and its own, by the name that it stands under:
     child:  mark: WORD         # a process that stays; the word is among its arguments
             leaves: session    # nothing (the default), group, session, or all: it is an orphan
                                # in a session of its own, with an empty environment
+    wait:   file: pipe         # beside the script. A named pipe holds the call up until somebody
+                               # has written to it and closed it, any other file does not
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ import yaml
 from harness.errors import BadInput, Unsupported
 
 _PAGE = 4096
-_ONCE = ("memory", "child")
+_ONCE = ("memory", "child", "wait")
 # Both end themselves, should nobody do it.
 _ALLOCATE = (
     "import signal, sys, time; signal.alarm(120); n = int(sys.argv[1]); m = bytearray(n); "
@@ -79,15 +82,15 @@ class Script:
                 yield event
 
 
-def read_script(path: Path, strategy: str) -> Script:
-    """The script in a YAML file, as it is for `strategy`; raises `BadInput`."""
+def read_script(path: Path, strategy: str | None) -> Script:
+    """The script in a YAML file, as it is for `strategy`, or for none; raises `BadInput`."""
     try:
         script = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadInput(f"{path}: not a script for the fake engine: {error}") from error
     if not isinstance(script, dict):
         raise BadInput(f"{path}: a script for the fake engine is a mapping")
-    return Script({**script, **script.get("strategies", {}).get(strategy, {})})
+    return Script({**script, **script.get("strategies", {}).get(strategy or "", {})})
 
 
 def pace(script: Script, opened: int) -> float:
@@ -135,6 +138,13 @@ def allocate(event: dict[str, Any]) -> bytearray | None:
         return taken
     threading.Event().wait(for_s)
     return None
+
+
+def wait_for(path: Path) -> None:
+    """Read a file to its end, which a named pipe has when its writer has closed it."""
+    with path.open("rb") as file:
+        while file.read(1024):
+            pass
 
 
 def start_child(event: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+import yaml
+
 from harness.config.engines import ENGINES, FAKE
 from harness.config.load import LoadedStudy
 from harness.config.matrix import WITH_TOKENIZER
@@ -51,6 +53,9 @@ def look(loaded: LoadedStudy) -> Surroundings:
     for name, model in loaded.files.items():
         weights = model.weights
         if name in scripted:
+            shape = _scripted_shape(weights)
+            if shape is not None:
+                shapes[name] = shape
             continue
         if isinstance(weights, str):
             originals[name] = random_original(weights)
@@ -125,3 +130,20 @@ def _scripted(loaded: LoadedStudy) -> set[str]:
     for cell in cells(loaded.study):
         run_by.setdefault(cell.model, set()).add(cell.engine)
     return {model for model, engines in run_by.items() if engines == {FAKE}}
+
+
+def _scripted_shape(script: Path | str) -> ModelShape | None:
+    """The shape of the model that a script stands for, as small as can be; None where it does not.
+
+    What is wrong with a script, the engine says that reads it.
+    """
+    try:
+        values = yaml.safe_load(Path(script).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    if not isinstance(values, dict) or "model" not in values:
+        return None
+    n_vocab = values.get("vocab", 768)  # as the engine has it
+    if not isinstance(n_vocab, int):
+        return None
+    return ModelShape(n_layer=1, n_embd=1, n_vocab=n_vocab, dim_ffn=1)
