@@ -19,6 +19,7 @@ from harness.config.checks import meaning_problems
 from harness.config.document import Node, Source, plain, read_text
 from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
+from harness.config.file_values import name_of, to_keep
 from harness.config.inherited import without_idle
 from harness.config.lambada_file import lambada_content, locate_lambada
 from harness.config.matrix import WITH_TOKENIZER
@@ -82,6 +83,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         lambada = locate_lambada(expanded, lock, problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
+    root, expanded = (to_keep(tree, OPTION) for tree in (root, expanded))
     study = _study(expanded, located)
     contents = {
         "questions": sha256_of(msgspec.to_builtins(questions)) if questions else None,
@@ -194,12 +196,12 @@ def _study(root: Node, located: Mapping[str, ModelFiles]) -> Study:
 
 
 def _whole_text(source: Source, root: Node, applied: Settings) -> str:
-    if not applied.lines and not _borrows(root, source):
+    if not applied.values and not _borrows(root, source):
         return read_text(source)
     whole = yaml.safe_dump(plain(root), sort_keys=False, allow_unicode=True, width=100)
-    set_here = "".join(f"# {OPTION} {line}\n" for line in applied.lines)
+    set_here = "".join(f"# {OPTION} {line}\n" for line in applied.kept)
     return (
-        f"# {source.shown}, with what it extends written in; paths as each file has them\n"
+        f"# {name_of(source.shown)}, with what it extends written in; paths as each file has them\n"
         f"{set_here}{whole}"
     )
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.config.document import Key, Node, Source, key_text, parse_value, plain
+from harness.config.file_values import for_content, name_of, with_files
 from harness.config.problem import Problem, listed, nearest, shown
 
 OPTION = "--set"
@@ -26,14 +27,30 @@ _INDEX = re.compile(r"\[?([0-9]{1,6})\]?")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was set: keys as text, each once, with plain values."""
+    """What was set: keys, each once, with plain values."""
 
-    values: tuple[tuple[str, Any], ...] = ()
+    values: tuple[tuple[Key, Any], ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """`key=value`, to be shown and to be given again."""
-        return tuple(f"{key}={_written(value)}" for key, value in self.values)
+        """`key=value`, to be shown and to be given again on this machine."""
+        return self._lines(str)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The same as results keep it: a file's name, and no folder of this machine."""
+        return self._lines(name_of)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The same as a run is known by: nothing of a file, whose content is known by its hash."""
+        return self._lines(for_content)
+
+    def _lines(self, change: Callable[[str], str]) -> tuple[str, ...]:
+        return tuple(
+            f"{key_text(key)}={_written(with_files(value, key, change))}"
+            for key, value in self.values
+        )
 
 
 class _Refused(Exception):
@@ -44,7 +61,7 @@ def apply_settings(
     root: Node, given: Iterable[str], problems: list[Problem]
 ) -> tuple[Node, Settings]:
     """The tree with every `key=value` set, in order, and what was set; adds to `problems`."""
-    values: dict[str, Any] = {}
+    values: dict[Key, Any] = {}
     known = set(root.get("models").entries)
     for one in given:
         text, equals, written = one.partition("=")
@@ -62,9 +79,8 @@ def apply_settings(
         except _Refused as refused:
             problems.append(Problem(source.shown, None, text.strip(), str(refused)))
             continue
-        name = key_text(key)
-        values.pop(name, None)  # the last one counts, in its place
-        values[name] = plain(node)
+        values.pop(key, None)  # the last one counts, in its place
+        values[key] = plain(node)
     return _without_strangers(root, known, problems), Settings(tuple(values.items()))
 
 

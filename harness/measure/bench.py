@@ -80,7 +80,7 @@ def run_identity(
         "software": _software(loaded, facts),
         "study_sha256": loaded.sha256,
         # As text: what was set is another run even where it asks the same.
-        **({"set": sorted(loaded.settings.lines)} if loaded.settings.lines else {}),
+        **({"set": sorted(loaded.settings.asked)} if loaded.settings.values else {}),
         "models": {
             name: {
                 "weights_sha256": model.weights_sha256,

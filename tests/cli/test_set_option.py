@@ -61,3 +61,43 @@ def test_a_slip_is_bad_input(command):
 
     assert (code, folders) == (2, [])
     assert "Did you mean 'trials'?" in said.err
+
+
+def test_weights_that_were_set_are_known_by_content_and_no_folder_is_kept(
+    command, tmp_path, monkeypatch
+):
+    script = (tmp_path / "script.yaml").read_bytes()
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.yaml").write_bytes(script)
+    (tmp_path / "changed.yaml").write_bytes(script + b" ")
+
+    def run(path, *options):
+        weights = f"models.scripted.weights={path}"
+        code, folders, _ = command("run", "--resume", "--set", weights, *options)
+        assert code == 0
+        return folders
+
+    [folder] = run(tmp_path / "one/one.yaml", "--trials", "1")
+    assert run(tmp_path / "other/other.yaml") == [folder]  # and goes on with its second trial
+    monkeypatch.chdir(tmp_path / "other")
+    assert run("other.yaml") == [folder]
+    found = read_run(folder)
+    assert len(found.records) == 2
+    assert len({record.key.computation for record in found.records}) == 1
+    assert '# --set models.scripted.weights="one.yaml"' in (folder / "study.yaml").read_text()
+    assert found.facts["identity"]["set"] == ['models.scripted.weights="file"']
+    assert found.study.models["scripted"].weights == "one.yaml"
+    for file in folder.rglob("*"):
+        assert file.is_dir() or str(tmp_path).encode() not in file.read_bytes(), file
+    both = run(tmp_path / "changed.yaml")
+    assert len(both) == 2
+    [other] = {read_run(one).records[0].key.computation for one in both if one != folder}
+    assert other != found.records[0].key.computation
+
+
+def test_weights_that_are_set_and_missing_leave_no_folder(command, tmp_path):
+    command("run", "--set", f"models.more.weights={tmp_path}/far/w.pth", "--set", "threads=2")
+    [folder] = (tmp_path / "results/here").glob("*")
+    for file in folder.rglob("*"):
+        assert file.is_dir() or str(tmp_path).encode() not in file.read_bytes(), file

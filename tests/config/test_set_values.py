@@ -1,5 +1,8 @@
 """`--set key=value`: a study changed from outside."""
 
+import json
+
+import msgspec
 import pytest
 import yaml
 
@@ -125,7 +128,7 @@ def test_what_was_set_can_be_set_again(value, write_study, good_study):
 
     assert problems == []
     assert twice == applied
-    assert applied.values == (("x.y", yaml.safe_load(value)),)
+    assert applied.values == ((("x", "y"), yaml.safe_load(value)),)
 
 
 def test_it_is_kept_with_the_study_and_the_text_can_be_run_again(changed, write_study):
@@ -179,3 +182,62 @@ def test_all_slips_are_told_at_once(refused):
     told = refused("threads=x", "models.tony.seed=1", "seed=-1")
 
     assert sorted(one.split(": ")[1] for one in told) == ["models.tony", "seed", "threads"]
+
+
+HASH = "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "setting, kept, asked",
+    [
+        ("models.tiny.weights=/far/away/w.pth", '"w.pth"', '"file"'),
+        ("models.tiny.weights=~/w.pth", '"w.pth"', '"file"'),
+        ("models.tiny.weights=../w", '"w"', '"file"'),
+        ("models.tiny={weights: /far/w.pth, seed: 2}", '{"weights": "w.pth", "seed": 2}', None),
+        ("models.tiny.tokenizer=/far/t.json", '"t.json"', '"file"'),
+        ("models.tiny.weights=hf://a/b/w.pth", '"hf://a/b/w.pth"', '"file"'),
+        (
+            "models.tiny.weights=https://me:pass@example.org/w.pth",
+            '"https://example.org/w.pth"',
+            '"file"',
+        ),
+        ("models.tiny.source=https://a:b@example.org/w", '"https://example.org/w"', '"file"'),
+        ("models.made-up.weights=random:430m", '"random:430m"', '"random:430m"'),
+        (f"models.tiny.sha256={HASH}", f'"{HASH}"', f'"{HASH}"'),
+        ("models.tiny.prompt=a/b {question}", '"a/b {question}"', '"a/b {question}"'),
+        ("workloads.quality={text: here/t.txt}", '{"text": "t.txt"}', '{"text": "file"}'),
+        ("workloads.answers.questions=here/q.txt", '"q.txt"', '"file"'),
+        ("description=a/b", '"a/b"', '"a/b"'),
+        ("workloads.answers.stop=[a/b]", '["a/b"]', '["a/b"]'),
+    ],
+)
+def test_of_a_file_that_was_set_its_name_is_kept(
+    setting, kept, asked, changed, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for name in ("q.txt", "t.txt"):
+        (tmp_path / "here" / name).write_text("What is it?", encoding="utf-8")
+
+    loaded = changed(setting)
+
+    key, _, value = setting.partition("=")
+    asked = asked or kept.replace("w.pth", "file")
+    assert (loaded.settings.kept, loaded.settings.asked) == (
+        (f"{key}={kept}",),
+        (f"{key}={asked}",),
+    )
+    assert yaml.safe_load(loaded.settings.lines[0].partition("=")[2]) == yaml.safe_load(value)
+    assert loaded.text.splitlines()[1] == f"# --set {key}={kept}"
+    body = yaml.safe_load(loaded.text)
+    typed = json.loads(msgspec.json.encode(loaded.study))
+    for part in key.split("."):
+        body, typed = body[part], typed[part]
+    wanted = yaml.safe_load(kept)
+    assert body == wanted
+    assert typed == wanted or typed.items() >= wanted.items()
+
+
+def test_what_the_studys_own_file_says_of_files_is_kept_as_it_stands(changed, good_study):
+    study = yaml.safe_load(changed("seed=3").text)
+    assert study["models"] == yaml.safe_load(good_study)["models"]
