@@ -73,7 +73,7 @@ def command(
         raise BadInput(f"--device {device}: allowed are cuda, cuda:N and mps")
     for option, given in (("--vram", vram), ("--ram", ram)):
         if given is not None and given < 2**20:
-            raise BadInput(f"{option}: {given:,} bytes hold no model. Say the unit: 8GiB, 8192MiB")
+            raise BadInput(f"{option}: {given:,} bytes hold no model. Say 8GiB, or 8192MiB")
     named = named_model(model, None, "fit")
     assert named is not None
     if named.converted_for is not None:

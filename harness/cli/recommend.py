@@ -13,7 +13,7 @@ import click
 
 from harness.cli.console import console
 from harness.cli.exits import EXIT_GATE_FAILED, EXIT_NOTHING_MEASURED
-from harness.cli.sizes import Size
+from harness.cli.sizes import Size, SizeOrNone
 from harness.errors import BadInput, RecordsError
 from harness.invocation import as_typed, command_line
 from harness.report.recommend import PREFERENCES
@@ -47,21 +47,11 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         return float(share)
 
 
-class Vram(Size):
-    """As a size, but there may be none."""
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """A number of bytes."""
-        return 0 if str(value).strip() == "0" else super().convert(value, param, ctx)
-
-
 @click.command(short_help="Say which measured strategy to run, under limits.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
 @click.option(
     "--vram",
-    type=Vram(),
+    type=SizeOrNone(),
     help="At most so much of an accelerator: 8GiB, 8G, 8192MiB; 8.5GB is SI; 0: use none.",
 )
 @click.option("--ram", type=Size(), help="At most so much main memory.")

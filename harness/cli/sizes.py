@@ -6,9 +6,14 @@ import click
 
 from harness.sizes import parse_size
 
+_LEAST_BARE = 2**20  # bytes that a number without a unit may mean; below, one was forgotten
+
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
-    """Bytes: `8GiB`, `8G` and `8Gi` are 8 × 2^30; `8GB` is 8 × 10^9, as on a disk's label."""
+    """Bytes: `8GiB`, `8G` and `8Gi` are 8 × 2^30; `8GB` is 8 × 10^9, as on a disk's label.
+
+    A number without a unit is one of bytes, but none below 1 MiB: `8` is hardly meant so.
+    """
 
     name = "size"
 
@@ -27,4 +32,18 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2
             )
         if n_bytes < 1:
             self.fail(f"'{value}' is no memory at all", param, ctx)
+        number = str(value).strip()
+        if n_bytes < _LEAST_BARE and number[-1].isdigit():
+            meant = f"{number}{'GiB' if n_bytes < 1024 else 'MiB'}"  # 8, or 8192
+            self.fail(f"'{value}' has no unit. Do you mean {meant}?", param, ctx)
         return n_bytes
+
+
+class SizeOrNone(Size):
+    """As a size, but there may be none: `0`, `0B`, `0GiB`."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """A number of bytes."""
+        return 0 if parse_size(str(value)) == 0 else super().convert(value, param, ctx)

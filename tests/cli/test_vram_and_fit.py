@@ -8,7 +8,7 @@ import click
 import pytest
 
 from harness.cli.main import main
-from harness.cli.sizes import Size
+from harness.cli.sizes import Size, SizeOrNone
 from harness.cli.vram import WELL_KNOWN
 from harness.machine import Accelerator, Machine
 from harness.runtime.forecast import forecast
@@ -38,7 +38,7 @@ def ran(capsys, *arguments):
         ("8.5 GB", 8_500_000_000),
         ("1.5TiB", 3 * 2**39),
         ("512K", 2**19),
-        ("1000", 1000),
+        ("1048576", 2**20),
         ("1000 B", 1000),
     ],
 )
@@ -50,6 +50,24 @@ def test_sizes_are_read(text, n_bytes):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(click.BadParameter):
         Size().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("8", "8GiB"), ("8.5", "8.5GiB"), (" 24 ", "24GiB"), ("8192", "8192MiB"), ("1048575", "MiB")],
+)
+def test_a_size_without_a_unit_is_not_taken_for_bytes(text, meant):
+    with pytest.raises(click.BadParameter, match=rf"no unit. Do you mean [0-9.]*{meant}\?"):
+        Size().convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["0", "0B", "0GiB", "0.0 G", " 0"])
+def test_where_no_memory_can_be_meant_it_has_any_unit(text):
+    assert SizeOrNone().convert(text, None, None) == 0
+    with pytest.raises(click.BadParameter, match="no memory at all"):
+        Size().convert(text, None, None)
+    with pytest.raises(click.BadParameter, match="no unit"):
+        SizeOrNone().convert("8", None, None)
 
 
 @pytest.mark.parametrize(
@@ -228,9 +246,9 @@ def test_a_converted_file_is_shown_as_what_it_is(capsys, tmp_path):
 @pytest.mark.parametrize("option", ["--vram", "--ram"])
 def test_a_size_without_its_unit_is_asked_for_it(option, capsys):
     code, told = ran(capsys, "fit", "3b", option, "8")
-    assert code == 2
-    assert f"{option}: 8 bytes" in told
-    assert "8GiB" in told
+    assert (code, "Do you mean 8GiB?" in told) == (2, True)
+    code, told = ran(capsys, "fit", "3b", option, "8K")
+    assert (code, f"{option}: 8,192 bytes hold no model" in told) == (2, True)
 
 
 def test_an_apple_gpu_takes_of_main_memory_and_it_is_said(capsys):
