@@ -11,10 +11,13 @@ import json
 import os
 import re
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.errors import RecordsError
+
+_NUMBERS = count()  # of the drafts of this process
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -37,34 +40,39 @@ def put_whole(path: Path, data: bytes) -> None:
     the folder does not take it.
     """
     _remove_drafts(path)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with _locked(draft) as file:
+    with _draft(path) as file:
+        draft = Path(file.name)
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             draft.replace(path)
-    finally:
-        with suppress(OSError):  # of a folder that is none, or not ours
+        finally:
             draft.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def _locked(draft: Path) -> BinaryIO:
-    """A new file, locked for as long as it is open, where its file system can do that."""
-    while True:
-        file = draft.open("wb")
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_nlink:
-            return file
-        file.close()  # taken for a draft of nobody's before it was locked
+def _draft(path: Path) -> BinaryIO:
+    """A new file beside `path`, locked for as long as it is open where a file system can do that.
+
+    No other thread, process or machine has one of that name; and no name comes twice, so that what
+    was found under it is what is removed.
+    """
+    for number in _NUMBERS:
+        with suppress(FileExistsError):
+            file = path.with_name(f".{path.name}.{os.getpid()}.{number}").open("xb")
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()  # taken for a draft of nobody's before it was locked
+    raise AssertionError
 
 
 def _remove_drafts(path: Path) -> None:
     """Remove what nobody writes any more: a lock ends with its process, wherever that ran."""
     for draft in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        if re.fullmatch("[0-9]+", draft.name[len(path.name) + 2 :]):
+        if re.fullmatch("[0-9.]+", draft.name[len(path.name) + 2 :]):
             with suppress(OSError), draft.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while it is written
                 draft.unlink()

@@ -1,7 +1,10 @@
 """What killed processes left half written goes, and what others write meanwhile stays."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from harness.records import writing
 path = pathlib.Path(sys.argv[1])
 sync = os.fsync
 def wait(number):
-    print(f".{path.name}.{os.getpid()}", flush=True)
+    print(f".{path.name}.{os.getpid()}.0", flush=True)
     sys.stdin.read()
     sync(number)
 os.fsync = wait
@@ -64,7 +67,7 @@ def test_the_draft_of_a_process_that_was_killed_goes(writer, tmp_path):
 
 def test_only_drafts_of_the_same_file_go(tmp_path):
     others = [".a.bin.tmp", ".a.bin.12.partial", ".b.bin.12", "a.bin.12", ".[a].12"]
-    for name in [*others, ".a.bin.12"]:
+    for name in [*others, ".a.bin.12", ".a.bin.12.3"]:
         (tmp_path / name).touch()
     put_whole(tmp_path / "a.bin", b"")
     assert names(tmp_path) == sorted(["a.bin", *others])
@@ -92,9 +95,20 @@ def test_a_file_system_without_locks_is_written_and_nothing_removed(tmp_path, mo
         raise OSError(45, "Operation not supported")
 
     monkeypatch.setattr(writing.fcntl, "flock", flock)
+    monkeypatch.setattr(writing, "_NUMBERS", count())
     (tmp_path / ".a.bin.12").touch()
+    ours = f".a.bin.{os.getpid()}.0"  # of another machine, where a process has the same number
+    (tmp_path / ours).touch()
     put_whole(tmp_path / "a.bin", b"ours")
-    assert names(tmp_path) == [".a.bin.12", "a.bin"]
+    assert names(tmp_path) == sorted([".a.bin.12", "a.bin", ours])
+
+
+def test_threads_write_the_same_file_at_once(tmp_path):
+    contents = [bytes([n]) * 100_000 for n in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda data: put_whole(tmp_path / "a.bin", data), contents * 5))
+    assert (tmp_path / "a.bin").read_bytes() in contents
+    assert names(tmp_path) == ["a.bin"]
 
 
 def test_a_file_that_is_in_the_way_is_an_error_and_leaves_no_draft(tmp_path):
