@@ -206,7 +206,7 @@ class FileCache(ABC, Generic[W]):
         """
         if self._given is not None:
             return self._given
-        return usual_budget(self._pool_bytes(), shutil.disk_usage(_nearest(self.folder)).free)
+        return usual_budget(self._pool_bytes(), free_bytes(self.folder))
 
     def _pool(self) -> list[Path]:
         """The folders that share the budget."""
@@ -243,6 +243,12 @@ class FileCache(ABC, Generic[W]):
                     self._sweep(other)
 
 
+def free_bytes(folder: Path) -> int:
+    """Free on the disk of a folder, which need not be there yet. Raises `OSError`."""
+    nearest = next((one for one in (folder, *folder.parents) if one.is_dir()), folder)
+    return shutil.disk_usage(nearest).free
+
+
 def _entries(folders: Iterable[Path]) -> list[Entry]:
     """The whole files of some folders, the least recently used first."""
     found = [
@@ -275,11 +281,6 @@ def _remove(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    return next((one for one in (folder, *folder.parents) if one.is_dir()), folder)
 
 
 def _words(error: OSError) -> str:

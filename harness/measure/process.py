@@ -83,6 +83,7 @@ def run_job(  # noqa: PLR0913 - one worker, and all that it is held to
     job: Job,
     *,
     deadline_s: float,
+    renewed_by: type[Message] | None = None,
     log: Path,
     on_message: Callable[[Message], None] = lambda _: None,
     on_wait: Callable[[], None] | None = None,
@@ -91,12 +92,13 @@ def run_job(  # noqa: PLR0913 - one worker, and all that it is held to
 ) -> Ended:
     """Run `job` to its end, its failure, its deadline or its limit of memory, `room`.
 
-    What the worker prints goes to the file `log`. `on_wait` is called about once a second, for a
-    display; `watcher` looks at the machine meanwhile. No process is left, but for what `strays.py`
-    says of this system. Raises `Interrupted` on Ctrl-C, after the worker is gone.
+    With `renewed_by` the deadline is that of the next message of this type, each time. What the
+    worker prints goes to the file `log`. `on_wait` is called about once a second, for a display;
+    `watcher` looks at the machine meanwhile. No process is left, but for what `strays.py` says of
+    this system. Raises `Interrupted` on Ctrl-C, after the worker is gone.
     """
     kills_before = oom_kills()
-    deadline = time.monotonic() + deadline_s
+    deadline = _Deadline(deadline_s, renewed_by)
     messages: list[Message] = []
     why: Why = "done"
     interrupted = False
@@ -215,13 +217,27 @@ def _environment(threads: int) -> dict[str, str]:
     return environment
 
 
+class _Deadline:
+    """When a worker is late; `at` is of time.monotonic."""
+
+    def __init__(self, s: float, renewed_by: type[Message] | None) -> None:
+        self._s = s
+        self._renewed_by = renewed_by
+        self.at = time.monotonic() + s
+
+    def hear(self, message: Message) -> None:
+        """Begin anew where the worker got on."""
+        if self._renewed_by is not None and isinstance(message, self._renewed_by):
+            self.at = time.monotonic() + self._s
+
+
 @dataclass(frozen=True)
 class _Listener:
     """Collects what a worker says."""
 
     pipe: int
     process: subprocess.Popen[bytes]
-    deadline: float  # of time.monotonic
+    deadline: _Deadline
     messages: list[Message]
     on_message: Callable[[Message], None]
     on_wait: Callable[[], None] | None
@@ -238,10 +254,10 @@ class _Listener:
         is_dead = False
         while True:
             now = time.monotonic()
-            is_late = now >= self.deadline
+            is_late = now >= self.deadline.at
             if not is_late and self.guard.is_passed(now):
                 return "over"
-            pause = min(self.deadline - now, self.guard.pause_s, _WAKE_S)
+            pause = min(self.deadline.at - now, self.guard.pause_s, _WAKE_S)
             ready, _, _ = select.select([self.pipe], [], [], 0 if is_late or is_dead else pause)
             if ready:
                 data = os.read(self.pipe, _READ_BYTES)
@@ -264,6 +280,7 @@ class _Listener:
         """Keep one message; whether it is the last one."""
         message = _decode(line)
         self.messages.append(message)
+        self.deadline.hear(message)
         self.on_message(message)
         return isinstance(message, Finished | Failed)
 

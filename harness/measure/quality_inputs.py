@@ -101,7 +101,7 @@ class QualityInputs:
         if isinstance(known, str):
             return known
         gate = self._gate(known)
-        found = self._find(wanted, known, [gate, *self._text(known)])
+        found = self._find(wanted, known, [gate], self._text(known))
         place = found.places.get(gate.key)
         return found.missing or "it has no reference" if place is None else place
 
@@ -110,9 +110,9 @@ class QualityInputs:
     ) -> tuple[Scoring | None, dict[str, str]]:
         """What the quality workload compares, and why a part of that is missing.
 
-        `answers` are the cell's own, `beside` those of all its model's cells: what of them has no
-        reference is computed together, since the weights are read once for all. A part is scored
-        whole or not at all: half of it would be another text.
+        `answers` are the cell's own, `beside` those of all its model's cells, of which the
+        reference is computed with that of its own. A part is scored whole or not at all: half of it
+        would be another text.
         """
         asked = self._asked()
         known = self._known(wanted)
@@ -123,9 +123,8 @@ class QualityInputs:
         others = [one for one, _ in self._answers(wanted, known, beside)]
         parts: dict[str, Sequence[tuple[PassageJob, str | None]]] = {"text": text, "answers": own}
         empty = {"text": "the text has no two tokens", "answers": NO_ANSWERS}
-        found = self._find(
-            wanted, known, [self._gate(known), *(one for one, _ in (*text, *own)), *others]
-        )
+        needed = [one for one, _ in (*text, *own)]
+        found = self._find(wanted, known, needed, [self._gate(known), *others])
         placed: list[ScoredPassage] = []
         missing: dict[str, str] = {}
         for name, part in parts.items():
@@ -154,7 +153,13 @@ class QualityInputs:
         lambada = quality is not None and quality.lambada is not None
         return ("text", *(["answers"] if answers else []), *(["lambada"] if lambada else []))
 
-    def _find(self, wanted: Wanted, known: _Known, passages: Sequence[PassageJob]) -> Found:
+    def _find(
+        self,
+        wanted: Wanted,
+        known: _Known,
+        needed: Sequence[PassageJob],
+        beside: Sequence[PassageJob],
+    ) -> Found:
         model = Model(
             weights=wanted.weights,
             n_vocab=known.n_vocab,
@@ -168,7 +173,7 @@ class QualityInputs:
             log=wanted.log,
             watch=wanted.watch,
         )
-        return self.references.of(model, list({one.key: one for one in passages}.values()))
+        return self.references.of(model, needed, beside)
 
     def _known(self, wanted: Wanted) -> _Known | str:
         shape = self.shapes.get(wanted.cell.model)

@@ -1,6 +1,6 @@
 """Where the log-probabilities of the exact reference come from.
 
-The cache, a process that computes them, or the small form that travels with results. Has them
+A cache, a process that computes them, or the small form that travels with results. Has them
 computed in a process of its own, before the trial that needs them; no trial fails for want of a
 reference: it says why there is none. Knows passages as tokens; nothing of texts or questions.
 """
@@ -8,15 +8,15 @@ reference: it says why there is none. Knows passages as tokens; nothing of texts
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec import structs
 
 from harness.config.limit_settings import Limits
-from harness.errors import CheckpointError
+from harness.errors import CheckpointError, HarnessError
 from harness.measure.conversion import Watch, Weights
 from harness.measure.file_cache import CacheUnusable
 from harness.measure.job import Job, PassageJob, ReferenceJob, Referred, ScoredPassage
@@ -55,48 +55,63 @@ class Model:
     watch: Watch
 
 
+class NotComputed(HarnessError):
+    """Why rows were not computed; wherever they were to be kept, they would not have been."""
+
+
 class References:
-    """The references of one run. `small` is the folder that travels with results."""
+    """The references of one run.
+
+    Rows are kept in the first of `caches` that can hold them; `small` is the folder that travels
+    with results.
+    """
 
     def __init__(
         self,
-        cache: ReferenceCache | None = None,
+        caches: Sequence[ReferenceCache] = (),
         small: Path | None = None,
         *,
         off: str = "references are off",
         run: Callable[..., Ended] = run_job,
     ) -> None:
-        self._cache = cache
+        self._caches = caches
         self._small = None if small is None else SmallForms(small)
         self._off = off
         self._run = run
-        self._failed: dict[str, str] = {}  # by what was to be computed; not tried again
+        # By the hash of the weights, for the rest of the run:
+        self._alone: set[str] = set()  # more than what is needed could not be computed
+        self._failed: dict[str, str] = {}  # not even that
         self._told: set[str] = set()
 
     def close(self) -> None:
         """Let others remove what was read."""
-        if self._cache is not None:
-            self._cache.close()
+        for cache in self._caches:
+            cache.close()
 
-    def of(self, model: Model, passages: Sequence[PassageJob]) -> Found:
+    def of(
+        self, model: Model, passages: Sequence[PassageJob], beside: Sequence[PassageJob] = ()
+    ) -> Found:
         """The reference's rows of all passages, those that are nowhere computed now.
 
-        Raises only `KeyboardInterrupt`, with nothing half made left behind.
+        Where any has to be, those `beside` are computed with them, since the weights are read once
+        for all; where that fails, the passages alone. Raises only `KeyboardInterrupt`, with nothing
+        half made left behind.
         """
-        if self._cache is None:
+        if not self._caches:
             return Found(missing=self._off)
         sha256 = source_sha256(model.weights)
         if sha256 is None:
             return Found(missing="the content of the weights is not known")
-        places, why, took = self._kept(self._cache, sha256, passages, model), None, None
-        left = tuple(one for one in passages if one.key not in places)
+        both = list({one.key: one for one in (*passages, *beside)}.values())
+        places, why, took = self._kept(sha256, both, model), None, None
+        left = [one for one in passages if one.key not in places]
         if left:
-            wanted = WantedRows(weights_sha256=sha256, passages=left, n_vocab=model.n_vocab)
+            more = [one for one in both if one.key not in places and one not in left]
             begin = time.monotonic()
-            why = self._made(self._cache, wanted, model)
+            why = self._made(sha256, left, more, model)
             took = time.monotonic() - begin
-            places = self._kept(self._cache, sha256, passages, model)
-            left = tuple(one for one in passages if one.key not in places)
+            places = self._kept(sha256, both, model)
+            left = [one for one in passages if one.key not in places]
         if self._small is not None:
             self._tell(model, self._small.keep(sha256, tuple(places.values()), model.watch.wait))
         if not left:
@@ -116,73 +131,116 @@ class References:
             )
             if places
             else None,
-            missing=why if len(places) < len(passages) else None,
+            missing=why if any(one.key not in places for one in left) else None,
         )
 
     def _kept(
-        self, cache: ReferenceCache, sha256: str, passages: Sequence[PassageJob], model: Model
+        self, sha256: str, passages: Sequence[PassageJob], model: Model
     ) -> dict[str, ScoredPassage]:
-        """What the cache has in full."""
+        """What is there in full."""
         wanted = {one.key: one for one in passages}
         places: dict[str, ScoredPassage] = {}
-        with suppress(OSError):
-            for rows in cache.of(sha256, wanted):
-                for key in rows.keys & wanted.keys():
-                    if rows.has(key, wanted[key].n_rows, model.n_vocab):
-                        places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
+        for cache in self._caches:
+            with suppress(OSError):
+                for rows in cache.of(sha256, wanted):
+                    for key in rows.keys & wanted.keys():
+                        if rows.has(key, wanted[key].n_rows, model.n_vocab):
+                            places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
         return places
 
-    def _made(self, cache: ReferenceCache, wanted: WantedRows, model: Model) -> str | None:
+    def _made(
+        self, sha256: str, needed: list[PassageJob], more: list[PassageJob], model: Model
+    ) -> str | None:
         """Why the rows could not be computed and kept; None where they were."""
         if is_converted(model.weights):
             return "it is computed from the original weights, and these are converted ones"
-        why = self._failed.get(wanted.name)
-        if why is None:
+        if sha256 in self._failed:
+            return self._failed[sha256]
+        if more and sha256 not in self._alone:
             try:
-                self._compute(cache, wanted, model)
-            except CacheUnusable as problem:
-                why = self._failed[wanted.name] = str(problem)
-            except OSError as error:
-                why = self._failed[wanted.name] = f"the cache cannot be used ({error.strerror})"
-        return why
+                self._compute([*needed, *more], sha256, model)
+            except HarnessError:
+                self._alone.add(sha256)
+            else:
+                return None
+        try:
+            self._compute(needed, sha256, model)
+        except HarnessError as problem:
+            self._failed[sha256] = str(problem)
+        return self._failed.get(sha256)
 
-    def _compute(self, cache: ReferenceCache, wanted: WantedRows, model: Model) -> None:
-        """Have the rows computed and kept. Raises `CacheUnusable` with the reason, or `OSError`."""
-        watch, limits = model.watch, model.limits
-        with cache.making(wanted, self._waiting(model), limits.trial_s) as out:
-            if cache.use(wanted) is not None:  # another process made it while this one waited
-                return
-            cache.make_room(wanted.nbytes)
-            watch.message(Referred(done=0, total=0))
+    def _compute(self, passages: Sequence[PassageJob], sha256: str, model: Model) -> None:
+        """Have the rows computed, and kept where they can be.
+
+        Raises `NotComputed`, or `CacheUnusable` where they can be kept nowhere.
+        """
+        wanted = WantedRows(weights_sha256=sha256, passages=tuple(passages), n_vocab=model.n_vocab)
+        *others, last = self._caches
+        with ExitStack() as making:
+            for cache in others:
+                try:
+                    out = making.enter_context(self._making(cache, wanted, model))
+                    break
+                except CacheUnusable as why:
+                    self._tell(model, f"The exact reference is computed for this run alone: {why}")
+            else:
+                out = making.enter_context(self._making(last, wanted, model))
+            if out is not None:
+                self._run_into(out, wanted, model)
+
+    @contextmanager
+    def _making(
+        self, cache: ReferenceCache, wanted: WantedRows, model: Model
+    ) -> Iterator[Path | None]:
+        """Where to write the rows; None where another process made them meanwhile.
+
+        Raises `CacheUnusable`.
+        """
+        with ExitStack() as lock:
             try:
-                ended = self._run(
-                    structs.replace(
-                        model.job,
-                        speed=None,
-                        depth=None,
-                        answers=None,
-                        questions=[],
-                        scoring=None,
-                        gate=None,
-                        reference=ReferenceJob(
-                            out=str(out),
-                            weights_sha256=wanted.weights_sha256,
-                            passages=list(wanted.passages),
-                        ),
-                    ),
-                    deadline_s=limits.trial_s,
-                    room=memory_room(limits),
-                    log=model.log,
-                    on_message=watch.message,
-                    on_wait=watch.wait,
-                )
+                waiting = self._waiting(model)
+                out = lock.enter_context(cache.making(wanted, waiting, model.limits.trial_s))
+                is_made = cache.use(wanted) is not None
+                if not is_made:
+                    cache.make_room(wanted.nbytes)
             except OSError as error:
-                raise CacheUnusable(f"no process to compute it: {error.strerror}") from error
-            outcome = judge(ended, None)
-            if outcome.kind != "ok":
-                here = folders_here([out, model.weights.path])
-                why = without_folders(outcome.reason or outcome.kind, here)
-                raise CacheUnusable(f"it could not be computed: {why}")
+                raise CacheUnusable(f"the cache cannot be used ({error.strerror})") from error
+            yield None if is_made else out
+
+    def _run_into(self, out: Path, wanted: WantedRows, model: Model) -> None:
+        """Have a process write the rows. Raises `NotComputed` with the reason."""
+        watch, limits = model.watch, model.limits
+        watch.message(Referred(done=0, total=0))
+        try:
+            ended = self._run(
+                structs.replace(
+                    model.job,
+                    speed=None,
+                    depth=None,
+                    answers=None,
+                    questions=[],
+                    scoring=None,
+                    gate=None,
+                    reference=ReferenceJob(
+                        out=str(out),
+                        weights_sha256=wanted.weights_sha256,
+                        passages=list(wanted.passages),
+                    ),
+                ),
+                deadline_s=limits.trial_s,
+                renewed_by=Referred,  # one more layer: slow is not stuck
+                room=memory_room(limits),
+                log=model.log,
+                on_message=watch.message,
+                on_wait=watch.wait,
+            )
+        except OSError as error:
+            raise NotComputed(f"no process to compute it: {error.strerror}") from error
+        outcome = judge(ended, None)
+        if outcome.kind != "ok":
+            here = folders_here([out, model.weights.path])
+            why = without_folders(outcome.reason or outcome.kind, here)
+            raise NotComputed(f"it could not be computed: {why}")
 
     def _waiting(self, model: Model) -> Callable[[], None]:
         def wait() -> None:

@@ -88,7 +88,7 @@ class Bench:
         self.loaded = load_study(folder / "study.yaml")
         self.shapes = look(self.loaded).shapes
         self.run = run or Worker(self.shapes["m"].n_vocab)
-        self.references = References(ReferenceCache(folder / "rows", budget=2**30), run=self.run)
+        self.references = References([ReferenceCache(folder / "rows", budget=2**30)], run=self.run)
         self.inputs = QualityInputs(
             loaded=self.loaded, shapes=self.shapes, references=self.references
         )

@@ -94,7 +94,7 @@ def references(home):
     opened = []
 
     def new(run, small=home / "results" / "references"):
-        opened.append(References(ReferenceCache(), small, run=run))
+        opened.append(References([ReferenceCache()], small, run=run))
         return opened[-1]
 
     yield new
@@ -168,7 +168,7 @@ def test_the_process_is_told_what_a_trial_of_the_study_is(worker, references):
     (job,), (settings,) = worker.jobs, worker.settings
     assert (job.threads, job.address_space_bytes, job.engine) == (2, 2**40, "torch")
     assert job.phases == ()
-    assert settings["deadline_s"] == LONG_S
+    assert (settings["deadline_s"], settings["renewed_by"]) == (LONG_S, Referred)
     assert settings["room"] == memory_room(LIMITS)
     assert settings["log"] == asked.log
 
@@ -295,6 +295,46 @@ def test_one_that_cannot_be_computed_is_missing_with_the_reason_and_tried_once(
     assert len(calls) == (2 if "read back" in words else 1)
 
 
+def test_what_is_too_much_at_once_is_computed_for_what_is_needed_alone(worker, references):
+    """The answers of all strategies may be too many rows where those of one are not."""
+    asked = []
+
+    def few(job, **settings):
+        asked.append(len(job.reference.passages))
+        return worker(job, **settings) if asked[-1] <= 2 else ended(returncode=-9)
+
+    run = references(few)
+    first = run.of(model(), some(0), beside=some(0, 20, 40))
+    assert (first.missing, first.reference.form) == (None, "full")
+    second = run.of(model(), some(20), beside=some(0, 20, 40, 60))
+    assert second.missing is None
+    assert asked == [3, 1, 1]  # that all at once are too many is known by then
+
+
+def test_what_is_beside_is_computed_only_with_what_is_needed(worker, references):
+    run = references(worker)
+    run.of(model(), some(0), beside=some(20))
+    found = run.of(model(), some(0), beside=some(20, 40))
+    assert [len(job.reference.passages) for job in worker.jobs] == [2]
+    assert found.places.keys() >= {some(0)[0].key}
+
+
+def test_once_the_least_could_not_be_computed_nothing_more_is_tried(references):
+    calls = []
+
+    def fails(job, **settings):
+        calls.append(job.reference.weights_sha256)
+        return killed(job, **settings)
+
+    run = references(fails)
+    for start in (0, 20, 40):
+        assert "SIGKILL" in run.of(model(), some(start), beside=some(60)).missing
+    assert calls == [SHA256] * 2
+    other = "cd" * 32
+    run.of(model(sha256=other), some(0, sha256=other))
+    assert calls[2:] == [other]
+
+
 def test_ctrl_c_leaves_nothing_half_made(references, home):
     def stopped(job, **settings):
         killed(job, **settings)
@@ -311,6 +351,37 @@ def test_what_a_killed_parent_left_goes_with_the_next(worker, references, home):
     (folder / f".{SHA256[:16]}-0.safetensors.77.partial").write_bytes(b"half")
     references(worker).of(model(), some(0))
     assert [name for name in whole(folder) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("unusable", ["too small", "not a folder"])
+def test_what_one_cache_cannot_hold_is_kept_in_the_next(unusable, worker, home, monkeypatch):
+    if unusable == "too small":
+        monkeypatch.setenv("HARNESS_CACHE_BUDGET", "0")
+    else:
+        (home / "cache").write_text("in the way", encoding="utf-8")
+    notes = []
+    asked = model(watch=Watch(note=notes.append))
+    passing = ReferenceCache(home / "passing", budget=2**20)
+    both = References([ReferenceCache(), passing], run=worker)
+    for _ in range(2):
+        found = both.of(asked, some(0))
+        assert (found.missing, found.reference.form) == (None, "full")
+        assert Path(found.places[some(0)[0].key].file).parent == home / "passing"
+    both.close()
+    assert len(worker.jobs) == len(notes) == 1
+    assert notes[0].startswith("The exact reference is computed for this run alone: ")
+
+
+def test_what_could_not_be_computed_for_one_cache_is_not_tried_for_the_next(home):
+    calls = []
+
+    def fails(job, **settings):
+        calls.append(job)
+        return killed(job, **settings)
+
+    both = References([ReferenceCache(), ReferenceCache(home / "passing", budget=2**20)], run=fails)
+    assert "SIGKILL" in both.of(model(), some(0)).missing
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("budget", ["0", "1KiB"])

@@ -97,6 +97,25 @@ def test_results_before_a_deadline_are_kept(stand_in, late, tmp_path):
     assert "after 1 result" in judge(ended, None).reason
 
 
+@pytest.mark.parametrize(
+    ("renewed_by", "end", "late_s"),
+    [(None, "hang()", LONG_S), (Opened, "hang()", LONG_S), (Passed, "finished()", None)],
+)
+def test_a_worker_that_gets_on_has_its_deadline_renewed(
+    renewed_by, end, late_s, stand_in, tmp_path, monkeypatch
+):
+    """Three messages, each at two thirds of a deadline after the one before."""
+    now = [0.0]
+    monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def hear(message):
+        if isinstance(message, Passed):
+            now[0] += LONG_S * 2 / 3
+
+    stand_in(f"imported(); opened(); passed(); passed(); passed(); {end}")
+    assert run(tmp_path, renewed_by=renewed_by, on_message=hear).timed_out_s == late_s
+
+
 def test_the_display_is_called_while_a_worker_is_silent(stand_in, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "_WAKE_S", 0.01)
     stand_in("imported(); hang()")
