@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from harness.measure import worker
 from harness.measure.process import Ended
+from harness.measure.references import References
 
 TRIAL_S = 5.0  # what each trial takes
+REFERENCE_S = 2.0  # and each computing of a reference
 
 
 class Clock:
@@ -19,7 +21,7 @@ class Clock:
 
 
 def run_in_process(monkeypatch) -> Clock:
-    """Let trials run here, each for `TRIAL_S` seconds of the clock that is returned."""
+    """Let trials and references run here, for seconds of the clock that is returned."""
     clock = Clock()
 
     def run_job(job, *, deadline_s, on_message=lambda _: None, **_):
@@ -30,7 +32,7 @@ def run_in_process(monkeypatch) -> Clock:
         except Exception as error:  # noqa: BLE001 - as the worker does
             channel.send(worker.describe(error))
             code = 1
-        clock.now += TRIAL_S
+        clock.now += TRIAL_S if job.reference is None else REFERENCE_S
         return Ended(
             messages=tuple(channel.sent),
             returncode=code,
@@ -44,6 +46,8 @@ def run_in_process(monkeypatch) -> Clock:
     monkeypatch.setattr("gc.collect", lambda: 0)
     monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
     monkeypatch.setattr("harness.measure.trial.run_job", run_job)
+    assert References.__init__.__kwdefaults__ is not None
+    monkeypatch.setitem(References.__init__.__kwdefaults__, "run", run_job)
     monkeypatch.setattr("harness.measure.trial.time", clock)
     monkeypatch.setattr("harness.cli.budget.clock", clock.monotonic)
     return clock
