@@ -11,6 +11,7 @@
     │   └── MissingExtra      … because an optional dependency is not installed
     ├── NotANumber        a model gave NaN or infinite logits
     ├── WrongAnswers      a strategy computes another function than its reference
+    ├── ReferenceUnusable what the exact reference says cannot be had; no strategy is at fault
     ├── DownloadError     a file that could not be fetched: network, disk, server
     └── RecordsError      a results folder that cannot be read or written
 
@@ -77,6 +78,10 @@ class NotANumber(HarnessError):
 
 class WrongAnswers(HarnessError):
     """A strategy computes another function; the trial's outcome is `wrong_answers`."""
+
+
+class ReferenceUnusable(HarnessError):
+    """Log-probabilities of the exact reference that are not there, damaged or not finite."""
 
 
 class RecordsError(HarnessError):

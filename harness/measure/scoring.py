@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import structs
 
 from harness.engines.base import Logits, Session
-from harness.errors import HarnessError, TokenizerError, WrongAnswers
+from harness.errors import RecordsError, ReferenceUnusable, TokenizerError, WrongAnswers
 from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import Gated, Judged, Scored, ScoredPassage, Scoring
@@ -43,12 +43,12 @@ def look_at_first_tokens(
     """
     try:
         reference = _reference(gate)
-    except HarnessError as error:
+        rows = reference if isinstance(reference, SmallForm) else reference[:]
+    except (ReferenceUnusable, RecordsError) as error:
         send(Gated(gate=Gate(tokens=0, missing=str(error))))
         return
     candidate = np.concatenate([rows for _, rows in _candidate(session, gate)])
     formats = [(slot.dtype, slot.weight_dtype) for slot in session.effective_plan()]
-    rows = reference if isinstance(reference, SmallForm) else reference[:]
     judged = judge_gate(rows, candidate, formats)
     send(Gated(gate=judged))
     if judged.why is not None:
@@ -71,17 +71,16 @@ def measure_quality(
     missing: dict[str, str] = {}
     for done, one in enumerate(scoring.passages, start=1):
         part = "text" if one.answer is None else "answers"
-        try:
-            reference = _reference(one)
-        except HarnessError as error:  # no fault of the strategy's
-            missing[part] = str(error)
         if part not in missing:
-            if one.answer is None:
-                text.append(_score(session, one, reference))
-            else:
-                assert settings is not None
-                scored = _score_answer(session, one, one.answer, reference, settings)
-                answers.append(_in_words(scored, one, tokenizer))
+            try:
+                if one.answer is None:
+                    text.append(_score(session, one, _reference(one)))
+                else:
+                    assert settings is not None
+                    scored = _score_answer(session, one, one.answer, _reference(one), settings)
+                    answers.append(_in_words(scored, one, tokenizer))
+            except (ReferenceUnusable, RecordsError) as error:  # no fault of the strategy's
+                missing[part] = str(error)
         send(Scored(done=done, total=len(scoring.passages)))
     quality = Quality(
         reference=scoring.reference,
@@ -164,9 +163,15 @@ def _candidate(session: Session, one: ScoredPassage) -> Iterator[tuple[int, Logi
 
 
 def _reference(one: ScoredPassage) -> Reference:
-    """The reference of a passage; raises `HarnessError` where its file cannot be read."""
+    """The reference of a passage.
+
+    Raises `RecordsError` or `ReferenceUnusable` where its file cannot be read, or has it not.
+    """
     if one.small:
-        return _small_forms(one.file)[one.passage.key]
+        forms = _small_forms(one.file)
+        if one.passage.key not in forms:
+            raise RecordsError(f"{one.file}: has not the small form that was looked for in it")
+        return forms[one.passage.key]
     return _rows_file(one.file).rows(one.passage.key)
 
 

@@ -42,7 +42,7 @@ def first_difference(
     last draw are not looked at: where an answer was ended by its length, its deadline or a stop
     string, nothing was drawn there. The strategy's own probabilities are None until `completed`.
     Raises BadInput where there are fewer rows than draws or a draw is outside the vocabulary, and
-    HarnessError for a reference that is not finite.
+    ReferenceUnusable for a reference that is not finite.
     """
     if len(reference) < len(drawn):
         raise BadInput(f"There are {len(reference)} rows for {len(drawn)} drawn tokens.")

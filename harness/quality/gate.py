@@ -72,8 +72,8 @@ def judge_gate(
     """Compare rows [n, V] of the strategy with the reference's; `why` is None where it passes.
 
     `formats` has (dtype, weight_dtype) of each slot. Raises NotANumber where the strategy gave NaN
-    or infinity, BadInput for rows that do not belong together, and HarnessError for a reference
-    that is not finite.
+    or infinity, BadInput for rows that do not belong together, and ReferenceUnusable for rows of
+    the reference that are not finite.
     """
     if isinstance(reference, SmallForm):
         return Gate(tokens=0, missing=_NO_ROWS)

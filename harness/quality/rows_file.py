@@ -1,7 +1,10 @@
 """A file of a reference's log-probabilities: rows [n, V] in float32 of each passage, by its key.
 
 A safetensors file, written chunk after chunk, and read by mapping parts of it: neither side ever
-holds more rows than it works on. Knows keys and numbers; nothing of passages, models or caches.
+holds more rows than it works on. Only what is finite goes in, so what comes out otherwise is
+damaged. That the file is whole is seen when it is opened, and again whenever a part is mapped. One
+that is cut short while a part is looked at would end the process, as mapped files do: so files are
+only ever replaced or removed whole. Knows keys and numbers; nothing of passages, models or caches.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import HarnessError
+from harness.errors import ReferenceUnusable
+from harness.quality.tokens import check_reference, not_finite
 
 Rows = npt.NDArray[np.float32]
 
@@ -45,8 +49,9 @@ class RowsWriter:
         file.write(len(header).to_bytes(8, "little") + header)
 
     def write(self, rows: Rows) -> None:
-        """Append rows [n, V]."""
+        """Append rows [n, V]; raises `ReferenceUnusable` for what is not finite."""
         assert rows.shape[1] == self._n_vocab
+        check_reference(rows)
         self._left -= len(rows)
         self._file.write(np.ascontiguousarray(rows, dtype="<f4").data)
 
@@ -56,7 +61,7 @@ class RowsWriter:
 
 
 class RowsFile:
-    """What such a file holds. Raises `HarnessError` for a file that is none, or not whole."""
+    """What such a file holds. Raises `ReferenceUnusable` for one that is none, or not whole."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,11 +82,13 @@ class RowsFile:
                 self._places[key] = (start, n, n_vocab)
             is_whole &= path.stat().st_size == end
         except OSError as error:
-            raise HarnessError(f"{path}: cannot be read ({error.strerror or error})") from error
+            raise ReferenceUnusable(
+                f"{path}: cannot be read ({error.strerror or error})"
+            ) from error
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise HarnessError(f"{path}: not a file of reference rows; remove it") from error
+            raise ReferenceUnusable(f"{path}: not a file of reference rows; remove it") from error
         if not is_whole:
-            raise HarnessError(f"{path}: not a whole file of reference rows; remove it")
+            raise ReferenceUnusable(f"{path}: not a whole file of reference rows; remove it")
 
     @property
     def keys(self) -> frozenset[str]:
@@ -98,7 +105,9 @@ class RowsFile:
         return self._places.get(key, ())[1:] == (n, n_vocab)
 
     def rows(self, key: str) -> StoredRows:
-        """Rows [n, V] of one passage, in the file."""
+        """Rows [n, V] of one passage, in the file. Raises `ReferenceUnusable` where it has none."""
+        if key not in self._places:
+            raise ReferenceUnusable(f"{self.path}: has not the rows that were looked for in it")
         return StoredRows(self.path, *self._places[key])
 
 
@@ -114,7 +123,10 @@ class StoredRows:
         return self.shape[0]
 
     def __getitem__(self, wanted: slice) -> Rows:
-        """Some of the rows, one after the other."""
+        """Some of the rows, one after the other.
+
+        Raises `ReferenceUnusable` where the file has gone, was cut short or is damaged.
+        """
         n_vocab = self.shape[1]
         start, end, step = wanted.indices(len(self))
         assert step == 1
@@ -122,7 +134,19 @@ class StoredRows:
         if not shape[0]:
             return np.empty(shape, dtype=np.float32)
         offset = self._offset + start * n_vocab * _ITEM
-        return np.memmap(self._path, dtype="<f4", mode="r", offset=offset, shape=shape)
+        try:
+            rows = np.memmap(self._path, dtype="<f4", mode="r", offset=offset, shape=shape)
+        except (OSError, ValueError) as error:  # ValueError: shorter than it was
+            raise ReferenceUnusable(
+                f"{self._path}: cannot be read any more ({getattr(error, 'strerror', 0) or error})"
+            ) from error
+        bad = not_finite(rows)
+        if bad:
+            raise ReferenceUnusable(
+                f"{self._path}: damaged, with {bad:,} NaN or infinite log-probabilities. Remove "
+                "it; it is computed again."
+            )
+        return rows
 
     def __iter__(self) -> Iterator[Rows]:
         """Row by row."""

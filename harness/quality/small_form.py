@@ -69,8 +69,8 @@ class SmallForm:
 def condense(reference: Rows, targets: Sequence[int]) -> SmallForm:
     """The small form of float32 rows [n, V] of the reference; `targets` are the tokens that came.
 
-    Raises BadInput for tokens that do not belong to the rows, HarnessError for rows that are not
-    finite.
+    Raises BadInput for tokens that do not belong to the rows, ReferenceUnusable for rows that
+    are not finite.
     """
     check_rows(reference.shape, reference, targets)
     n, n_vocab = reference.shape

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, ReferenceUnusable
 from harness.records.quality import ScoredTokens
 
 Rows = npt.NDArray[np.floating[Any]]  # [n, V]
@@ -28,8 +28,8 @@ def compare_rows(reference: Rows, candidate: Rows, targets: Sequence[int]) -> Sc
 
     `targets` are the n tokens that came. KL is KL(reference || strategy) in nats. A row of the
     strategy with a NaN never agrees and has no figures; one whose divergence is infinite has None
-    for it. Raises BadInput for rows that do not belong together, HarnessError for a reference that
-    is not finite.
+    for it. Raises BadInput for rows that do not belong together, ReferenceUnusable for a reference
+    that is not finite.
     """
     check_rows(reference.shape, candidate, targets)
     kl, agree, log_p, reference_log_p = [], [], [], []
@@ -72,14 +72,20 @@ def normalised(row: Row) -> Floats:
 
 
 def reference_row(row: Row) -> Floats:
-    """The reference's log-probabilities [V], normalised. Raises HarnessError where not finite."""
-    if not np.isfinite(row).all():
-        raise HarnessError(
-            f"The reference itself gave {int((~np.isfinite(row)).sum()):,} NaN or infinite "
-            f"log-probabilities of {len(row):,}, so nothing can be compared with it. The "
-            "weights are damaged, or not of a model."
-        )
+    """The reference's log-probabilities [V], normalised; raises as `check_reference` does."""
+    check_reference(row)
     return normalised(row)
+
+
+def check_reference(rows: Rows) -> None:
+    """Raise `ReferenceUnusable` for rows of a reference that are not finite."""
+    bad = not_finite(rows)
+    if bad:
+        raise ReferenceUnusable(
+            f"The reference itself gave {bad:,} NaN or infinite log-probabilities of "
+            f"{rows.size:,}, so nothing can be compared with it. The weights are damaged, or not "
+            "of a model."
+        )
 
 
 def divergence(log_p: Floats, log_q: Floats) -> float:

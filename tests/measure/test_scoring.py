@@ -203,6 +203,50 @@ def test_a_reference_that_cannot_be_read_stops_no_trial(tmp_path):
     assert "not a file of reference rows" in said[0].gate.missing
 
 
+def damage(path, row):
+    """A number of the file that is none, as a disk may give it; its header is whole."""
+    whole = bytearray(Path(path).read_bytes())
+    whole[-4 * V * row : -4 * V * row + 4] = np.float32("nan").tobytes()
+    Path(path).write_bytes(whole)
+
+
+def test_damaged_rows_of_the_reference_stop_no_trial(tmp_path):
+    gate = placed(tmp_path, passage(range(32), 0, range(32)))
+    damage(gate.file, row=5)
+    said = []
+    look_at_first_tokens(Session(rows_of), gate, said.append)
+    assert said[0].gate.tokens == 0
+    assert "damaged, with 1 NaN" in said[0].gate.missing
+
+
+@pytest.mark.parametrize("lost", ["text", "answers"])
+def test_a_damaged_part_is_missing_and_no_other_is(tmp_path, lost):
+    text = placed(tmp_path, passage(range(9), 0, range(9), key="t"))
+    one = placed(tmp_path, passage([7, 8, 9], 1, [9, 3], key="a"), answer="q1")
+    damage((text if lost == "text" else one).file, row=1)
+    quality = quality_of(Session(rows_of), Scoring(reference=REFERENCE, passages=[text, one]))
+    assert list(quality.missing) == [lost]
+    assert "damaged, with 1 NaN" in quality.missing[lost]
+    assert (quality.text is None) == (lost == "text")
+    assert len(quality.answers) == (lost == "text")
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_file_without_the_passage_is_a_reason_and_no_crash(tmp_path, small):
+    one = placed(tmp_path, passage(range(9), 0, range(9), key="there"))
+    if small:
+        write_small_forms(
+            tmp_path / "small.npz", {"there": condense(rows_of(range(9)), list(range(9)))}
+        )
+    other = ScoredPassage(
+        passage=passage(range(8), 0, range(8), key="another"),
+        file=str(tmp_path / "small.npz") if small else one.file,
+        small=small,
+    )
+    quality = quality_of(Session(rows_of), Scoring(reference=REFERENCE, passages=[other]))
+    assert "has not the" in quality.missing["text"]
+
+
 @pytest.mark.parametrize("lost", ["text", "answers"])
 def test_a_part_that_cannot_be_read_is_missing_and_no_other_is(tmp_path, lost):
     text = placed(tmp_path, passage(range(9), 0, range(9), key="t"))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.config.questions import load_questions
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, ReferenceUnusable
 from harness.language.generate import generate
 from harness.language.sampling import SamplingSettings
 from harness.language.stopping import StopRules
@@ -206,7 +206,7 @@ def test_a_row_of_another_model_is_refused():
 def test_a_reference_that_is_not_finite_is_refused():
     rows = rows_for(1, 2)
     rows[1, 0] = np.nan
-    with pytest.raises(HarnessError, match="reference itself"):
+    with pytest.raises(ReferenceUnusable, match="reference itself"):
         first_difference(rows, [1, 2], GREEDY)
 
 

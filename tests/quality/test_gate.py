@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.errors import BadInput, HarnessError, NotANumber
+from harness.errors import BadInput, NotANumber, ReferenceUnusable
 from harness.language.tokenizer import load_tokenizer
 from harness.quality.gate import ROUNDING, judge_gate, tolerated
 from harness.quality.small_form import condense
@@ -220,7 +220,7 @@ def test_nan_is_another_outcome(reference):
     rows[3, 5], rows[9, 1] = np.nan, -np.inf
     with pytest.raises(NotANumber, match="gave 2 NaN or infinite log-probabilities within its fi"):
         judge_gate(reference[0], rows)
-    with pytest.raises(HarnessError, match="reference itself"):
+    with pytest.raises(ReferenceUnusable, match="reference itself"):
         judge_gate(rows, reference[0])
 
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import ReferenceUnusable
 from harness.quality.rows_file import RowsFile, RowsWriter, rows_bytes
 
 
@@ -76,17 +76,66 @@ def _header(**entries):
 def test_another_file_is_refused(tmp_path, content):
     path = tmp_path / "other.safetensors"
     path.write_bytes(content)
-    with pytest.raises(HarnessError, match=r"other\.safetensors: not a"):
+    with pytest.raises(ReferenceUnusable, match=r"other\.safetensors: not a"):
         RowsFile(path)
 
 
 def test_a_torn_file_is_refused(written):
     path, _ = written
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(HarnessError, match="not a whole file"):
+    with pytest.raises(ReferenceUnusable, match="not a whole file"):
         RowsFile(path)
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path):
-    with pytest.raises(HarnessError, match="cannot be read"):
+    with pytest.raises(ReferenceUnusable, match="cannot be read"):
         RowsFile(tmp_path / "none.safetensors")
+
+
+def test_a_file_that_goes_or_shrinks_meanwhile_says_so(written):
+    path, rows = written
+    stored = RowsFile(path).rows("b")
+    np.testing.assert_array_equal(stored[:2], rows[2:4])
+    path.write_bytes(path.read_bytes()[:-1])
+    np.testing.assert_array_equal(stored[:2], rows[2:4])
+    with pytest.raises(
+        ReferenceUnusable, match=r"rows\.safetensors: cannot be read any more \(.*s"
+    ):
+        stored[2:]
+    path.unlink()
+    for read in (lambda: stored[:1], lambda: list(stored)):
+        with pytest.raises(ReferenceUnusable, match=r"read any more \(No such file or directory\)"):
+            read()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_damaged_rows_are_refused_and_no_others(bad, written):
+    path, rows = written
+    whole = bytearray(path.read_bytes())
+    at = len(whole) - 7 * 4  # the first number of the last row
+    whole[at : at + 4] = np.float32(bad).tobytes()
+    path.write_bytes(whole)
+    stored = RowsFile(path).rows("b")
+    np.testing.assert_array_equal(stored[:2], rows[2:4])
+    for read in (lambda: stored[1:3], lambda: list(stored)):
+        with pytest.raises(
+            ReferenceUnusable, match=r"damaged, with 1 NaN or infinite .* Remove it"
+        ):
+            read()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_written(bad):
+    rows = np.zeros((2, 3), dtype=np.float32)
+    rows[1, 2] = bad
+    file = io.BytesIO()
+    writer = RowsWriter(file, {"a": 2}, 3, {})
+    header = file.tell()
+    with pytest.raises(ReferenceUnusable, match="gave 1 NaN or infinite log-probabilities of 6"):
+        writer.write(rows)
+    assert file.tell() == header
+
+
+def test_rows_that_the_file_has_not_are_refused(written):
+    with pytest.raises(ReferenceUnusable, match="has not the rows"):
+        RowsFile(written[0]).rows("c")

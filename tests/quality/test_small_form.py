@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, ReferenceUnusable
 from harness.quality.kl_bounds import Others, kl_bounds
 from harness.quality.small_form import KEPT, compare_small, condense, joined_forms
 from harness.quality.tokens import compare_rows
@@ -225,7 +225,7 @@ def test_what_does_not_belong_together_is_refused():
     with pytest.raises(BadInput, match="Token 70 is outside"):
         condense(rows, [0, 70])
     rows[1, 5] = np.nan
-    with pytest.raises(HarnessError, match="reference itself"):
+    with pytest.raises(ReferenceUnusable, match="reference itself"):
         condense(rows, [0, 1])
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import BadInput, HarnessError
+from harness.errors import BadInput, ReferenceUnusable
 from harness.quality.tokens import compare_rows, joined
 from harness.records.quality import ScoredTokens
 from tests.quality.rows import SHAPES, log_softmax, make_row, obvious, two_rows
@@ -102,7 +102,7 @@ def test_what_has_no_probability_under_the_reference_costs_nothing():
 def test_a_reference_that_is_not_finite_is_no_reference(bad):
     reference = np.zeros((2, 5), dtype=np.float32)
     reference[1, 2] = bad
-    with pytest.raises(HarnessError, match="reference itself gave 1 NaN or infinite"):
+    with pytest.raises(ReferenceUnusable, match="reference itself gave 1 NaN or infinite"):
         compare_rows(reference, np.zeros((2, 5), dtype=np.float32), [0, 0])
 
 
