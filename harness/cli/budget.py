@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.measure.budget import Budget
     from harness.plan.look import Surroundings
-    from harness.plan.order import Turn
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
@@ -47,15 +46,19 @@ class TimeGiven:
         machine_folder: Path,
         *,
         no_cache: bool,
+        n_before: int,
     ) -> Budget:
-        """What the schedule is told; without an end, nothing is foreseen for it."""
+        """What the schedule is told; without an end, nothing is foreseen for it.
+
+        The run has `n_before` records of other commands.
+        """
         from harness.cli.foreseeing import foreseen_time
         from harness.measure.budget import Budget, budget_of
 
         if self.seconds is None:
             return Budget()
         foreseen = foreseen_time(planned, loaded, seen, machine_folder, no_cache=no_cache)
-        return budget_of(self.seconds, self.began_at, foreseen, clock)
+        return budget_of(self.seconds, self.began_at, foreseen, clock, n_before)
 
     @property
     def words(self) -> str:
@@ -68,24 +71,30 @@ def given(seconds: float | None) -> TimeGiven:
     return TimeGiven(seconds=seconds, began_at=clock())
 
 
-def left_out(planned: Plan, store: RecordStore) -> list[Turn]:
-    """The trials that were never begun."""
-    from harness.measure.schedule import due
+def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun: int) -> str:
+    """What did not fit, and how much is left, after a command that began `n_begun` trials."""
+    from harness.measure.schedule import left, to_measure
 
-    return [
-        (cell, trial)
-        for cell, trial in due(planned, store)
-        if store.latest_outcome(cell.id, trial) is None
-    ]
-
-
-def rest_sentence(
-    planned: Plan, store: RecordStore, budget: Budget, left: list[Turn], *, n_before: int
-) -> str:
-    """How much is left, when the time is up; the run began with `n_before` records."""
-    needed = about(budget.needed_s(left, store))
-    trials = "trial is" if len(left) == 1 else "trials are"
+    rest = left(planned, store)
+    needed = about(budget.needed_s(to_measure(store, rest), store))
+    n_again = sum(store.latest_outcome(c.id, t) not in (None, "skipped") for c, t in rest)
+    again = f", {n_again} of them to be made again" if n_again else ""
     most = "at most " if planned.until is not None else ""
-    rest = f"{most}{len(left)} of {planned.n_trials} {trials} left, about {needed}"
-    none = len(store.records) == n_before
-    return f"No trial fits into the time: {rest}." if none else f"The time is up: {rest}."
+    trials = "trial is" if len(rest) == 1 else "trials are"
+    return (
+        f"{_refusal(budget, store, n_begun)}: {most}{len(rest)} of {planned.n_trials} {trials} "
+        f"left{again}, about {needed}."
+    )
+
+
+def _refusal(budget: Budget, store: RecordStore, n_begun: int) -> str:
+    """Which trials were not begun, and how long they would have taken."""
+    refused = budget.refused or ()
+    takes = f"about {about(budget.needed_s(refused, store))}"
+    if not refused:
+        return "The time is up"
+    if not n_begun:
+        return f"No trial fits into the time (the next one takes {takes})"
+    if len(refused) == 1:
+        return f"The next trial does not fit into the time (it takes {takes})"
+    return f"The next block of {len(refused)} trials does not fit into the time (it takes {takes})"

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.durations import about
 from harness.invocation import as_typed
 from harness.measure.job import (
     Answered,
@@ -41,7 +42,10 @@ _REDRAW_S = 0.25  # at least, between two drawings; each takes about half a mill
 
 
 class RunDisplay:
-    """Shows trials as they come. `n_trials` is how many will run, or `at_most` how many."""
+    """Shows trials as they come. `n_trials` is how many will run, or `at_most` how many.
+
+    `ends_at`, by the clock, all will be over.
+    """
 
     def __init__(
         self,
@@ -50,8 +54,9 @@ class RunDisplay:
         *,
         at_most: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        ends_at: float | None = None,
     ) -> None:
-        self._out, self._clock = out, clock
+        self._out, self._clock, self._ends_at = out, clock, ends_at
         self._n_trials = n_trials
         self._at_most = at_most
         self._block: int | None = None
@@ -182,12 +187,14 @@ class RunDisplay:
         return f"[{number}/{self._n_trials}]"
 
     def _left(self, before: str) -> str:
-        """Time left, from the mean of the trials so far; nothing before the first is done."""
+        """Time left by the mean of the trials so far, at most the budget's; first nothing."""
         if not self._spent:
             return ""
         left = sum(self._spent) / len(self._spent) * max(0, self._n_trials - self._n_done)
-        about = "at most " if self._at_most else ""
-        return f"{before}{about}{duration(left)} left"
+        if self._ends_at is not None:
+            left = min(left, max(0.0, self._ends_at - self._clock()))
+        at_most = "at most " if self._at_most else ""
+        return f"{before}{at_most}{about(left)} left"
 
     def _say(self, line: str) -> None:
         self._last_said = self._clock()
@@ -240,10 +247,3 @@ def _scored(quality: Quality) -> str:
     if not agree:
         return "nothing was scored"
     return f"{sum(agree) / len(agree):.1%} of {len(agree):,} tokens as under the reference"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, in whole ones of what suits."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 2 * 3600 else f"{seconds / 3600:.0f} h"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.budget import TimeGiven, budget_option, given, left_out, rest_sentence
+from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence
 from harness.cli.console import console
 from harness.cli.converting import no_cache_option, opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from harness.measure.identity import ModelIdentity
     from harness.measure.trial import Bench
     from harness.plan.look import Surroundings
-    from harness.plan.order import Turn
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
@@ -76,9 +75,10 @@ def command(
     it stopped; with another --set it is another one. Each trial runs in a fresh process and is
     recorded as it ends; Ctrl-C keeps what was measured.
 
-    Exit codes: 0 every trial was measured (with --budget, every one for which there was time), or
-    none was left to do; 2 bad input; 3 a cell failed (0 with --allow-failures); 4 nothing could be
-    measured, or no longer recorded; 130 interrupted.
+    Exit codes speak of the run so far, whichever command measured what: 0 every trial that was
+    begun was measured, or none was left to do; 2 bad input; 3 a cell failed (0 with
+    --allow-failures); 4 nothing could be measured, or no longer recorded, or --budget left this
+    command no time for any trial; 130 interrupted.
     """
     from harness.config.load import load_study
     from harness.machine import probe_machine
@@ -146,7 +146,9 @@ def _carry_out(
         create_folder(folder, loaded, machine, identity)
     store = opened_store(folder)
     left = n_left(planned, store)
-    budget = time.budget(planned, loaded, seen, runs, no_cache=no_cache)
+    budget = time.budget(
+        planned, loaded, seen, runs, no_cache=no_cache, n_before=len(store.records)
+    )
     with (
         store.appending(),
         opened_conversions(no_cache=no_cache) as conversions,
@@ -158,22 +160,24 @@ def _carry_out(
         bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
         words = f"{word} {folder}: {_to_do(planned, left)}{time.words}"
         out.print(words, markup=False, soft_wrap=True)
-        n_before = len(store.records)
-        finished = _measure_all(planned, store, bench, left, budget)
+        finished, n_begun = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
         write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
-    rest = left_out(planned, store) if budget.is_set else []
-    _report(folder, as_json=as_json, is_last=finished and not rest)
-    if rest and finished:
-        out.print(rest_sentence(planned, store, budget, rest, n_before=n_before), markup=False)
-    if rest or not finished:
+    ran_out = budget.refused is not None
+    _report(folder, as_json=as_json, is_last=finished and not ran_out)
+    if ran_out:
+        words = rest_sentence(planned, store, budget, n_begun=n_begun)
+        out.print(words, markup=False, soft_wrap=True)
+    if ran_out or not finished:
         why = "" if finished else "Interrupted. "
         out.print(f"{why}To go on: {_same_command()}", markup=False, soft_wrap=True)
     if not finished:
         return EXIT_INTERRUPTED
-    return 0 if left == 0 else _exit_code(store, planned, rest)
+    if ran_out and not n_begun:
+        return EXIT_NOTHING_MEASURED
+    return 0 if left == 0 else _exit_code(store, planned)
 
 
 def _say_without_locks(store: RecordStore) -> None:
@@ -220,8 +224,8 @@ def _same_command() -> str:
 
 def _measure_all(
     planned: Plan, store: RecordStore, bench: Bench, n_trials: int, budget: Budget
-) -> bool:
-    """Run what is scheduled; False if the user stopped it."""
+) -> tuple[bool, int]:
+    """Run what is scheduled; False if the user stopped it, and how many trials were begun."""
     from harness.cli.display import RunDisplay
     from harness.config.noise_settings import retries_of
     from harness.measure.cooldown import first_heat
@@ -229,7 +233,14 @@ def _measure_all(
     from harness.measure.trial import InterruptedTrial, measure
 
     at_most = planned.until is not None or budget.is_set
-    display = RunDisplay(console(stderr=True), n_trials, at_most=at_most)
+    display = RunDisplay(
+        console(stderr=True),
+        n_trials,
+        at_most=at_most,
+        clock=budget.clock,
+        ends_at=budget.ends_at,
+    )
+    n_begun = 0
     bench.cooler.first = first_heat(store.records)
     with display.shown():
         try:
@@ -237,6 +248,7 @@ def _measure_all(
             retries = retries_of(study.noise)
             for trial in schedule(planned, store, retries=retries, gated=study.gate, budget=budget):
                 display.begin(trial)
+                n_begun += trial.skip_reason is None and trial.wrong_reason is None
                 record = measure(
                     trial,
                     bench,
@@ -250,10 +262,10 @@ def _measure_all(
             bench.machine_limits.at_end(on_note=display.aside, on_wait=display.tick)
         except InterruptedTrial as stop:
             store.append(stop.record)
-            return False
+            return False, n_begun
         except KeyboardInterrupt:
-            return False
-    return True
+            return False, n_begun
+    return True, n_begun
 
 
 def _set_up_bench(
@@ -298,15 +310,14 @@ def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
         raise
 
 
-def _exit_code(store: RecordStore, planned: Plan, rest: list[Turn]) -> int:
-    """0 if every trial but those of the `rest` was measured, 3 if one failed, 4 if all did."""
+def _exit_code(store: RecordStore, planned: Plan) -> int:
+    """Of the run so far: 0 if all that was tried was measured, 3 if one failed, 4 if all did."""
     from harness.measure.schedule import due
 
-    begun = (turn for turn in due(planned, store) if turn not in rest)
-    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in begun]
+    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in due(planned, store)]
     # A noisy trial has its figures; the report says by what they were disturbed. One that was
     # skipped has its reason, and is tried again when the run goes on.
-    measured = [kind in ("ok", "noisy") for kind in kinds if kind != "skipped"]
+    measured = [kind in ("ok", "noisy") for kind in kinds if kind not in (None, "skipped")]
     if measured and all(measured):
         return 0
     return EXIT_CELL_FAILED if any(measured) else EXIT_NOTHING_MEASURED

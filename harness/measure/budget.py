@@ -20,7 +20,7 @@ from harness.records.store import RecordStore
 _MOST_SLOWNESS = 4.0  # beyond it, it is rather what was foreseen that is wrong
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Budget:
     """A time by which all is done; without one there is always time."""
 
@@ -29,6 +29,9 @@ class Budget:
     foreseen: Mapping[str, float] = field(default_factory=dict)  # seconds of a trial, by cell id
     once: Sequence[Once] = ()
     clock: Callable[[], float] = time.monotonic
+    n_before: int = 0  # records of earlier commands
+    # What did not fit; empty: nothing was to be measured, but the time had passed; None: all did.
+    refused: tuple[Turn, ...] | None = field(default=None, init=False)
 
     @property
     def is_set(self) -> bool:
@@ -36,12 +39,18 @@ class Budget:
         return self.ends_at is not None
 
     def fits(self, turns: Sequence[Turn], store: RecordStore) -> bool:
-        """Whether these trials will probably end in time; a passed deadline lets none begin."""
+        """Whether these trials will probably end in time; a passed deadline lets none begin.
+
+        Those that do not are kept as `refused`.
+        """
         if self.ends_at is None:
             return True
         end = self.ends_at - self.behind_s * self._slowness(store)
         now = self.clock()
-        return now < end and now + self.needed_s(turns, store) <= end
+        if now < end and now + self.needed_s(turns, store) <= end:
+            return True
+        self.refused = tuple(turns)
+        return False
 
     def needed_s(self, turns: Sequence[Turn], store: RecordStore) -> float:
         """What these trials will probably take, with what they need done before."""
@@ -49,9 +58,13 @@ class Budget:
         for record in store.records:
             if record.took_s is not None:
                 took[record.cell.id] = record.took_s + _waited_s(record)
-        ran = {record.cell.id for record in store.records if record.outcome.kind != "skipped"}
+        ran, ran_now = _ran(store.records), _ran(store.records[self.n_before :])
         ids = [cell.id for cell, _ in turns]
-        before = [one.s for one in self.once if one.before & set(ids) and not one.before & ran]
+        before = [
+            one.s
+            for one in self.once
+            if one.before & set(ids) and not one.before & (ran if one.is_kept else ran_now)
+        ]
         new = [self.foreseen.get(id_, 0.0) for id_ in ids if id_ not in took]
         known = sum(took[id_] for id_ in ids if id_ in took)
         return known + (sum(before) + sum(new)) * self._slowness(store)
@@ -67,16 +80,29 @@ class Budget:
 
 
 def budget_of(
-    seconds: float, began_at: float, foreseen: RunTime, clock: Callable[[], float]
+    seconds: float,
+    began_at: float,
+    foreseen: RunTime,
+    clock: Callable[[], float],
+    n_before: int = 0,
 ) -> Budget:
-    """A budget for a whole command that began at `began_at`, its report included."""
+    """A budget for a whole command that began at `began_at`, its report included.
+
+    `n_before` records of the run are of commands before it.
+    """
     return Budget(
         ends_at=began_at + seconds,
         behind_s=sum(one.s for one in foreseen.once if one.at_end),
         foreseen={one.cell.id: one.trial_s for one in foreseen.cells if one.trial_s is not None},
         once=tuple(one for one in foreseen.once if one.before),
         clock=clock,
+        n_before=n_before,
     )
+
+
+def _ran(records: Sequence[Record]) -> set[str]:
+    """Ids of the cells that were tried."""
+    return {record.cell.id for record in records if record.outcome.kind != "skipped"}
 
 
 def _waited_s(record: Record) -> float:

@@ -7,7 +7,7 @@ have done without the interruption.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.measure.budget import Budget
 from harness.measure.stopping import Latest, has_left, stop_after
@@ -43,7 +43,8 @@ def schedule(
 
     With a `budget` no trial is begun that will not end in time, and no block, but for the first
     with anything left: each command gets on, however little it is given. Every cell is then visited
-    once before any is twice, in the sequential order too.
+    once before any is twice, in the sequential order too; what an earlier command left `noisy`
+    comes after all that was never measured, or it would keep many small budgets busy.
 
     A trial with a final outcome is done; one that was interrupted, noisy, or skipped for a reason
     that is gone, is tried again as another attempt. One that ends `noisy` now is tried up to
@@ -54,22 +55,26 @@ def schedule(
     for one in planned.cells:
         if one.skip_reason is not None and store.latest_outcome(one.cell.id, 0) is None:
             yield Trial(cell=one.cell, trial=0, attempt=0, skip_reason=one.skip_reason)
+    settings = _Settings(retries=retries, gated=gated, budget=budget)
     is_first = True
+    noisy: list[Turn] = []  # since an earlier command
     for number, turns in enumerate(_blocks(planned, budget)):
         if stop_after(planned, store.latest, number) is not None:
-            return
-        block = None if planned.order == "sequential" else number
+            break
         visited = _visited(planned, turns, store.latest, number)
-        left = _measured_ones(store, visited)
-        if left and not is_first and not budget.fits(left, store):
+        if budget.is_set:
+            noisy += [turn for turn in visited if _is_noisy(store, turn)]
+            visited = [turn for turn in visited if not _is_noisy(store, turn)]
+        unmeasured = to_measure(store, visited)
+        if unmeasured and not is_first and not budget.fits(unmeasured, store):
             return
-        is_first = is_first and not left
-        settings = _Settings(block=block, retries=retries, gated=gated, budget=budget)
+        is_first = is_first and not unmeasured
         helped = yield from _block(planned, store, visited, settings)
         if helped is None:
             return
-        if not helped:
-            retries = 0  # this machine is not quiet today: all later blocks would take as long
+        if not helped:  # this machine is not quiet today: all later blocks would take as long
+            settings = replace(settings, retries=0)
+    yield from _block(planned, store, noisy, settings)
 
 
 def _blocks(planned: Plan, budget: Budget) -> tuple[tuple[Turn, ...], ...]:
@@ -82,8 +87,8 @@ def _blocks(planned: Plan, budget: Budget) -> tuple[tuple[Turn, ...], ...]:
     return tuple(tuple(turn for turn in flat if turn[1] == n) for n in range(n_blocks))
 
 
-def _measured_ones(store: RecordStore, turns: list[Turn]) -> list[Turn]:
-    """Those that are not finished, and that will really be run."""
+def to_measure(store: RecordStore, turns: list[Turn]) -> list[Turn]:
+    """Those that are not finished, and that will really be run: none of a wrong strategy."""
     return [
         (cell, trial)
         for cell, trial in turns
@@ -91,18 +96,24 @@ def _measured_ones(store: RecordStore, turns: list[Turn]) -> list[Turn]:
     ]
 
 
-def n_left(planned: Plan, store: RecordStore) -> int:
-    """How many trials would run now; with `until:` at most, 0 where it would make no more."""
+def left(planned: Plan, store: RecordStore) -> list[Turn]:
+    """The trials that would run now, those again that were disturbed.
+
+    With `until:` at most these, and none where it would make no more.
+    """
     latest = store.latest
-    left = 0
+    found: list[Turn] = []
     for number, turns in enumerate(blocks(planned.cells, planned.seed, planned.order)):
-        if left == 0 and stop_after(planned, latest, number) is not None:
+        if not found and stop_after(planned, latest, number) is not None:
             break
-        left += sum(
-            not is_done(store, cell, trial)
-            for cell, trial in _visited(planned, turns, latest, number)
-        )
-    return left
+        visited = _visited(planned, turns, latest, number)
+        found += [turn for turn in visited if not is_done(store, *turn)]
+    return found
+
+
+def n_left(planned: Plan, store: RecordStore) -> int:
+    """How many they are."""
+    return len(left(planned, store))
 
 
 def due(planned: Plan, store: RecordStore) -> list[Turn]:
@@ -130,9 +141,8 @@ def _visited(planned: Plan, turns: tuple[Turn, ...], latest: Latest, block: int)
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
-    """How a block is run; `block` is None in the sequential order."""
+    """How a block is run."""
 
-    block: int | None
     retries: int
     gated: bool
     budget: Budget
@@ -143,17 +153,20 @@ def _block(
 ) -> Generator[Trial, None, bool | None]:
     """Each turn that is not finished once, then again those that were disturbed.
 
+    Those that were disturbed before an interruption come last, as without it.
+
     Returns False where trials were made again and stayed noisy, all of them, and None where there
     was no time for the next one.
     """
-    again = [turn for turn in turns if not is_done(store, *turn)]
+    undone = [turn for turn in turns if not is_done(store, *turn)]
+    again = sorted(undone, key=lambda turn: _is_noisy(store, turn))
     noisy: list[Turn] | None = None  # after each turn was taken once
     for _ in range(1 + settings.retries):
         for turn in again:
-            if not settings.budget.fits(_measured_ones(store, [turn]), store):
+            if not settings.budget.fits(to_measure(store, [turn]), store):
                 return None
             yield _trial(planned, store, turn, settings)
-        again = [turn for turn in again if store.latest_outcome(turn[0].id, turn[1]) == "noisy"]
+        again = [turn for turn in again if _is_noisy(store, turn)]
         noisy = again if noisy is None else noisy
     return not (settings.retries and noisy and again == noisy)
 
@@ -173,10 +186,14 @@ def _trial(planned: Plan, store: RecordStore, turn: Turn, settings: _Settings) -
         place=Place(
             order=planned.order,
             seed=planned.seed,
-            block=settings.block,
+            block=None if planned.order == "sequential" else trial,  # as `order.py` has it
             sequence=_n_begun(store),
         ),
     )
+
+
+def _is_noisy(store: RecordStore, turn: Turn) -> bool:
+    return store.latest_outcome(turn[0].id, turn[1]) == "noisy"
 
 
 def _n_begun(store: RecordStore) -> int:

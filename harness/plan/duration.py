@@ -46,6 +46,7 @@ class Once:
     s: float
     before: frozenset[str] = frozenset()  # ids of cells; empty: at the beginning, or the end
     at_end: bool = False
+    is_kept: bool = True  # False: a command that goes on with the run must do it again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,11 +1,13 @@
 """`run --budget` and answers that are generated once, through the whole command."""
 
 import ast
+import re
 import shlex
 from collections import Counter
 
 import pytest
 import yaml
+from msgspec import structs
 
 from harness.cli.main import main
 from harness.config.load import load_study
@@ -110,7 +112,10 @@ def test_a_run_ends_in_time_and_the_rest_goes_on_without_measuring_twice(go, stu
         (cell.id, 0) for cell, _ in _turns(study)
     }
     assert "36 of 36 trials to do, as many as fit into 60 s" in shown
-    assert "The time is up: 28 of 36 trials are left, about 2 min 20 s." in shown
+    assert (
+        "The next block of 8 trials does not fit into the time (it takes about 40 s): 28 of 36 "
+        "trials are left, about 2 min 20 s." in shown
+    )
     for _ in range(4):
         code, shown, took = go("--budget", "60s")
         assert (code, took <= 60) == (0, True)
@@ -136,10 +141,56 @@ def test_each_command_gets_on_with_a_block_that_does_not_fit(go, study):
 
 
 def test_where_nothing_fits_nothing_is_measured_and_that_is_said(go, study):
+    none = "No trial fits into the time (the next one takes about 5.0 s)"
     code, shown, took = go("--budget", "1s")
     assert (code, took) == (4, 0)
-    assert "No trial fits into the time: 36 of 36 trials are left, about 3 min." in shown
+    assert f"{none}: 36 of 36 trials are left, about 3 min." in shown
     assert records(study) == ()
+    # Nor is it success, or anybody's failure, that an earlier command measured something.
+    assert go("--budget", "22s")[0] == 0
+    n_done = len(records(study))
+    code, shown, took = go("--budget", "1s")
+    assert (code, took) == (4, 0)
+    assert f"{none}: {36 - n_done} of 36 trials are left" in shown
+    assert len(records(study)) == n_done
+
+
+def test_a_skipped_cell_is_no_trial_for_which_there_was_time(go, study):
+    asked = yaml.safe_load(study.read_text("utf-8"))
+    asked["models"]["gone"] = {**asked["models"]["scripted"], "weights": "gone.yaml"}
+    study.write_text(yaml.safe_dump(asked), "utf-8")
+    code, shown, _ = go("--budget", "1s")
+    assert {record.outcome.kind for record in records(study)} == {"skipped"}
+    assert code == 4
+    assert "No trial fits into the time (the next one takes about 5.0 s): 36 of 36" in shown
+
+
+def test_a_single_trial_that_does_not_fit_is_named_as_one(go):
+    _, shown, took = go("--budget", "22s")
+    assert took == 15  # the report would be late
+    assert (
+        "The next trial does not fit into the time (it takes about 5.0 s): 33 of 36 trials are "
+        "left, about 2 min 40 s." in shown
+    )
+
+
+def test_what_is_left_is_what_the_next_command_has_to_do(go, study, monkeypatch):
+    """Also of trials that noise spoilt: they are counted, and said to be made again."""
+    import harness.measure.trial as trial_module
+
+    judged = trial_module.judged_quiet
+
+    def noisy(outcome, validity, workload):
+        found = judged(outcome, validity, workload)
+        return structs.replace(found, kind="noisy") if workload == "speed" else found
+
+    monkeypatch.setattr(trial_module, "judged_quiet", noisy)
+    _, shown, _ = go("--budget", "42s")
+    [(left, again)] = re.findall(r": ([0-9]+) of 36 trials are left, ([0-9]+) of them to be", shown)
+    kinds = Counter(record.outcome.kind for record in records(study))
+    assert int(again) == kinds["noisy"] > 0
+    assert int(left) == 36 - kinds["ok"]
+    assert f"{left} of 36 trials to do" in go("--budget", "1s")[1]
 
 
 def test_the_last_line_is_the_command_that_goes_on(go, monkeypatch):
@@ -155,6 +206,17 @@ def test_the_last_line_is_the_command_that_goes_on(go, monkeypatch):
     assert shlex.split(going_on)[-4:] == ["run", "my study.yaml", "--budget", "60s"]
     go()
     assert reports == [False, True]  # then the report's own next command is
+
+
+def test_a_failure_stays_the_runs_whichever_command_met_it(go, study):
+    fails = {"fail": {"at": "prefill", "how": "error"}}
+    script = {**SCRIPT, "strategies": {STRATEGIES[0]: fails}}
+    (study.parent / "script.yaml").write_text(yaml.safe_dump(script), "utf-8")
+    for _ in range(4):
+        assert go("--budget", "60s")[0] == 3
+    assert go("--budget", "1s")[0] == 4  # which began nothing
+    assert go()[0] == 3
+    assert go("--resume", "--budget", "1s")[0] == 0  # nothing was left
 
 
 @pytest.mark.parametrize("n_failing", [1, 4])

@@ -17,6 +17,21 @@ PASS = Passed(prefill=[], decode_s=[])
 IMPORTED = Imported(versions={}, peak_rss=MemoryReading(missing="not asked"))
 
 
+def ended(kind, *, reason=None, **given):
+    """What the first trial left behind."""
+    cell = CellRef(id=CELL.id, **{n: getattr(CELL, n) for n in CELL.__slots__ if n != "variant"})
+    return Record(
+        key=Key(computation="c"),
+        cell=cell,
+        trial=0,
+        attempt=0,
+        facts={},
+        outcome=Outcome(kind=kind, reason=reason),
+        started_at="2026-05-01T10:00:00Z",
+        **given,
+    )
+
+
 class Counting(Console):
     """A console that counts what is written to it, and at what time."""
 
@@ -75,6 +90,21 @@ def test_without_a_terminal_a_sign_of_life_comes_after_half_a_minute(shown):
     assert said == [f"[1/3] {name} …", f"  {name}: starting, 31 s"]
 
 
+@pytest.mark.parametrize(
+    ("ends_in", "left"),
+    [(None, "2 min 20 s"), (300.0, "2 min 20 s"), (73.0, "3.0 s"), (9.0, "0 s")],
+)
+def test_the_time_left_is_no_more_than_the_budget(ends_in, left):
+    out = Counting(terminal=False)
+    ends_at = None if ends_in is None else out.now + ends_in
+    display = RunDisplay(out, 3, at_most=True, clock=lambda: out.now, ends_at=ends_at)
+    display.begin(Trial(cell=CELL, trial=0, attempt=0))
+    out.now += 70
+    display.end(Trial(cell=CELL, trial=0, attempt=0), ended("ok"))
+    display.begin(Trial(cell=CELL, trial=1, attempt=0))
+    assert out.file.getvalue().splitlines()[-1].endswith(f" …, at most {left} left")
+
+
 SPEEDS = {"decode_tok_per_s": 36.14, "prefill_tok_per_s": 320.0}
 RIGHT = Answer(id="sum", text="85", token_ids=[1], right=True)
 
@@ -92,16 +122,7 @@ RIGHT = Answer(id="sum", text="85", token_ids=[1], right=True)
 def test_a_noisy_trial_shows_its_cause_and_its_figures(kind, given, said, shown):
     display, out, _ = shown(terminal=False)
     trial = Trial(cell=CELL, trial=0, attempt=0)
-    cell = CellRef(id=CELL.id, **{n: getattr(CELL, n) for n in CELL.__slots__ if n != "variant"})
-    outcome = Outcome(kind=kind, reason=None if kind == "ok" else "why")
-    record = Record(
-        key=Key(computation="c"),
-        cell=cell,
-        trial=0,
-        attempt=0,
-        facts={},
-        **{"outcome": outcome, "started_at": "2026-05-01T10:00:00Z", **given},
-    )
+    record = ended(kind, reason=None if kind == "ok" else "why", **given)
     display.begin(trial)
     display.end(trial, record)
     assert out.file.getvalue().splitlines()[-1] == f"  m | cpu fp32 | 1t | speed #1: {said} (0 s)"

@@ -137,6 +137,77 @@ def test_no_trial_is_made_again_when_there_is_no_time(go):
     assert took == 30
 
 
+@pytest.mark.parametrize("kind", ["randomised", "sequential"])
+def test_noise_keeps_no_small_budget_busy(kind, go):
+    """What is noisy waits for what was never measured, or each command would begin with it."""
+    planned = make_plan("abc", trials=2, order=kind)
+    done, visited = [], []
+    while len(visited) < 6:
+        store, some, took = go(planned, 25, kind="noisy", retries=2)
+        new = [entry[:2] for entry in some if entry[2] == 0]
+        assert new  # each command gets on
+        visited += new
+        done += some
+        assert took == 20
+    assert sorted(visited) == [(name, trial) for name in "abc" for trial in (0, 1)]
+    assert n_left(planned, store) == 6
+    _, some, _ = go(planned, 25)  # a quieter hour
+    assert [entry[:2] for entry in some] == visited[:2]
+    assert all(entry not in done for entry in some)
+    blocks = [(r.trial, r.place.block) for r in store.records]
+    assert all(block == (trial if kind == "randomised" else None) for trial, block in blocks)
+
+
+def test_without_a_budget_noise_of_before_comes_last_in_its_block(tmp_path):
+    planned = make_plan("abc", trials=2)
+    first, second, third = (cell.model for cell, trial in order(planned.cells, 0) if not trial)
+
+    def noisy(trial):
+        return record_of(trial, "noisy" if trial.cell.model == first else "ok")
+
+    carry_out(planned, make_store(tmp_path), noisy, at_most=2)
+    done = carry_out(planned, make_store(tmp_path), record_of)
+    assert done[:2] == [(third, 0, 0), (first, 0, 1)]  # as if nobody had stopped it
+    assert {trial for _, trial, _ in done[2:]} == {1}
+    assert second in {name for name, *_ in done[2:]}
+
+
+def test_what_was_refused_is_known(clock, tmp_path):
+    planned = make_plan("ab", trials=2)
+    foreseen = {one.cell.id: 10.0 for one in planned.cells}
+
+    def refused(seconds, name, measure=record_of):
+        budget = Budget(ends_at=clock.now + seconds, foreseen=foreseen, clock=clock)
+        carry_out(planned, make_store(tmp_path / name), measure, budget=budget)
+        return budget.refused
+
+    def takes(trial):
+        clock.now += 10
+        return record_of(trial, took_s=10.0)
+
+    turns = order(planned.cells, 0)
+    assert refused(99, "all", takes) is None
+    assert refused(9, "none", takes) == turns[:1]
+    assert refused(19, "one", takes) == turns[1:2]
+    assert refused(35, "a block", takes) == turns[2:]
+    assert refused(-1, "late", takes) == turns[:1]
+
+
+def test_a_command_does_again_what_is_not_kept(clock, tmp_path):
+    planned = make_plan("a")
+    cell = planned.cells[0].cell
+    store = make_store(tmp_path)
+    once = [
+        Once(what="references", s=30.0, before=frozenset({cell.id}), is_kept=False),
+        Once(what="converting weights", s=100.0, before=frozenset({cell.id})),
+    ]
+    budget = Budget(ends_at=1e9, foreseen={cell.id: 1.0}, once=once, clock=clock, n_before=1)
+    store.records.append(_record(cell))
+    assert budget.needed_s([(cell, 1)], store) == 31
+    store.records.append(_record(cell))
+    assert budget.needed_s([(cell, 1)], store) == 1
+
+
 def test_what_is_done_once_before_a_trial_must_fit_too(go):
     planned = make_plan("ab", trials=2)
     first = order(planned.cells, 0)[0][0]
@@ -249,7 +320,8 @@ def test_the_report_is_inside_the_budget(clock):
             Once(what="report", s=4.0, at_end=True),
         ),
     )
-    budget = budget_of(60.0, 990.0, time, clock)
+    budget = budget_of(60.0, 990.0, time, clock, 7)
+    assert budget.n_before == 7
     assert (budget.ends_at, budget.behind_s) == (990 + 60, 6)
     assert budget.foreseen == {cell.id: 5.0}
     assert [one.what for one in budget.once] == ["references"]
