@@ -6,7 +6,7 @@ not needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from harness.config.engines import ENGINES, FAKE, RWKV, TORCH
@@ -88,16 +88,18 @@ def plan(
             f"study {study.name} has no workload '{only}'; it has: {listed(study.workloads.names)}"
         )
     seen = look(loaded) if surroundings is None else surroundings
-    kept = tuple(cell for cell in cells(study) if only in (None, cell.workload))
+    # Of all workloads, so that each part of a study is measured under the same names as the whole.
+    everything = measured_once(
+        (_plan_cell(cell, loaded, machine, seen, trials) for cell in cells(study)), study.reference
+    )
+    kept = tuple(one for one in everything if only in (None, one.cell.workload))
     speed = study.workloads.speed
     return Plan(
         study=study.name,
         seed=study.seed,
         settings=loaded.settings.lines,
-        cells=measured_once(
-            (_plan_cell(cell, loaded, machine, seen, trials) for cell in kept), study.reference
-        ),
-        missing=tuple(_missed_by(kept, seen.missing)),
+        cells=kept,
+        missing=tuple(_missed_by([one.cell for one in kept], seen.missing)),
         order=study.order,
         until=None if trials is not None or speed is None else speed.until,
         longest_trial_s=study.limits.trial_s
@@ -105,7 +107,7 @@ def plan(
     )
 
 
-def _missed_by(kept: Iterable[Cell], missing: Iterable[MissingFile]) -> Iterator[MissingFile]:
+def _missed_by(kept: Sequence[Cell], missing: Iterable[MissingFile]) -> Iterator[MissingFile]:
     """The missing files that these cells need, with the models that need them."""
     needed = {(cell.model, file.path) for file in missing for cell in kept if _needs(cell, file)}
     for file in missing:

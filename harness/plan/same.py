@@ -6,6 +6,7 @@ model. That shows where a model's layers are known; elsewhere each strategy is t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,12 +21,22 @@ def measured_once(
 ) -> tuple[PlannedCell, ...]:
     """The cells in their order; one that another is measured for names it, and has no trials.
 
-    The one that is measured is the reference strategy's, or else the first that can run. What
-    cannot run keeps its reasons.
+    The one that is measured is the reference strategy's, or else the first of those that are run
+    for most workloads: answers and their quality stand under one name where there is one for both.
+    What cannot run keeps its reasons. To be given all cells of a study, also where a part is run.
     """
     cells = list(planned)
+    workloads: dict[object, set[str]] = defaultdict(set)
+    for one, _ in cells:
+        if one.skip_reason is None:
+            workloads[_loaded(one.cell)].add(one.cell.workload)
+
+    def rank(each: tuple[PlannedCell, Slots | None]) -> tuple[bool, int]:
+        cell = each[0].cell
+        return cell.strategy != reference, -len(workloads[_loaded(cell)])
+
     measured: dict[object, Cell] = {}
-    for one, slots in sorted(cells, key=lambda each: each[0].cell.strategy != reference):
+    for one, slots in sorted(cells, key=rank):
         if slots is not None and one.skip_reason is None:
             measured.setdefault(_computation(one.cell, slots), one.cell)
     return tuple(
@@ -38,6 +49,11 @@ def measured_once(
 
 def _named(one: PlannedCell, measured: Cell) -> PlannedCell:
     return one if measured == one.cell else replace(one, same_as=measured.id, trials=0)
+
+
+def _loaded(cell: Cell) -> object:
+    """Equal for the cells of one strategy, whatever is then done with it."""
+    return cell.model, cell.engine, cell.strategy, cell.threads
 
 
 def _computation(cell: Cell, slots: Slots) -> object:

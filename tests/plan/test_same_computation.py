@@ -147,3 +147,21 @@ def test_the_table_names_what_is_measured_for_what(load, capsys):
     assert note == "[a] = the same computation as 'cpu fp32', measured there"
     assert said.count("= [a]") == 3
     assert "3 of 6 cells will run here" in said
+
+
+@pytest.mark.parametrize("only", [None, "speed", "answers"])
+def test_what_stands_for_most_workloads_is_measured_for_all(planned, only):
+    """Also where a part is run: the rest would be measured under the other name."""
+    found = planned(
+        ["cpu bf16", "cpu fp32 *9", "cpu fp32"],
+        ("exclude:\n", "exclude:\n  - {strategy: 'cpu fp32 *9', workload: answers}\n"),
+        only=only,
+    )
+
+    assert {one.cell.strategy for one in found.running if one.cell.model == "tiny"} == {
+        "cpu bf16",
+        "cpu fp32",
+    }
+    # All that is asked of this model is asked under both names, so the first is it.
+    made_up = {one.cell.strategy for one in found.running if one.cell.model == "made-up"}
+    assert made_up == (set() if only == "answers" else {"cpu bf16", "cpu fp32 *9"})
