@@ -8,19 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.report.format import count, listing, number, share, size
-from harness.report.quality_cells import quality_columns
+from harness.report.quality_cells import divergence_text, quality_columns
 from harness.report.results import against_reference, decode, peak
 from harness.report.table import Cell, Table, code, columns, words
-from harness.report.values import Choice, ModelSummary, Row
+from harness.report.values import Choice, ModelSummary, Row, Wish
 
-_WANT = {"fastest": "speed", "smallest": "little memory", "best answers": "right answers"}
-_BEST_IN = {"fastest": "fastest", "smallest": "smallest", "best answers": "most often right"}
-# What those that cannot be told apart from a winner have in common with it.
-_TIED = {
-    "fastest": "not told apart from",
-    "smallest": "as small",
-    "best answers": "as often right",
+_WANT: dict[Wish, str] = {
+    "fastest": "speed",
+    "smallest": "little memory",
+    "nearest": "nearness to the exact model",
+    "best answers": "right answers",
 }
+_BEST_IN: dict[Wish, str] = {
+    "fastest": "fastest",
+    "smallest": "smallest",
+    "nearest": "nearest to the exact model",
+    "best answers": "most often right",
+}
+# In what others cannot be told apart from a winner.
+_TIED_IN: dict[Wish, str] = {
+    "fastest": "speed",
+    "smallest": "memory",
+    "nearest": "quality",
+    "best answers": "right answers",
+}
+_NAMED = 3  # of those that cannot be told apart; the tables of results and of quality have all
 
 
 def choice_table(model: ModelSummary) -> Table | None:
@@ -30,7 +42,11 @@ def choice_table(model: ModelSummary) -> Table | None:
     by_label = {row.label: row for row in model.rows}
     wishes = _by_label(model.choices)
     shown = [
-        (listing([_WANT[choice.wish] for choice in choices]), by_label[label], _ties(choices))
+        (
+            listing([_WANT[choice.wish] for choice in choices]),
+            by_label[label],
+            _told_in_brief(choices),
+        )
         for label, choices in wishes.items()
     ]
     least = min(row.batch for row in model.rows)  # the choice is between rows of this batch
@@ -74,8 +90,9 @@ def choice_sentence(model: ModelSummary) -> str:
     sentences = []
     for label, choices in _by_label(model.choices).items():
         best_in = listing([_BEST_IN[choice.wish] for choice in choices])
-        figures = _figures(rows[label])
-        ties = _ties(choices)
+        is_nearest = any(choice.wish == "nearest" for choice in choices)
+        figures = _figures(rows[label], with_divergence=is_nearest)
+        ties = _told_with_names(choices)
         sentences.append(
             f"{best_in[0].upper()}{best_in[1:]}: “{label}”, {', '.join(figures)}"
             + (f" ({ties})." if ties else ".")
@@ -83,7 +100,7 @@ def choice_sentence(model: ModelSummary) -> str:
     return " ".join(sentences)
 
 
-def _figures(row: Row) -> list[str]:
+def _figures(row: Row, *, with_divergence: bool) -> list[str]:
     figures = []
     if row.decode_tok_per_s is not None:
         figures.append(f"{number(row.decode_tok_per_s.value)} tok/s")
@@ -93,6 +110,8 @@ def _figures(row: Row) -> list[str]:
     quality = None if row.quality is None else row.quality.headline
     if quality is not None and quality.agreement is not None:
         figures.append(f"{share(quality.agreement)} agreement with the exact model")
+    if with_divergence:
+        figures.append(f"a mean KL of {divergence_text(row)}")
     if row.score is not None:
         figures.append(f"{row.score.right} of {count(row.score.of, 'answer')} right")
     return figures
@@ -120,6 +139,31 @@ def _nothing_measured(model: ModelSummary) -> str:
     return f"{text}. The first reason: {reason}." if reason else f"{text}."
 
 
-def _ties(choices: Sequence[Choice]) -> str | None:
-    ties = [f"{_TIED[choice.wish]}: {', '.join(choice.tied)}" for choice in choices if choice.tied]
-    return "; ".join(ties) or None
+def _told_with_names(choices: Sequence[Choice]) -> str:
+    """Which others cannot be told apart from the winner, and in what: no group is told twice."""
+    parts = []
+    for names, what in _ties(choices).items():
+        more = len(names) - _NAMED
+        named = [f"“{name}”" for name in names[:_NAMED]]
+        others = [*named, *([count(more, "other")] if more > 0 else [])]
+        parts.append(f"in {listing(what)} not told apart from {listing(others)}")
+    return "; ".join(parts)
+
+
+def _told_in_brief(choices: Sequence[Choice]) -> str | None:
+    """The same beside a name: how many there are, for the sentence above has their names."""
+    parts = [
+        f"in {listing(what)} not told apart from {count(len(names), 'other')}"
+        for names, what in _ties(choices).items()
+    ]
+    return "\n".join(parts) or None
+
+
+def _ties(choices: Sequence[Choice]) -> dict[tuple[str, ...], list[str]]:
+    """Those that cannot be told apart from the winner -> in what they cannot."""
+    found: dict[frozenset[str], tuple[tuple[str, ...], list[str]]] = {}
+    for choice in choices:
+        if choice.tied:
+            _, what = found.setdefault(frozenset(choice.tied), (choice.tied, []))
+            what.append(_TIED_IN[choice.wish])
+    return dict(found.values())

@@ -48,10 +48,10 @@ def quality_columns(model: ModelSummary) -> list[QualityColumn]:
     shown = []
     workloads = {outcome.workload for row in model.rows for outcome in row.outcomes}
     if is_scored(model):
-        shown.append(QualityColumn("Agreement", agreement_alone, sentence(AGREEMENT)))
-        shown.append(QualityColumn("Mean KL, nats", divergence, sentence(MEAN_KL)))
+        shown.append(QualityColumn("Agreement", agreement_alone, as_sentence(AGREEMENT)))
+        shown.append(QualityColumn("Mean KL, nats", divergence, as_sentence(MEAN_KL)))
     if "answers" in workloads:
-        shown.append(QualityColumn("Right answers", right, sentence(RIGHT)))
+        shown.append(QualityColumn("Right answers", right, as_sentence(RIGHT)))
         if not model.by_exact:
             of = "Answers that are those of the reference strategy, token for token."
             shown.append(QualityColumn("Same as reference", same_as_strategy, of))
@@ -86,7 +86,7 @@ def scored_on(model: ModelSummary) -> str:
     return f"over {listing(said)}"
 
 
-def sentence(words: str) -> str:
+def as_sentence(words: str) -> str:
     """The words as a sentence."""
     return f"{words[0].upper()}{words[1:]}."
 
@@ -124,14 +124,21 @@ def divergence(row: Row) -> Cell:
 
 
 def divergence_cell(value: Divergence | None, why: str) -> Cell:
-    """A divergence: a number, or between two bounds."""
+    """A divergence: a number, or between two bounds, of which a least of nothing is not told."""
     if value is None:
         return figure(None, why)
-    if value.most is None:
-        return figure(f"≥ {nats(value.value)}", tag="at most: no bound")
-    if value.most == value.value:
-        return figure(nats(value.value))
-    return figure(f"≥ {nats(value.value)}", tag=f"at most {nats(value.most)}")
+    least, most = nats(value.value), None if value.most is None else nats(value.most)
+    if least == most:
+        return figure(least)
+    if value.value >= NO_DIFFERENCE:
+        return figure(f"≥ {least}", tag="at most: no bound" if most is None else f"at most {most}")
+    return figure(None if most is None else f"≤ {most}", f"{SMALL_FORM}, which bounds nothing")
+
+
+def divergence_text(row: Row) -> str:
+    """The mean divergence for a sentence, with its unit: `≥ 5.0e−6 nats (at most 7.5e−6)`."""
+    cell = divergence(row)
+    return f"{cell.text} nats" + (f" ({cell.tag})" if cell.tag else "")
 
 
 def why_no_mean(found: QualitySummary) -> str:

@@ -18,11 +18,11 @@ from harness.report.quality_cells import (
     SAME,
     SMALL_FORM,
     agreement_of,
+    as_sentence,
     between,
     divergence_cell,
     right,
     same,
-    sentence,
     small,
     why_no_mean,
     why_unscored,
@@ -32,7 +32,7 @@ from harness.report.values import ModelSummary, Row
 
 _KL = "Kullback-Leibler divergence from the reference per token, in nats"
 _WHAT = {
-    "Agreement": f"{sentence(AGREEMENT)} Below: Wilson’s 95 % interval.",
+    "Agreement": f"{as_sentence(AGREEMENT)} Below: Wilson’s 95 % interval.",
     "KL, mean": f"{_KL}: the mean of all tokens.",
     "KL, median": f"{_KL}: of the middle token.",
     "KL, p99": f"{_KL}: 99 of 100 tokens have less.",
@@ -41,8 +41,8 @@ _WHAT = {
     "Change of p, RMS": "Root mean square of how much more or less likely the strategy finds the "
     "token that came, in percentage points.",
     "NaN, Inf": "NaN and infinite log-probabilities, all tokens together.",
-    "Right answers": sentence(RIGHT),
-    "Same answers": sentence(SAME),
+    "Right answers": as_sentence(RIGHT),
+    "Same answers": as_sentence(SAME),
     "Accuracy": "Share of the passages whose last word the strategy holds for the likeliest.",
     "Perplexity of the word": "e to the mean surprise at a passage’s last word.",
 }
@@ -253,7 +253,8 @@ def _small_form(model: ModelSummary) -> list[str]:
         return []
     told = (
         f"Of {listing(labels)} {SMALL_FORM}, the 64 likeliest tokens of each row and sums of the "
-        "others: the divergence is at least the figure (≥), and at most the one below it. "
+        "others: the divergence is at least the figure (≥), and at most the one below it, or lies "
+        "between nothing and the figure (≤). "
         "Agreement, perplexity and probabilities are exact all the same."
     )
     return [told]

@@ -156,7 +156,9 @@ def _prefill(row: Row, *, in_full: bool) -> Cell:
 def _divergence(row: Row) -> Cell:
     """What stands below it in a report is a footnote here."""
     cell = divergence(row)
-    return cell if cell.tag is None else Cell(text=cell.text, why=f"{SMALL_FORM}: {cell.tag}")
+    if cell.text[0] not in "≥≤":
+        return cell
+    return Cell(text=cell.text, why=": ".join(filter(None, (SMALL_FORM, cell.tag))))
 
 
 def _right(row: Row) -> Cell:

@@ -22,6 +22,8 @@ from harness.stats import Estimate, Ratio
 
 # "disturbed": it has figures, but every trial that gave some was noisy.
 State = Literal["ok", "partial", "disturbed", "failed", "not finished", "skipped", "not run"]
+# What a strategy may be chosen for; "nearest": to the exact model.
+Wish = Literal["fastest", "smallest", "nearest", "best answers"]
 
 
 class Problem(Struct, frozen=True, kw_only=True):
@@ -191,7 +193,7 @@ class Question(Struct, frozen=True, kw_only=True):
 class Choice(Struct, frozen=True, kw_only=True):
     """The strategy that is best in one respect."""
 
-    wish: str  # "fastest", "smallest", "best answers"
+    wish: Wish
     label: str
     tied: tuple[str, ...] = ()  # cannot be told apart from it in this respect
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from fabricate import FACTS, MIB, Fabricated
+import msgspec
+import pytest
+from fabricate import FACTS, MIB, Fabricated, scored_tokens
 
 from harness.records.record import Memory
 from harness.report.advice import choice_sentence, choice_table
@@ -49,7 +51,8 @@ def test_a_lead_within_the_noise_is_no_lead(summary_of):
             run.add(cell, trial=trial, decode_tok_per_s=float(speed))
     model = summary_of(run).models[0]
     assert chosen(model)["fastest"] == ("cpu bf16", ("cpu fp32",))
-    assert "not told apart from: cpu fp32" in choice_sentence(model)
+    assert choice_sentence(model).endswith("tok/s (in speed not told apart from “cpu fp32”).")
+    assert choice_table(model).rows[0][1].tag == "in speed not told apart from 1 other"
 
 
 def test_one_trial_each_tells_nobody_apart(summary_of):
@@ -65,6 +68,88 @@ def test_among_equally_small_ones_the_faster_wins(summary_of):
         cell = run.planned(run.cell(strategy), trials=1)
         run.add(cell, decode_tok_per_s=speed, memory=Memory(peak_rss_bytes=100 * MIB))
     assert chosen(summary_of(run).models[0])["smallest"] == ("cpu bf16", ("cpu fp32",))
+
+
+def beside_exact(means, **more):
+    """A run whose strategies have these mean divergences, and one speed each, falling."""
+    run = Fabricated(list(means), trials=1)
+    for at, (strategy, mean) in enumerate(means.items()):
+        cell = run.planned(run.cell(strategy), trials=1)
+        run.add(cell, decode_tok_per_s=100.0 - at)
+        run.quality(strategy, mean, **more.get(strategy, {}))
+    return run
+
+
+def test_the_nearest_to_the_exact_model_is_named_with_its_divergence(summary_of):
+    run = beside_exact({"cpu fp32i8": 5e-6, "cpu bf16": 2e-5, "cpu fp32": 0.0})
+    model = summary_of(run).models[0]
+    assert chosen(model)["nearest"] == ("cpu fp32", ())
+    assert "Nearest to the exact model: “cpu fp32”, 98.0 tok/s" in choice_sentence(model)
+    assert "a mean KL of < 1e−9 nats." in choice_sentence(model)
+    rows = {row[0].text: row[1].text for row in choice_table(model).rows}
+    assert rows == {"speed": "cpu fp32i8", "nearness to the exact model": "cpu fp32"}
+
+
+@pytest.mark.parametrize(
+    "means, named, tied",
+    [
+        ({"a": 0.0, "b": 9e-10}, "a", ("b",)),  # rounding alone
+        ({"a": 1.09e-5, "b": 1e-5}, "a", ("b",)),  # as near, and faster
+        ({"a": 1.11e-5, "b": 1e-5}, "b", ()),
+        ({"a": 1e-5, "b": 1.09e-5, "c": 1.2e-5}, "a", ("b",)),
+    ],
+)
+def test_divergences_that_are_alike_are_not_told_apart(means, named, tied, summary_of):
+    model = summary_of(beside_exact(means)).models[0]
+    assert chosen(model)["nearest"] == (named, tied)
+
+
+def test_what_is_nearest_holds_for_all_that_a_bound_leaves_open(summary_of):
+    # Of the small form the divergence is up to 1.5 times as large as its least.
+    small = {"small": True}
+    found = summary_of(beside_exact({"a": 1e-5, "b": 1.2e-5}, a=small)).models[0]
+    assert chosen(found)["nearest"] == ("b", ("a",))
+    found = summary_of(beside_exact({"a": 1e-5, "b": 1.8e-5}, a=small)).models[0]
+    assert chosen(found)["nearest"] == ("a", ())
+    assert "a mean KL of ≥ 1.0e−5 nats (at most 1.5e−5)" in choice_sentence(found)
+    unbounded = scored_tokens(1e-7, 0, small=True)
+    unbounded = msgspec.structs.replace(unbounded, kl_most=[None] * 200)
+    found = summary_of(beside_exact({"a": 0, "b": 2e-5}, a={**small, "text": unbounded})).models[0]
+    assert chosen(found)["nearest"] == ("b", ("a",))
+    found = summary_of(beside_exact({"a": 0}, a={**small, "text": unbounded})).models[0]
+    assert "nearest" not in chosen(found)
+
+
+def test_divergence_along_own_answers_is_not_held_against_that_on_the_text(summary_of):
+    run = beside_exact({"a": 1e-5, "b": 1e-6}, b={"text": None})
+    assert chosen(summary_of(run).models[0])["nearest"] == ("a", ())
+    run = beside_exact({"a": 1e-5, "b": 1e-6}, a={"text": None}, b={"text": None})
+    assert chosen(summary_of(run).models[0])["nearest"] == ("b", ())
+
+
+def test_what_is_no_choice_is_not_the_nearest_either(summary_of):
+    run = beside_exact({"a": 1e-5, "b": 0.0})
+    cell = run.planned(run.cell("b", "answers"), trials=1)
+    run.add(cell, outcome="crashed", reason="boom")
+    assert chosen(summary_of(run).models[0])["nearest"] == ("a", ())
+
+
+def test_those_that_are_not_told_apart_in_several_respects_are_named_once(summary_of):
+    means = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 1e-5}
+    run = beside_exact(means)
+    for strategy in means:
+        run.answers(strategy)
+    model = summary_of(run).models[0]
+    assert choice_sentence(model).endswith(
+        "(in speed and right answers not told apart from “b”, “c”, “d” and 1 other; "
+        "in quality not told apart from “b”, “c” and “d”)."
+    )
+    (row,) = choice_table(model).rows
+    assert row[0].text == "speed, nearness to the exact model and right answers"
+    assert row[1].tag == (
+        "in speed and right answers not told apart from 4 others\n"
+        "in quality not told apart from 3 others"
+    )
 
 
 def test_what_lies_on_a_device_counts_as_memory(summary_of):

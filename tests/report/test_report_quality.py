@@ -11,6 +11,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from rich.console import Console
 
+from harness.quality.summary import Divergence
 from harness.records.quality import AnswerQuality, Gate, Lambada, ScoredTokens
 from harness.records.record import Answer
 from harness.report.evidence import answer_tables, both_tokens, problem_table, token_text
@@ -19,7 +20,7 @@ from harness.report.labels import Point, label_points
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
 from harness.report.plot_quality import quality, quality_table
-from harness.report.quality_cells import chance, nats, quality_columns
+from harness.report.quality_cells import chance, divergence_cell, nats, quality_columns
 from harness.report.quality_tables import (
     about_quality,
     change,
@@ -156,6 +157,38 @@ def test_a_divergence_that_nothing_bounds_says_so(model_of):
     run.quality("cpu fp32", text=scored, answers=[], small=True)
     cell = column(text_table(model_of(run)), "KL, mean")["cpu fp32"]
     assert (cell.text, cell.tag) == ("≥ 1.0e−6", "at most: no bound")
+
+
+@pytest.mark.parametrize(
+    "least, most, said",
+    [
+        (0.0, 7.5e-6, ("≤ 7.5e−6", None)),  # nothing is at least nothing
+        (0.0, 9e-10, ("< 1e−9", None)),
+        (9e-10, 2e-9, ("≤ 2.0e−9", None)),
+        (1e-9, 2e-9, ("≥ 1.0e−9", "at most 2.0e−9")),
+        (2.01e-5, 2.02e-5, ("2.0e−5", None)),  # alike, as far as they are told
+        (0.0, None, ("–", None)),
+    ],
+)
+def test_of_two_bounds_only_what_says_something_is_told(least, most, said):
+    cell = divergence_cell(Divergence(value=least, most=most), "not asked")
+    assert (cell.text, cell.tag) == said
+    assert (cell.why == "only the small form of the reference was there, which bounds nothing") == (
+        most is None
+    )
+
+
+def test_a_terminal_says_why_a_divergence_is_a_bound(summary_of):
+    run = Fabricated()
+    scored = scored_tokens(0, 0, small=True)
+    scored = ScoredTokens(
+        **{name: getattr(scored, name) for name in ("kl", "agree", "log_p", "reference_log_p")},
+        kl_most=[3e-6] * 200,
+    )
+    run.quality("cpu fp32", text=scored, answers=[], small=True)
+    said = on_terminal(summary_of(run))
+    assert "≤ 3.0e−6" in said
+    assert "only the small form of the reference was there\n" in said
 
 
 def test_last_words_have_a_table_of_their_own(model_of, model):
