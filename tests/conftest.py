@@ -39,6 +39,7 @@ _LEFT_OUT_OF_A_BUILD = {
     "they need a server, which a builder may forbid also on loopback": [
         "sources/test_downloads.py",
         "sources/test_pull_command.py",
+        "sources/test_pull_settings.py",
     ],
     "they go through every case, at length, of what another file shows": [
         "cli/test_cache_command.py",

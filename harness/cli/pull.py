@@ -14,6 +14,7 @@ import click
 from harness.cli.console import console
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_NOTHING_MEASURED
 from harness.cli.models import ask_command
+from harness.cli.setting import OPTION, set_option, set_words
 from harness.errors import HarnessError
 from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
@@ -35,31 +36,36 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the files, instead of the hub's cache or the study's paths.",
 )
-def command(names: tuple[str, ...], *, update: bool, folder: Path | None) -> int:
+@set_option
+def command(
+    names: tuple[str, ...], *, update: bool, folder: Path | None, settings: tuple[str, ...]
+) -> int:
     """Download what STUDY or MODEL needs, and check size and hash.
 
-    STUDY is a YAML file; MODEL is hf://owner/repo/file[@revision], a link, a name that
-    models.yaml has, or weights that are here and want their tokenizer. What is there already is
-    checked and kept. An interrupted download goes on where it stopped. Gated repositories want a
-    token in HF_TOKEN.
+    STUDY is a YAML file, changed by each --set; MODEL is hf://owner/repo/file[@revision], a link, a
+    name that models.yaml has, or weights that are here and want their tokenizer. What is there
+    already is checked and kept. An interrupted download goes on where it stopped. Gated
+    repositories want a token in HF_TOKEN.
     """
+    studies = [name for name in names if is_study(name)]
+    if settings and not studies:
+        raise click.UsageError(f"{OPTION} changes a study, and none is named")
     job = PullJob(update=update, folder=folder)
     for name in names:
         if is_study(name):
-            job.study(name)
+            job.study(name, settings)
         else:
             job.model(name)
     code = job.finish()
     if folder is not None:
         click.echo(f"To have them found by name: export HARNESS_MODELS={shlex.quote(str(folder))}")
-    studies = [name for name in names if is_study(name)]
-    lacking = [text for text in map(_lacking, studies) if text]
+    lacking = [text for text in (_lacking(study, settings) for study in studies) if text]
     for text in lacking:
         click.echo(text, err=True)
     if code == 0 and lacking:
         return EXIT_NOTHING_MEASURED
     if code == 0:
-        click.echo(f"Next: {_next(studies, job.ask)}")
+        click.echo(f"Next: {_next(studies, settings, job.ask)}")
     return code
 
 
@@ -214,16 +220,17 @@ def _short(path: Path) -> str:
     return f"~{text[len(home) :]}" if text.startswith(f"{home}{os.sep}") else text
 
 
-def _lacking(study: str) -> str:
+def _lacking(study: str, settings: Iterable[str]) -> str:
     """What a study still lacks and has no source for; nothing, where all is there."""
     from harness.config.load import load_study
     from harness.plan.missing import describe_missing, missing_files
 
-    return describe_missing(one for one in missing_files(load_study(study)) if one.command is None)
+    missing = missing_files(load_study(study, settings))
+    return describe_missing(one for one in missing if one.command is None)
 
 
-def _next(studies: list[str], ask: list[str]) -> str:
+def _next(studies: list[str], settings: Iterable[str], ask: list[str]) -> str:
     if studies:
-        return command_line("run", studies[0])
+        return command_line("run", studies[0], *set_words(settings))
     # none: weights that no tokenizer is known for, or a tokenizer by itself
     return ask[0] if ask else command_line("models")

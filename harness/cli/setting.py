@@ -22,9 +22,7 @@ set_option = click.option(
 
 def pull_command(study: str, settings: Iterable[str]) -> str:
     """The command that downloads what the study lacks."""
-    words = set_words(settings)
-    # `pull` knows the study as its file has it.
-    return command_line("run", study, *words, "--pull") if words else command_line("pull", study)
+    return command_line("pull", study, *set_words(settings))
 
 
 def set_words(settings: Iterable[str]) -> list[str]:

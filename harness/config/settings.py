@@ -37,6 +37,11 @@ class Settings:
         return self._lines(str)
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Those that set the same again behind a command."""
+        return tuple(word for line in self.lines for word in (OPTION, line))
+
+    @property
     def kept(self) -> tuple[str, ...]:
         """The same as results keep it: a file's name, and no folder of this machine."""
         return self._lines(name_of)

@@ -157,8 +157,13 @@ def _missing(
         named=found.text if as_named else None,
         why=_why(found) if state == ABSENT and found.remote is None else "",
         size=None if found.locked is None else found.locked.size,
-        pull=None if found.remote is None else command_line("pull", loaded.path),
+        pull=None if found.remote is None else _pull(loaded),
     )
+
+
+def _pull(loaded: LoadedStudy) -> str:
+    study = files.BUILTIN if loaded.path == files.STUDY else loaded.path
+    return command_line("pull", study, *loaded.settings.words)
 
 
 def _why(found: Found) -> str:
