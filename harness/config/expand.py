@@ -91,12 +91,14 @@ class _Expander:
             node = entry.get("strategy")
             ones = self._expand(node, (*key, "strategy"), ()) if node.text else []
             if not ones:
-                yield replace(entry, origin=key)
+                yield replace(entry, origin=entry.origin or key)
                 continue
             each = {spell(one): one for one in ones}
             meant = [one for word, one in each.items() if known is None or word in known]
             for one in meant or ones[:1]:
-                yield replace(entry, value={**entry.entries, "strategy": one}, origin=key)
+                yield replace(
+                    entry, value={**entry.entries, "strategy": one}, origin=entry.origin or key
+                )
 
     def _expand(self, node: Node, key: Key, above: tuple[str, ...]) -> list[Node]:
         """The strategies that `node` stands for; `above` are the sets that it is in."""

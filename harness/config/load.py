@@ -20,7 +20,7 @@ from harness.config.document import Node, Source, plain, read_text
 from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
 from harness.config.file_values import name_of, to_keep
-from harness.config.inherited import without_idle
+from harness.config.inherited import nothing_left, without_idle, without_taken_away
 from harness.config.lambada_file import lambada_content, locate_lambada
 from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
@@ -71,8 +71,11 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
     lambada: Found | None = None
     applied = Settings()
     if root is not None:
-        root = without_idle(root)
-        root, applied = apply_settings(root, settings, problems)
+        before = without_idle(root)
+        root, applied = apply_settings(before, settings, problems)
+        if applied.values:
+            problems += nothing_left(root, before)
+            root = without_taken_away(root, before)
         problems += schema_problems(root, Study)
         expanded = expand(root, problems)
         problems += meaning_problems(expanded)

@@ -154,3 +154,45 @@ def test_what_a_study_says_itself_is_held_to_its_axes(name, write_study):
     own = f"{name}: [{{model: gone, strategy: cpu fp32, workload: speed}}]\n"
     with pytest.raises(StudyError, match="'gone' is not among the models"):
         load_study(write_study(f"extends: base/base.yaml\n{own}"))
+
+
+RANGES = """\
+name: ranges
+models: {made-up: {weights: 'random:169m'}}
+strategies: ['cuda fp16i8 *{0..8..4} -> cuda fp16', '@plain']
+sets: {plain: [cpu fp32, cpu bf16], other: [cpu fp32i8]}
+reference: cpu fp32
+workloads: {speed: {}}
+exclude:
+  - {strategy: 'cuda fp16i8 *4 -> cuda fp16'}
+  - {strategy: 'cuda fp16i8 *{7..8} -> cuda fp16'}
+  - {strategy: cpu bf16}
+include:
+  - {model: made-up, strategy: '@other', workload: speed}
+"""
+
+
+def test_a_range_or_set_of_the_other_is_no_reason_to_drop_what_it_says(write_study):
+    whole = load_study(write_study(RANGES, "ranges.yaml")).study
+    child = load_study(write_study("extends: ranges.yaml\nseed: 3\n"))
+    assert (child.study.exclude, child.study.include) == (whole.exclude, whole.include)
+    assert len(whole.exclude) == 3
+    fewer = load_study(
+        write_study("extends: ranges.yaml\nstrategies: ['@plain', '@other']\n")
+    ).study
+    assert [one.strategy for one in fewer.exclude] == ["cpu bf16"]
+    assert fewer.include == []
+
+
+def test_an_entry_keeps_its_place_where_one_before_it_goes(write_study, good_study):
+    more = "  - {model: tiny, workload: speed, threads: 9}\n  - {strategy: cpu bf16}\n"
+    path = write_study(good_study.replace("exclude:\n", f"exclude:\n{more}"))
+    with pytest.raises(StudyError) as caught:
+        load_study(path, ["threads=9", "strategies=[cpu bf16]", "reference=null", "models=null"])
+    assert all("exclude" not in one for one in caught.value.problems)
+    with pytest.raises(StudyError) as caught:
+        load_study(path, ["workloads.answers=null"])
+    assert [one.split(": ")[1] for one in caught.value.problems] == [
+        "exclude[0].threads",
+        "exclude[1].strategy",
+    ]

@@ -1,6 +1,7 @@
 """`--set key=value`: a study changed from outside."""
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -241,3 +242,61 @@ def test_of_a_file_that_was_set_its_name_is_kept(
 def test_what_the_studys_own_file_says_of_files_is_kept_as_it_stands(changed, good_study):
     study = yaml.safe_load(changed("seed=3").text)
     assert study["models"] == yaml.safe_load(good_study)["models"]
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_workload_or_model_of_a_shipped_study_can_be_taken_away(path):
+    study = load_study(path).study
+    for axis in ("workloads", "models"):
+        names = study.workloads.names if axis == "workloads" else tuple(study.models)
+        for name in names if len(names) > 1 else ():
+            less = load_study(path, [f"{axis}.{name}=null"])
+            left = less.study.workloads.names if axis == "workloads" else tuple(less.study.models)
+            assert left == tuple(one for one in names if one != name)
+            assert all(
+                (one.workload, one.model).count(name) == 0
+                for one in (*less.study.exclude, *less.study.include)
+            )
+
+
+def test_what_is_left_out_besides_stays_left_out(write_study, good_study):
+    more = "  - {model: tiny, strategy: cpu fp32, workload: speed}\n"
+    path = write_study(good_study.replace("exclude:\n", f"exclude:\n{more}"))
+    loaded = load_study(path, ["workloads.answers=null"])
+    assert [one.strategy for one in loaded.study.exclude] == ["cpu fp32"]
+    assert load_study(write_study(loaded.text, "again.yaml")).study == loaded.study
+
+
+def test_an_addition_that_is_set_as_a_strategy_goes(write_study, good_study):
+    more = "include: [{model: tiny, strategy: cpu bf16, workload: speed}]\n"
+    loaded = load_study(write_study(good_study + more), ["strategies[2]=cpu bf16"])
+    assert loaded.study.include == []
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (["workloads.answers=null", "workloads.speed=null"], "workloads: --set leaves none of"),
+        (["workloads=null"], "Keep one of: speed, answers."),
+        (["models.tiny=null", "models.made-up=null"], "Keep one of: tiny, made-up."),
+        (["strategies=[]"], "Keep one of: cpu fp32, cuda fp16i8 *20 -> cpu fp32."),
+        (["models.tiny=null", "workloads.speed=null"], "exclude: leaves out every cell"),
+        (
+            ["workloads.answers=null", "exclude[1]={workload: answers}"],
+            "exclude[1].workload: 'answers' is not among the workloads",
+        ),
+        (["seed=3", "exclude[1].model=gone"], "exclude[1].model: 'gone' is not among the models"),
+    ],
+)
+def test_what_leaves_nothing_or_contradicts_itself_is_refused(settings, words, refused):
+    [told] = refused(*settings)
+    assert words in told
+
+
+def test_a_slip_of_the_studys_own_stays_one(write_study, good_study):
+    path = write_study(good_study.replace("{model: made-up,", "{model: made-ip,"))
+    with pytest.raises(StudyError, match="'made-ip' is not among the models"):
+        load_study(path, ["workloads.speed.trials=1"])
