@@ -59,6 +59,13 @@ class Prepared:
     gate: Gate | None = None  # where the first tokens cannot be looked at
     missing: Mapping[str, str] = field(default_factory=dict)  # parts of quality, and why
 
+    @property
+    def files(self) -> frozenset[str]:
+        """Those that it is held against."""
+        gate = () if self.job.gate is None else (self.job.gate,)
+        scored = () if self.job.scoring is None else self.job.scoring.passages
+        return frozenset(one.file for one in (*gate, *scored))
+
 
 @dataclass(frozen=True, kw_only=True)
 class QualityInputs:

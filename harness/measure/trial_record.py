@@ -66,6 +66,7 @@ def record_of(trial: Trial, bench: Bench, started: datetime, ran: Ran) -> Record
             files.tokenizer,
             None if ran.reading is None else ran.reading.weights,
             bench.logs,
+            *(() if ran.prepared is None else ran.prepared.files),
         )
     )
     return Record(

@@ -2,11 +2,14 @@
 
 import json
 import os
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from msgspec import structs
 
 from harness.config.load import load_study
 from harness.engines.base import ModelSource
@@ -15,6 +18,7 @@ from harness.errors import HarnessError
 from harness.language.template import fill_template
 from harness.language.tokenizer import load_tokenizer
 from harness.measure.conversion import Watch, Weights
+from harness.measure.identity import ModelIdentity
 from harness.measure.job import Failed, Gated, Job, Judged, Scored
 from harness.measure.lambada_file import lambada_job, pad_ids
 from harness.measure.last_words import measure_last_words
@@ -23,11 +27,14 @@ from harness.measure.quality_inputs import QualityInputs, Wanted, gate_of, quali
 from harness.measure.reference_cache import ReferenceCache
 from harness.measure.references import References
 from harness.measure.referring import compute_reference
+from harness.measure.trial import Bench as TrialBench
+from harness.measure.trial import Trial
+from harness.measure.trial_record import Ran, record_of
 from harness.plan.look import look
 from harness.plan.matrix import cells
 from harness.quickstart import files
 from harness.records.quality import Gate, Quality
-from harness.records.record import Answer
+from harness.records.record import Answer, Outcome
 from harness.runtime.model import load_model
 from harness.sources import Found, Locked
 from tests.measure.test_references import DONE, NONE, ended
@@ -275,6 +282,39 @@ def test_without_a_reference_nothing_fails_and_all_is_explained(bench):
     assert prepared.gate.tokens == 0
     assert "could not be computed: no" in prepared.gate.missing
     assert prepared.job.gate is None
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_record_names_no_folder_of_what_it_was_held_against(bench, tmp_path, small):
+    """The worker names the file that it could not read; small forms lie with the results."""
+    prepared = bench.prepare(gated=True, answers=[answer(5)])
+    if small:
+        (one, *_) = prepared.job.scoring.passages
+        travelled = structs.replace(one, file=str(tmp_path / "r/references/s.npz"), small=True)
+        scoring = structs.replace(prepared.job.scoring, passages=[travelled])
+        prepared = replace(prepared, job=structs.replace(prepared.job, scoring=scoring))
+    file = prepared.job.scoring.passages[0].file
+    known = record_of(
+        Trial(cell=bench.wanted().cell, trial=0, attempt=0),
+        TrialBench(
+            loaded=bench.loaded,
+            machine_facts={},
+            models={"m": ModelIdentity(weights_sha256=SHA256, tokenizer_sha256=None)},
+            plans={bench.wanted().cell: None},
+            logs=tmp_path / "run" / "logs",
+        ),
+        datetime.now(timezone.utc),
+        Ran(
+            outcome=Outcome(kind="ok"),
+            messages=(
+                Gated(gate=Gate(tokens=0, missing=f"{prepared.job.gate.file}: cut short")),
+                Judged(quality=Quality(missing={"text": f"{file}: cannot be read"})),
+            ),
+            prepared=prepared,
+        ),
+    )
+    assert known.quality.missing == {"text": f"{Path(file).name}: cannot be read"}
+    assert known.gate.missing == f"{Path(prepared.job.gate.file).name}: cut short"
 
 
 def test_half_of_a_part_is_not_scored(bench):
