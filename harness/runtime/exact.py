@@ -2,8 +2,10 @@
 
 Turned inside out: a model goes through its layers for each token; here each layer, read from the
 file once, goes over all tokens of all passages, and then the head. In memory are one layer, or the
-head, the activations [tokens, C] of all passages, and a bounded workspace. Of the embedding only
-the rows of tokens that occur are read.
+head, the activations [tokens, C] of all passages, and a bounded workspace; where the activations
+would be more than 1 GiB, as of 52,000 tokens of a 14B model, so many passages follow each other and
+the weights are read again for each lot. That model then takes 1.4 GB for a layer and 2.8 GB in all.
+Of the embedding only the rows of tokens that occur are read.
 
 The arithmetic is that of `cpu fp32`: the same blocks on the same weights. Knows passages of tokens;
 nothing of texts, strategies to be judged, or where its numbers are kept.
@@ -41,6 +43,8 @@ _HEAD_ROWS = 64  # whose log-probabilities are made at once
 # Fewer rows than this go through BLAS by another way, which sums in another order: rows are added,
 # so that a passage has the same numbers whatever is fed beside it.
 _FEWEST_ROWS = 16
+ACTIVATION_BYTES = 2**30  # held at once, or those of one passage: computing takes far longer than
+# to read the weights again for so many tokens
 _SPAN_ROWS = 4096  # of the embedding, read at once
 
 Progress = Callable[[int, int], None]  # layers done, the head among them, and all
@@ -53,6 +57,7 @@ def exact_log_probs(
     *,
     seed: int = 0,
     chunk_tokens: int = CHUNK_TOKENS,
+    activation_bytes: int = ACTIVATION_BYTES,
     on_progress: Progress | None = None,
 ) -> Iterator[tuple[int, Rows]]:
     """Log-probabilities in nats, each passage fed from an empty state.
@@ -60,7 +65,7 @@ def exact_log_probs(
     Yields the index of a passage and [n, V] for its next n wanted rows, n being 64 at most: in the
     order of the passages and of their rows. `weights` is an original checkpoint, or one converted
     to float32 throughout, or `random:SIZE` with its `seed`. `chunk_tokens` bounds the workspace and
-    changes nothing else.
+    `activation_bytes` what is held between layers; neither changes anything else.
 
     Raises, before anything is computed, `BadInput` for a passage that is empty, wants no row or
     holds a token outside the vocabulary, and `CheckpointError` for a file that cannot be read, or
@@ -73,8 +78,9 @@ def exact_log_probs(
         _check(index, passage, shape.n_vocab)
     if not passages:
         return iter(())
+    lots = _lots([len(one.ids) for one in passages], activation_bytes // (4 * shape.n_embd))
     report = on_progress or (lambda _done, _all: None)
-    return _compute(opening, tuple(passages), chunk_tokens, report)
+    return _compute(opening, tuple(passages), lots, chunk_tokens, report)
 
 
 def _opening(weights: str | Path, seed: int) -> tuple[ModelShape, Callable[[], StoredModel]]:
@@ -109,9 +115,38 @@ def _check(index: int, passage: Passage, n_vocab: int) -> None:
             )
 
 
+def _lots(lengths: Sequence[int], most_tokens: int) -> list[range]:
+    """Passages whose activations are held at once: neighbours, and one at least."""
+    firsts, held = [0], 0
+    for index, length in enumerate(lengths):
+        if index > firsts[-1] and held + length > most_tokens:
+            firsts.append(index)
+            held = 0
+        held += length
+    return [range(first, stop) for first, stop in pairwise([*firsts, len(lengths)])]
+
+
 def _compute(
     opening: Callable[[], StoredModel],
-    passages: tuple[Passage, ...],
+    passages: Sequence[Passage],
+    lots: Sequence[range],
+    chunk_tokens: int,
+    report: Progress,
+) -> Iterator[tuple[int, Rows]]:
+    for n, lot in enumerate(lots):
+        said = partial(_said_of_all, report, n, len(lots))
+        some = passages[lot.start : lot.stop]
+        for index, rows in _compute_lot(opening, some, chunk_tokens, said):
+            yield lot[index], rows
+
+
+def _said_of_all(report: Progress, lots: int, all_lots: int, done: int, n_slots: int) -> None:
+    report(lots * n_slots + done, all_lots * n_slots)
+
+
+def _compute_lot(
+    opening: Callable[[], StoredModel],
+    passages: Sequence[Passage],
     chunk_tokens: int,
     report: Progress,
 ) -> Iterator[tuple[int, Rows]]:

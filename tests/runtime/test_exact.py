@@ -1,5 +1,7 @@
 """The exact reference out of core: against `cpu fp32`, float64 and itself, and what it refuses."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -146,6 +148,21 @@ def test_numbers_that_are_none_are_passed_on(tmp_path):
     assert np.isnan(rows[1][1:]).all()
 
 
+def test_passages_that_follow_each_other_have_the_same_numbers(checkpoint):
+    together = rows_of(checkpoint(SMALL))
+    for most_tokens in (600, 350, 0):
+        apart = rows_of(checkpoint(SMALL), activation_bytes=4 * 32 * most_tokens)
+        assert furthest(apart, together) < 2e-6
+
+
+def test_lots_are_neighbours_that_fit_or_one_alone():
+    lots = [range(2), range(2, 3), range(3, 4), range(4, 6), range(6, 7)]
+    assert module._lots([3, 4, 5, 9, 1, 1, 8], 8) == lots
+    assert module._lots([3, 4, 5], 12) == [range(3)]
+    assert module._lots([3, 4, 5], 11) == [range(2), range(2, 3)]
+    assert module._lots([5], 0) == [range(1)]
+
+
 # -- what is read --------------------------------------------------------------------------------
 
 
@@ -207,6 +224,45 @@ def test_layers_are_reported_as_they_are_done(checkpoint):
     assert told == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert list(found) == []
     assert told[-1] == (4, 4)
+
+
+def test_no_more_activations_are_held_than_may_be(spied, monkeypatch):
+    """What held those before is gone when the next are made, the head included."""
+    sizes, alive = [], []
+    embedded, head = module._Sweep.embedded, module._Sweep.head
+
+    def note(made):
+        alive.append(weakref.ref(made))
+        return made
+
+    def note_embedded(sweep):
+        assert [one() for one in alive] == [None] * len(alive)
+        x = embedded(sweep)
+        sizes.append(4 * x.numel())
+        return note(x)
+
+    monkeypatch.setattr(module._Sweep, "embedded", note_embedded)
+    monkeypatch.setattr(module._Sweep, "head", lambda sweep: note(head(sweep)))
+    told, n_bytes = [], 4 * 1100
+    found = exact_log_probs(
+        "",
+        [Passage((1, 2, 3)), Passage((4, 5)), Passage((6,)), Passage((7, 8, 9, 10))],
+        activation_bytes=4 * n_bytes - 1,
+        on_progress=lambda *done: told.append(done),
+    )
+    assert [index for index, _ in found] == [0, 1, 2, 3]
+    assert sizes == [3 * n_bytes, 3 * n_bytes, 4 * n_bytes]
+    assert len(alive) == 6
+    assert told == sorted(told)
+    assert told[-1] == (9, 9)
+    assert {done for done, _ in told} == set(range(10))
+
+
+def test_a_study_of_answers_of_a_14b_model_holds_no_more_than_a_gibibyte():
+    lengths = [330] * (8 * 20)
+    lots = module._lots(lengths, module.ACTIVATION_BYTES // (4 * RANDOM_SHAPES["14b"].n_embd))
+    assert [len(lot) for lot in lots] == [158, 2]
+    assert 158 * 330 * 4 * 5120 <= 2**30
 
 
 def test_no_passages_have_no_rows_and_read_nothing(spied):
