@@ -34,10 +34,16 @@ from harness.report.values import Placement, PrefillSpeed, Row
 from harness.stats import Estimate, Ratio, estimate, median, ratio
 
 
-def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str] = ()) -> Row:
+def build_row(
+    label: str,
+    cells: Sequence[CellTrials],
+    workloads: Collection[str] = (),
+    broken: Collection[str] = (),
+) -> Row:
     """The row of one model, engine, strategy, thread count and batch, without any comparison.
 
-    `workloads` are those that the study runs on it, also where this run left them out.
+    `workloads` are those that the study runs on it, also where this run left them out; `broken` is
+    `judge`'s.
     """
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
     depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
@@ -61,7 +67,7 @@ def build_row(label: str, cells: Sequence[CellTrials], workloads: Collection[str
         threads=cell.threads,
         batch=ok[0].batch if ok else max(one.cell.batch for one in cells),
         reference=label,
-        outcomes=tuple(judge(cell) for cell in cells),
+        outcomes=tuple(judge(cell, broken) for cell in cells),
         decode_tok_per_s=_estimate(headline),
         decode_trials=headline,
         places=places_of(ok),

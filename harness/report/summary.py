@@ -69,9 +69,11 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     groups = groups_of(cells, same)
     labels = labels_of(list(groups))
     intended = intended_workloads(study, name)
+    gates = (record.gate for cell in cells for record in cell.records)
+    broken = {gate.why for gate in gates if gate is not None and gate.why is not None}
     rows = [
         msgspec.structs.replace(
-            build_row(labels[key], group, intended.get(key, ())),
+            build_row(labels[key], group, intended.get(key, ()), broken),
             also=also_called(key, same),
             variant=key[-1],
         )

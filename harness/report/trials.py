@@ -5,7 +5,7 @@ Knows outcomes, not numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -82,14 +82,17 @@ def group_trials(
     return tuple(grouped)
 
 
-def judge(group: CellTrials) -> CellOutcome:
-    """The outcome of a cell from those of its trials."""
+def judge(group: CellTrials, broken: Collection[str] = ()) -> CellOutcome:
+    """The outcome of a cell from those of its trials.
+
+    `broken` are the reasons of the gates that strategies of the model did not pass.
+    """
     problems = tuple(
         Problem(
             trial=record.trial,
             attempt=record.attempt,
             kind=record.outcome.kind,
-            reason=record.outcome.reason,
+            reason=_reason(record, broken),
             detail=record.outcome.detail,
         )
         for record in group.records
@@ -125,6 +128,14 @@ def judge(group: CellTrials) -> CellOutcome:
         reason=reason,
         problems=problems,
     )
+
+
+def _reason(record: Record, broken: Collection[str]) -> str | None:
+    """Why a trial did not end well; what was left out for a broken gate has that gate's words."""
+    reason = record.outcome.reason
+    if reason is None or record.outcome.kind != "wrong_answers":
+        return reason
+    return next((why for why in broken if reason.endswith(why)), reason)
 
 
 def _rank(record: Record) -> tuple[bool, int]:

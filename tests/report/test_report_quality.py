@@ -77,7 +77,7 @@ def test_agreement_divergence_and_right_answers_stand_in_the_result_table(model)
 def test_a_strategy_without_quality_says_why(model):
     table = result_table(model)
     assert "does not run the workload 'quality'" in column(table, "Agreement")["cpu fp16"].why
-    assert column(table, "Agreement")["cpu bf16i8"].why.startswith("wrong answers: not measured")
+    assert column(table, "Agreement")["cpu bf16i8"].why.startswith("wrong answers: It computes")
 
 
 def test_without_quality_nothing_of_it_is_shown(model_of):
@@ -230,7 +230,7 @@ def test_a_gate_that_all_pass_is_a_sentence(model_of):
     assert "more than 0.005\u00a0%" in " ".join(about_quality(model))
 
 
-def test_wrong_answers_are_shown_with_the_figures_of_the_gate(model, summary_of):
+def test_wrong_answers_are_shown_with_the_figures_of_the_gate(model):
     table = gate_table(model)
     assert column(table, "Lost")["cpu bf16i8"].text == "33\u00a0%"
     assert column(table, "Allowed")["cpu bf16i8"].text == "2.5\u00a0%"
@@ -239,10 +239,33 @@ def test_wrong_answers_are_shown_with_the_figures_of_the_gate(model, summary_of)
     assert "computes another function" in table.remarks[0]
     row = next(row for row in model.rows if row.label == "cpu bf16i8")
     assert outcome_text(row) == "failed: wrong answers"
-    problems = problem_table(summary_of(fabricate.with_quality()))
-    reasons = [row[5].text for row in problems.rows if row[0].text == "cpu bf16i8"]
-    assert any(reason.startswith("It computes another function") for reason in reasons)
-    assert any(reason.startswith("not measured: in ") for reason in reasons)
+
+
+def test_why_a_strategy_is_broken_is_said_once_by_the_cell_whose_gate_it_did_not_pass(summary_of):
+    run = fabricate.with_quality()
+    cell = run.planned(run.cell("cpu bf16i8", batch=4))
+    (gated,) = (record for record in run.records if record.gate is not None and record.gate.why)
+    left_out = f"not measured: in {gated.cell.id} {gated.gate.why}"
+    for trial in range(2):
+        run.add(cell, trial=trial, outcome="wrong_answers", reason=left_out)
+    run.add(run.cell("cpu bf16i8"), trial=1, outcome="wrong_answers", reason=left_out)
+    summary = summary_of(run)
+    problems = [row for row in problem_table(summary).rows if row[0].text.startswith("cpu bf16i8")]
+    assert [[cell.text for cell in row[2:]] for row in problems] == [
+        ["speed, answers, quality", "all", "wrong answers", gated.gate.why],
+        ["speed", "all", "wrong answers", gated.gate.why],
+    ]
+    rows = [row for row in summary.models[0].rows if row.strategy == "cpu bf16i8"]
+    told = {text for row in rows for text in row.missing.values() if "wrong answers" in text}
+    assert told == {f"wrong answers: {gated.gate.why}"}
+    assert "not measured: in" not in on_terminal(summary)
+
+
+def test_answers_that_were_judged_wrong_keep_their_own_reason_beside_a_gate(rows_of):
+    run = fabricate.with_quality()
+    cell = run.planned(run.cell("cpu bf16", "depth"), trials=1)
+    run.add(cell, outcome="wrong_answers", reason="all answers are alike")
+    assert rows_of(run)["cpu bf16"].outcomes[-1].reason == "all answers are alike"
 
 
 def test_of_several_looks_at_the_first_tokens_the_bad_one_counts(rows_of):
