@@ -5,7 +5,7 @@ Builds what `rich` can print; printing is the command's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import structs
 from rich import box
@@ -15,8 +15,9 @@ from rich.text import Text
 
 from harness.invocation import as_typed
 from harness.report.at_least import LEAST_WIDTH, AtLeast
-from harness.report.format import number, size, too_wide
+from harness.report.format import columns_of, number, size, too_wide
 from harness.report.latency_tables import terminal_depth_table, terminal_table
+from harness.report.missing import why
 from harness.report.quality_cells import (
     SMALL_FORM,
     agreement_alone,
@@ -32,6 +33,8 @@ from harness.report.table import Cell, Table, columns, figure, words
 from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
 
+GAP = 2  # blanks between two columns; 1 where a table would be too wide
+NAME_WIDTH = 12  # the least for a strategy: `cpu fp32i8` and what follows it
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNKNOWN = "the trials are too few or too noisy for an interval that says anything"
 
@@ -71,7 +74,7 @@ def _short_table(model: ModelSummary) -> Table:
     shown: list[tuple[str, Callable[[Row], Cell]]] = [
         ("Decode\ntok/s", lambda row: _speed(row, row.decode_tok_per_s, "decode_tok_per_s")),
         ("Prefill\ntok/s", lambda row: _prefill(row, in_full=not scored)),
-        ("Peak\nmemory", _memory),
+        ("Peak\nmemory", lambda row: _memory(row, in_full=not scored)),
     ]
     if scored:
         shown += [("Agrees", agreement_alone), ("KL,\nnats", _divergence)]
@@ -87,7 +90,7 @@ def _short_table(model: ModelSummary) -> Table:
             (
                 words(f"{row.label} (ref)" if row.is_reference else row.label),
                 *(cell(row) for _, cell in shown),
-                outcome_cell(row, outcome_text(row)),
+                _outcome_in_brief(row) if scored else outcome_cell(row, outcome_text(row)),
             )
             for row in model.rows
         ),
@@ -104,29 +107,43 @@ def _what_quality_is(model: ModelSummary) -> Iterator[str]:
 
 
 def _rich(table: Table) -> RichTable:
-    shown = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     texts = [[_text(table, cell) for cell in row] for row in table.rows]
-    is_wide = sum(map(_width, zip(*texts, strict=True))) + len(table.columns) > LEAST_WIDTH
+    columns = [(one.title, *(row[at] for row in texts)) for at, one in enumerate(table.columns)]
+    whole = [_widest(line for text in column for line in text.split("\n")) for column in columns]
+    words = [_widest(word for text in column for word in text.split()) for column in columns]
+    least = [
+        NAME_WIDTH if at == 0 else whole[at] if one.numeric else words[at]
+        for at, one in enumerate(table.columns)
+    ]
+    is_wide = _with_gaps(whole, GAP) > LEAST_WIDTH
+    gap = GAP if _with_gaps(least, GAP) <= LEAST_WIDTH else 1
+    # The box has one blank between two columns; the rest of the gap is padding.
+    shown = RichTable(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0)
+    )
     for at, column in enumerate(table.columns):
         # `rich` takes from all that may be wrapped alike; a name should stay whole before words do.
         is_words = at > 0 and not column.numeric
-        longest = max((len(word) for row in texts for word in row[at].split()), default=0)
         shown.add_column(
             Text(column.title),
             justify="right" if column.numeric else "left",
             overflow="fold",
             no_wrap=column.numeric,
-            min_width=12 if at == 0 else None,
-            max_width=max(longest, len(column.title)) if is_wide and is_words else None,
+            min_width=None if column.numeric else least[at],
+            max_width=least[at] if is_wide and is_words else None,
         )
     for row in texts:
         shown.add_row(*map(Text, row))
     return shown
 
 
-def _width(column: Iterable[str]) -> int:
-    """Of the widest line in a column."""
-    return max((len(line) for text in column for line in text.split("\n")), default=0)
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(columns_of, texts), default=0)
+
+
+def _with_gaps(widths: Sequence[int], gap: int) -> int:
+    """How wide a table is whose columns have these widths."""
+    return sum(widths) + gap * (len(widths) - 1)
 
 
 def _text(table: Table, cell: Cell) -> str:
@@ -166,9 +183,27 @@ def _right(row: Row) -> Cell:
     return structs.replace(cell, text=cell.text.replace(" of ", "/"))
 
 
-def _memory(row: Row) -> Cell:
+def _outcome_in_brief(row: Row) -> Cell:
+    """One word beside quality, where there is no room for more, with the whole as a footnote."""
+    text = outcome_text(structs.replace(row, unsteady=None))
+    states = {outcome.state for outcome in row.outcomes}
+    if states == {"failed"} and len({why(outcome) for outcome in row.outcomes}) == 1:
+        word, note = "failed", why(row.outcomes[0])  # as below the figures that it lacks
+    elif " " in text and text != "not run":
+        word, note = "failed" if states == {"failed"} else "partly", text
+    else:
+        word, note = text, None
+    if row.unsteady and word == "ok":
+        word = "varies"
+    cell = outcome_cell(row, word)
+    return structs.replace(cell, why="; ".join(filter(None, (note, cell.why))) or None)
+
+
+def _memory(row: Row, *, in_full: bool) -> Cell:
+    """Of the host, then of each device, in the same line as its name where there is room."""
     peak = row.memory.peak_rss_bytes
     if peak is None:
         return figure(None, row.missing.get("peak_rss_bytes"))
-    devices = [f"{name} {size(n)}" for name, n in row.memory.device_peak_bytes.items()]
+    between = " " if in_full else "\n"
+    devices = [f"{name}{between}{size(n)}" for name, n in row.memory.device_peak_bytes.items()]
     return figure("\n".join([size(peak), *devices]))

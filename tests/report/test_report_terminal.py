@@ -1,0 +1,94 @@
+"""The table at the end of a run, beside quality: in 80 columns, and no word of it broken."""
+
+from __future__ import annotations
+
+import io
+
+import fabricate
+import pytest
+from fabricate import MIB, Fabricated
+from rich.console import Console
+
+from harness.records.record import Answer, Memory
+from harness.report.terminal import result_table
+
+
+def lines_of(summary):
+    """What is printed up to the empty line behind the first table."""
+    out = io.StringIO()
+    Console(file=out, width=80).print(result_table(summary), crop=False)
+    first, _, _ = out.getvalue().partition("\n\n")
+    return [line.rstrip() for line in first.split("\n")]
+
+
+def line_of(strategy, lines):
+    return next(line for line in lines if line.startswith(f"{strategy} "))
+
+
+def answered(run, strategy, variants, **fields):
+    """An answers cell, one trial for each variant of its only answer."""
+    cell = run.planned(run.cell(strategy, "answers"), trials=len(variants))
+    for trial, token in enumerate(variants):
+        answer = Answer(id="q7", text="a", token_ids=[token], right=True)
+        run.add(cell, trial=trial, answers=[answer], **fields)
+
+
+@pytest.fixture
+def run():
+    run = Fabricated(["cpu fp32", "cpu bf16", "cpu fp32i8 *3 -> cpu fp32"], trials=2)
+    for strategy in run.strategies:
+        run.speed(strategy, 12345, 700)
+        run.quality(strategy)
+    return run
+
+
+def test_what_draws_other_tokens_is_flagged_in_one_piece(run, summary_of):
+    answered(run, "cpu fp32", (1, 1))
+    answered(run, "cpu bf16", (1, 2))
+    lines = lines_of(summary_of(run))
+    assert max(map(len, lines)) <= 80
+    assert line_of("cpu fp32", lines).endswith(" ok")
+    assert line_of("cpu bf16", lines).endswith(" varies¹")
+    assert "¹ nondeterministic: its trials answer 1 question with different tokens (q7)" in lines
+
+
+def test_cells_that_ended_differently_are_one_word_and_a_footnote(run, summary_of):
+    cell = run.planned(run.cell("cpu bf16", "answers"), trials=1)
+    run.add(cell, outcome="timeout", reason="slow")
+    answered(run, "cpu fp32", (1,))
+    lines = lines_of(summary_of(run))
+    assert line_of("cpu bf16", lines).endswith("   –¹  partly²")
+    assert "¹ timeout: slow" in lines
+    assert "² speed and quality: ok; answers: failed: timeout" in lines
+
+
+def test_what_failed_throughout_has_one_footnote_for_all(summary_of):
+    lines = lines_of(summary_of(fabricate.with_quality()))
+    assert line_of("cpu bf16i8", lines).endswith(" failed⁴")
+    assert sum("It computes another function" in line for line in lines) == 1
+
+
+def test_what_failed_in_several_ways_names_them(run, summary_of):
+    run.strategies.append("cpu fp64")
+    for workload, kind in (("speed", "timeout"), ("answers", "crashed")):
+        cell = run.planned(run.cell("cpu fp64", workload), trials=1)
+        run.add(cell, outcome=kind, reason="so it was")
+    lines = lines_of(summary_of(run))
+    assert " failed" in line_of("cpu fp64", lines)
+    assert any("speed: failed: timeout; answers: failed: crashed" in line for line in lines)
+
+
+def test_devices_large_numbers_and_bounds_fit_into_80_columns_too(run, summary_of):
+    strategy = "cuda fp16i8 *20 -> cuda fp16"
+    run.strategies.append(strategy)
+    cell = run.planned(run.cell(strategy))
+    for trial, speed in enumerate((20_000.0, 29_000.0)):
+        memory = Memory(peak_rss_bytes=30_000 * MIB, device_peak_bytes={"cuda:0": 7_000 * MIB})
+        run.add(cell, trial=trial, decode_tok_per_s=speed, prefill_tok_per_s=1e5, memory=memory)
+    run.quality(strategy, small=True)
+    answered(run, strategy, (1, 2))
+    lines = lines_of(summary_of(run))
+    assert max(map(len, lines)) <= 80
+    said = "\n".join(lines)
+    for whole in ("100,000", "29.3 GiB", "cuda:0", "6.84 GiB", "≥ 1.0e−5", "varies"):
+        assert whole in said
