@@ -20,7 +20,7 @@ from harness.report.recommend import PREFERENCES
 
 if TYPE_CHECKING:
     from harness.records.store import Run
-    from harness.report.options import Ranking
+    from harness.report.ranking import Ranking
     from harness.report.recommend import Wishes
 
 _PERCENT = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(?P<percent>%?)")
@@ -90,10 +90,10 @@ def command(
     accelerators the fullest counts. A strategy that uses none takes 0. A limit on agreement is one
     on the study's fixed text, else on the answers.
 
-    Exit codes: 0 every model has a strategy; 1 of some model none keeps to the limits, and the
-    nearest miss is shown; 2 bad input; 4 no strategy was measured.
+    Exit codes: 0 every model has a strategy; 1 of some model none qualifies, and the nearest miss
+    or the reason is shown; 2 bad input; 4 no strategy was measured.
     """
-    from harness.report.options import rank_runs
+    from harness.report.ranking import rank_runs
     from harness.report.recommend import Wishes
     from harness.report.summary import summarise
 
@@ -135,7 +135,8 @@ def _complain_of_model(model: str | None, names: Sequence[str]) -> None:
 
 
 def _show(rankings: Sequence[Ranking], runs: Sequence[Run]) -> None:
-    from harness.report.recommended import costs, misses, table, unmeasured
+    from harness.report.costs import costs
+    from harness.report.recommended import misses, table, unmeasured
     from harness.report.terminal import printable
 
     out = console()
@@ -149,38 +150,64 @@ def _show(rankings: Sequence[Ranking], runs: Sequence[Run]) -> None:
         for line in costs(ranking):
             out.print(line, markup=False)
         for heading, text in unmeasured(ranking):
-            out.print(as_typed(f"{heading}: {text}."), markup=False)
+            out.print(as_typed(f"{heading}: {text}"), markup=False)
         for line in misses(ranking):
             out.print(f"Nearest: {line}", markup=False)
-        for note in ranking.notes:
-            out.print(f"Note: {note}", markup=False)
+        out.print()
+    notes = _notes(rankings)
+    for note in notes:
+        out.print(note, markup=False)
+    if notes:
         out.print()
     out.print(f"Next: {_next(rankings, runs)}", markup=False, soft_wrap=True)
 
 
+def _notes(rankings: Sequence[Ranking]) -> list[str]:
+    """Each note once, with what it is of where it is not of all."""
+    about: dict[str, list[str]] = {}
+    for ranking in rankings:
+        for note in ranking.notes:
+            about.setdefault(note, []).append(_title(ranking, rankings))
+    return [
+        f"Note: {note}" if len(of) == len(rankings) else f"Note on {'; '.join(of)}: {note}"
+        for note, of in about.items()
+    ]
+
+
 def recommendation_line(ranking: Ranking, rankings: Sequence[Ranking]) -> str:
     """One sentence, with the machine's name where there are several."""
-    from harness.report.recommended import sentence
+    from harness.report.recommended import ranking_sentence
 
+    return as_typed(f"{_title(ranking, rankings)}: {ranking_sentence(ranking)}")
+
+
+def _title(ranking: Ranking, rankings: Sequence[Ranking]) -> str:
     machines = {one.machine for one in rankings}
-    where = f" on {ranking.machine}" if len(machines) > 1 else ""
-    return as_typed(f"{ranking.model}{where}: {sentence(ranking)}")
+    return f"{ranking.model} on {ranking.machine}" if len(machines) > 1 else ranking.model
 
 
 def _next(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
     """The report behind the first answer; where nothing qualifies, the limits that let one pass."""
     from harness.report.nearest import nearest
-    from harness.report.recommended import options, wish_options
+    from harness.report.retyped import loosened, wish_options
 
     none = next((one for one in rankings if one.found.best is None), None)
     misses = nearest(none.options, none.wishes) if none is not None else ()
     if none is None or not misses:
-        return command_line("report", runs[0].path)
+        return command_line("report", _behind(none or rankings[0], runs)[0].path)
     model = ["--model", none.model] if len(rankings) > 1 else []
     kept = wish_options(none.wishes, without=[name for name, _ in misses[0].needs])
-    return command_line(
-        "recommend", *(run.path for run in runs), *kept, *options(misses[0]), *model
-    )
+    paths = [run.path for run in runs if run in _behind(none, runs)]
+    return command_line("recommend", *paths, *kept, *loosened(misses[0]), *model)
+
+
+def _behind(ranking: Ranking, runs: Sequence[Run]) -> list[Run]:
+    """The runs of a ranking, first those that its best is of, then the newest."""
+    best = ranking.found.best
+    names = list(dict.fromkeys([*(best.runs if best else ()), *ranking.runs]))
+    here = [run for run in runs if run.path.resolve().parent.name == ranking.machine]
+    found = [run for run in here if run.path.resolve().name in names]
+    return sorted(found, key=lambda run: names.index(run.path.resolve().name))
 
 
 def _document(wishes: Wishes, rankings: Sequence[Ranking]) -> dict[str, Any]:
@@ -196,6 +223,7 @@ def _document(wishes: Wishes, rankings: Sequence[Ranking]) -> dict[str, Any]:
 def _ranking_document(ranking: Ranking, rankings: Sequence[Ranking]) -> dict[str, Any]:
     from harness.report.nearest import nearest
     from harness.report.recommend import is_behind
+    from harness.report.recommended import unmeasured
 
     found, prefer = ranking.found, ranking.wishes.prefer
     behind = [one for one in (found.runner_up, *found.others) if one is not None]
@@ -205,6 +233,7 @@ def _ranking_document(ranking: Ranking, rankings: Sequence[Ranking]) -> dict[str
         "machine": ranking.machine,
         "runs": list(ranking.runs),
         "sentence": recommendation_line(ranking, rankings),
+        "measured": ranking.is_measured,
         "best": None if found.best is None else _option(found.best),
         "runner_up": None if found.runner_up is None else _option(found.runner_up),
         "others": [_option(one) for one in found.others],
@@ -217,6 +246,7 @@ def _ranking_document(ranking: Ranking, rankings: Sequence[Ranking]) -> dict[str
         "refused": [{**_option(one), "why": why} for one, why in found.refused],
         "unknown": [{**_option(one), "why": why} for one, why in found.unknown],
         "nearest": [{"name": miss.option.name, "needs": dict(miss.needs)} for miss in near],
+        "careful": [text for heading, text in unmeasured(ranking) if heading == "Careful"],
         "notes": list(ranking.notes),
     }
 

@@ -80,12 +80,12 @@ def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
 
 def _recommendations(summary: Summary) -> list[str]:
     """What `recommend` says of the run without limits, a sentence for each model."""
-    from harness.report.options import rank_model
+    from harness.report.ranking import rank_model
     from harness.report.recommend import Wishes
-    from harness.report.recommended import sentence
+    from harness.report.recommended import ranking_sentence
 
     rankings = [rank_model(one, Wishes(), run=summary.run) for one in summary.models]
-    return [as_typed(f"{ranking.model}: {sentence(ranking)}") for ranking in rankings]
+    return [as_typed(f"{ranking.model}: {ranking_sentence(ranking)}") for ranking in rankings]
 
 
 def next_command(html: Path) -> str:

@@ -65,8 +65,19 @@ def why(outcome: CellOutcome) -> str:
     return f"{words}: {outcome.reason}" if outcome.reason else words
 
 
+def broken_first(row: Row) -> list[CellOutcome]:
+    """Its outcomes, the one first whose own gate it did not pass: others only point to that."""
+    return sorted(row.outcomes, key=lambda one: not _is_own_gate(row, one))
+
+
+def _is_own_gate(row: Row, outcome: CellOutcome) -> bool:
+    return row.gate is not None and outcome.reason is not None and outcome.reason == row.gate.why
+
+
 def _of_workload(row: Row, workload: str, workloads: Collection[str]) -> str:
     outcome = next((o for o in row.outcomes if o.workload == workload), None)
+    if outcome is not None and outcome.kind == "wrong_answers":
+        outcome = next((one for one in row.outcomes if _is_own_gate(row, one)), outcome)
     if outcome is None and workload in workloads:
         return f"the workload '{workload}' has not been run in this run's folder"
     if outcome is None:
@@ -90,4 +101,4 @@ def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
 
 
 def _why_nothing(row: Row) -> str:
-    return next((why(outcome) for outcome in row.outcomes if outcome.ok == 0), "not recorded")
+    return next((why(outcome) for outcome in broken_first(row) if outcome.ok == 0), "not recorded")

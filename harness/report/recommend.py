@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.report.format import share, size
+from harness.report.asked import asked_share
+from harness.report.format import listing, share, size
 from harness.stats import Ratio, ratio
 
 Preference = Literal["decode", "prefill", "memory"]
@@ -34,13 +35,15 @@ class Option:
     scored_on: str | None = None  # of which tokens the agreement and the KL are
     agreement_low: float | None = None  # its interval
     agreement_high: float | None = None
-    kl_mean: float | None = None  # nats per token
-    kl_most: float | None = None  # where only a bound of it is known, that; else the same
+    kl_mean: float | None = None  # nats per token; of the small form, the least that it can be
+    kl_most: float | None = None  # the most: equal where it is exact, None where nothing bounds it
     right: tuple[int, int] | None = None  # answers, of how many
+    questions: str | None = None  # the hash of those, where it is known
     # The speeds behind the two above, one per trial.
     decode_trials: tuple[float, ...] = ()
     prefill_trials: tuple[float, ...] = ()
     is_reference: bool = False  # others of its study are compared with it
+    reference: str | None = None  # the name of the option that it is compared with
     # Why it is no choice whatever the limits are: it failed, or gives another answer every time.
     unfit: str | None = None
     why_missing: tuple[tuple[str, str], ...] = ()  # field -> why it is None
@@ -89,9 +92,12 @@ def recommend(options: Sequence[Option], wishes: Wishes) -> Recommendation:
     unknown: list[tuple[Option, str]] = []
     for option in options:
         why_unknown = unknown_figure(option, wishes)
-        why_refused = option.unfit or _refused(option, wishes)
-        if why_refused is not None:
-            refused.append((option, why_refused))
+        broken = _broken_limits(option, wishes)
+        if option.unfit is not None:
+            refused.append((option, option.unfit))
+        elif broken:
+            # What is not known would refuse it too, whatever the broken limits were.
+            refused.append((option, "; ".join([*broken, *filter(None, [why_unknown])])))
         elif why_unknown is not None:
             unknown.append((option, why_unknown))
         else:
@@ -164,7 +170,7 @@ def _rank(option: Option, prefer: Preference) -> tuple[float, float, str]:
     return (-(speed or 0.0), by_memory, option.name)
 
 
-def _refused(option: Option, wishes: Wishes) -> str | None:
+def _broken_limits(option: Option, wishes: Wishes) -> list[str]:
     """Which limits it breaks, of those whose figure is known."""
     limits: list[tuple[int | None, int | None, str]] = [
         (option.vram_bytes, wishes.vram_bytes, "VRAM"),
@@ -177,28 +183,28 @@ def _refused(option: Option, wishes: Wishes) -> str | None:
             broken.append(f"takes {size(has)} of {what}, {by}more than {size(may)}")
     least = wishes.min_agreement
     if option.agreement is not None and least is not None and option.agreement < least:
-        broken.append(f"agrees on {share(option.agreement)} of tokens, less than {share(least)}")
-    return "; ".join(broken) or None
+        told = f"agrees on {share(option.agreement)} of tokens, less than {asked_share(least)}"
+        high = option.agreement_high
+        unsure = high is not None and high >= least
+        broken.append(f"{told}, as far as so few tokens can tell" if unsure else told)
+    return broken
 
 
 def unknown_figure(option: Option, wishes: Wishes) -> str | None:
     """Which figure that the wishes ask for it lacks, and why."""
-    asked: list[tuple[bool, str, str, object]] = [
-        (wishes.prefer == "decode", "decode_tok_per_s", "decode speed", option.decode_tok_per_s),
-        (
-            wishes.prefer == "prefill",
-            "prefill_tok_per_s",
-            "prefill speed",
-            option.prefill_tok_per_s,
-        ),
-        (wishes.vram_bytes is not None, "vram_bytes", "VRAM", option.vram_bytes),
-        (wishes.ram_bytes is not None, "ram_bytes", "RAM", option.ram_bytes),
-        (wishes.prefer == "memory", "ram_bytes", "RAM", option.ram_bytes),
-        (wishes.prefer == "memory", "vram_bytes", "VRAM", option.vram_bytes),
-        (wishes.min_agreement is not None, "agreement", "agreement", option.agreement),
+    asked: list[tuple[bool, str, str]] = [
+        (wishes.prefer == "decode", "decode_tok_per_s", "decode speed"),
+        (wishes.prefer == "prefill", "prefill_tok_per_s", "prefill speed"),
+        (wishes.vram_bytes is not None or wishes.prefer == "memory", "vram_bytes", "VRAM"),
+        (wishes.ram_bytes is not None or wishes.prefer == "memory", "ram_bytes", "RAM"),
+        (wishes.min_agreement is not None, "agreement", "agreement"),
     ]
-    for is_asked, name, what, value in asked:
-        if is_asked and value is None:
-            why = option.why(name)
-            return f"{what} not measured" + (f": {why}" if why else "")
-    return None
+    lacking: dict[str, list[str]] = {}  # reason -> what
+    for is_asked, name, what in asked:
+        if is_asked and getattr(option, name) is None:
+            lacking.setdefault(option.why(name) or "", []).append(what)
+    said = [
+        f"{listing(names)} not measured" + (f": {why}" if why else "")
+        for why, names in lacking.items()
+    ]
+    return "; ".join(said) or None

@@ -5,28 +5,22 @@ Knows rankings; decides nothing. Sentences are for one line each where names are
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 
+from harness.report.asked import asked_share
+from harness.report.costs import divergence_text
 from harness.report.format import count, listing, number, share, size
-from harness.report.nearest import Miss, nearest
-from harness.report.options import Ranking
-from harness.report.recommend import (
-    SAME_MEMORY,
-    Option,
-    Preference,
-    Wishes,
-    against,
-    is_behind,
-)
+from harness.report.nearest import nearest
+from harness.report.ranking import Ranking
+from harness.report.recommend import Option, Preference, Wishes, against, is_behind
+from harness.report.retyped import loosened
 from harness.report.table import Cell, Table, columns, figure, words
 
 _FIRST = {"decode": "fastest decoding", "prefill": "fastest prefill", "memory": "least memory"}
-_MIB = 2**20
 _NAMED = 2  # of those that cannot be told apart from the best, in the sentence
 
 
-def sentence(ranking: Ranking) -> str:
+def ranking_sentence(ranking: Ranking) -> str:
     """The answer in one sentence, with what is behind it."""
     best, prefer = ranking.found.best, ranking.wishes.prefer
     if best is None:
@@ -42,6 +36,9 @@ def sentence(ranking: Ranking) -> str:
         )
     elif others:
         text += f"; behind it {_in_brief(others[0], best, prefer)}"
+    elif len(ranking.options) > 1:
+        alone = not any(one.is_measured for one in ranking.options if one is not best)
+        text += f"; no other {'was measured' if alone else 'qualifies'}"
     return f"{text}."
 
 
@@ -52,7 +49,7 @@ def figures(option: Option, prefer: Preference = "decode") -> list[str]:
     if speed is not None:
         found.append(f"{number(speed)} tok/s" + (" of prefill" if prefer == "prefill" else ""))
     if option.ram_bytes is not None:
-        found.append(size(option.ram_bytes) + (" of RAM" if option.vram_bytes else ""))
+        found.append(size(option.ram_bytes) + ("" if option.vram_bytes == 0 else " of RAM"))
     if option.vram_bytes:
         found.append(f"{size(option.vram_bytes)} of VRAM")
     if option.agreement is not None:
@@ -67,11 +64,12 @@ def limits_text(wishes: Wishes) -> str:
     """What was asked for."""
     limits = []
     if wishes.vram_bytes is not None:
-        limits.append(f"at most {size(wishes.vram_bytes)} of VRAM")
+        most = f"at most {size(wishes.vram_bytes)} of" if wishes.vram_bytes else "no"
+        limits.append(f"{most} VRAM")
     if wishes.ram_bytes is not None:
         limits.append(f"at most {size(wishes.ram_bytes)} of RAM")
     if wishes.min_agreement is not None:
-        limits.append(f"at least {share(wishes.min_agreement)} agreement")
+        limits.append(f"at least {asked_share(wishes.min_agreement)} agreement")
     return f"{', '.join(limits) or 'no limits'}; {_FIRST[wishes.prefer]} first"
 
 
@@ -105,18 +103,6 @@ def table(ranking: Ranking) -> Table | None:
     )
 
 
-def costs(ranking: Ranking) -> Iterator[str]:
-    """What the runner-up costs beside the best, and both beside the reference."""
-    found, reference = ranking.found, ranking.reference
-    if found.best is None:
-        return
-    if found.runner_up is not None:
-        yield _costs(found.runner_up, found.best, "the best")
-    if reference is not None and reference not in (found.best, found.runner_up):
-        for one in filter(None, (found.best, found.runner_up)):
-            yield _costs(one, reference, "the reference")
-
-
 def unmeasured(ranking: Ranking) -> Iterator[tuple[str, str]]:
     """(heading, text) of all that is no choice, or of which something is not known."""
     found = ranking.found
@@ -124,30 +110,26 @@ def unmeasured(ranking: Ranking) -> Iterator[tuple[str, str]]:
     unfit = [(one, why) for one, why in found.refused if one.unfit is not None]
     fit = [one for one in (found.best, found.runner_up, *found.others) if one is not None]
     yield from _by_reason("Not under the limits", refused)
-    yield from _by_reason("Failed", unfit)
+    yield from _by_reason("No choice", unfit)
     yield from _by_reason("Not known", found.unknown)
     unscored = [
         (one, one.why("agreement") or "not recorded") for one in fit if one.agreement is None
     ]
     yield from _by_reason("Without quality", unscored)
-    for one in fit:
-        for caution in one.cautions:
-            yield "Careful", f"“{one.name}”: {caution}"
-    for one in filter(None, (found.best, found.runner_up)):
-        unsure = _unsure(one, ranking.wishes.min_agreement)
-        if unsure is not None:
-            yield "Careful", unsure
+    careful = [
+        (one, text) for one in fit for text in (*one.cautions, *_unsure(one, ranking.wishes))
+    ]
+    yield from _by_reason("Careful", careful)
 
 
-def _unsure(option: Option, least: float | None) -> str | None:
+def _unsure(option: Option, wishes: Wishes) -> Iterator[str]:
     """That the limit on agreement lies within the interval of what was measured."""
-    low, high = option.agreement_low, option.agreement_high
-    if least is None or low is None or high is None or low >= least:
-        return None
-    return (
-        f"“{option.name}”: its tokens are too few to tell its agreement closer than "
-        f"{share(low)} to {share(high)}, and {share(least)} lies between"
-    )
+    low, high, least = option.agreement_low, option.agreement_high, wishes.min_agreement
+    if least is not None and low is not None and high is not None and low < least:
+        yield (
+            f"its tokens are too few to tell its agreement closer than {share(low)} to "
+            f"{share(high)}, and {asked_share(least)} lies between"
+        )
 
 
 def misses(ranking: Ranking) -> Iterator[str]:
@@ -164,45 +146,38 @@ def misses(ranking: Ranking) -> Iterator[str]:
             else:
                 what = "VRAM" if name == "vram_bytes" else "RAM"
                 has.append(f"takes {size(value)} of {what}, {size(value - limit)} too much")
-        yield f"“{miss.option.name}” {listing(has)}. It qualifies with {' '.join(options(miss))}."
-
-
-def options(miss: Miss) -> list[str]:
-    """The limits to be given instead, so that the strategy passes: rounded to its side."""
-    given = []
-    for name, value in miss.needs:
-        if name == "min_agreement":
-            given += ["--min-agreement", f"{share(value).replace(' ', '')}"]
-        else:
-            given += [f"--{name.removesuffix('_bytes')}", f"{math.ceil(value / _MIB)}MiB"]
-    return given
-
-
-def wish_options(wishes: Wishes, without: Sequence[str] = ()) -> list[str]:
-    """The options that ask for the same, but for some limits, in bytes and in parts of 1."""
-    limits: list[tuple[str, float | None]] = [
-        ("vram_bytes", wishes.vram_bytes),
-        ("ram_bytes", wishes.ram_bytes),
-        ("min_agreement", wishes.min_agreement),
-    ]
-    given = []
-    for name, value in limits:
-        if value is not None and name not in without:
-            option = name.removesuffix("_bytes").replace("_", "-")
-            given += [f"--{option}", f"{value}"]
-    return given + (["--prefer", wishes.prefer] if wishes.prefer != "decode" else [])
+        yield f"“{miss.option.name}” {listing(has)}. It qualifies with {' '.join(loosened(miss))}."
 
 
 def _none_sentence(ranking: Ranking) -> str:
-    if not ranking.is_measured:
-        return "nothing to recommend: no strategy was measured."
     near = nearest(ranking.options, ranking.wishes)
-    if not near:
-        why = next((why for _, why in (*ranking.found.unknown, *ranking.found.refused)), None)
-        return "nothing to recommend" + (f": {why}." if why else ".")
-    return (
-        f"nothing qualifies; nearest is “{near[0].option.name}”, with {' '.join(options(near[0]))}."
+    if near:
+        what = f"“{near[0].option.name}”, with {' '.join(loosened(near[0]))}"
+        return f"nothing qualifies; nearest is {what}."
+    # What is wrong with those that were measured comes before why others were not.
+    found = sorted(
+        (*ranking.found.refused, *ranking.found.unknown), key=lambda one: not one[0].is_measured
     )
+    text = "nothing to recommend: "
+    if not ranking.is_measured:
+        text = "nothing to recommend, as no strategy was measured: "
+        found = [(one, one.unfit or one.why("decode_tok_per_s") or why) for one, why in found]
+    return ended(text + _reasons(found))
+
+
+def _reasons(found: Sequence[tuple[Option, str]]) -> str:
+    """Why each is no choice: without names where all have one reason, else the first ones."""
+    by_reason = _names_by_reason(found)
+    if len(by_reason) == 1:
+        return next(iter(by_reason))
+    said = [f"{listing(names)}: {why}" for why, names in list(by_reason.items())[:_NAMED]]
+    more = sum(len(names) for names in list(by_reason.values())[_NAMED:])
+    return "; ".join([*said, *([f"{count(more, 'other')} for other reasons"] * (more > 0))])
+
+
+def ended(text: str) -> str:
+    """A text as a sentence: with one full stop, whether it has one or not."""
+    return f"{text.rstrip('.')}."
 
 
 def _in_brief(option: Option, best: Option, prefer: Preference) -> str:
@@ -213,54 +188,6 @@ def _in_brief(option: Option, best: Option, prefer: Preference) -> str:
     return f"“{option.name}” ({number(found.value)} × {of})"
 
 
-def _costs(option: Option, other: Option, what: str) -> str:
-    parts = [*_speeds(option, other), *_memories(option, other), *_qualities(option, other)]
-    said = ", ".join(parts) or "nothing to compare"
-    return f"“{option.name}” beside {what}, “{other.name}”: {said}."
-
-
-def _speeds(option: Option, other: Option) -> Iterator[str]:
-    for prefer, what in (("decode", "decode speed"), ("prefill", "prefill speed")):
-        found = against(option, other, prefer)  # type: ignore[arg-type]
-        if found is not None:
-            ends = ""
-            if found.low is not None and found.high is not None:
-                ends = f" ({number(found.low, found.value)} to {number(found.high, found.value)})"
-            yield f"{number(found.value)} × the {what}{ends}"
-
-
-def _memories(option: Option, other: Option) -> Iterator[str]:
-    for mine, its, what in (
-        (option.ram_bytes, other.ram_bytes, "RAM"),
-        (option.vram_bytes, other.vram_bytes, "VRAM"),
-    ):
-        if mine is None or its is None or mine == its == 0:
-            continue
-        if abs(mine - its) <= SAME_MEMORY * min(mine, its):
-            yield f"the same {what}"
-        else:
-            yield f"{size(abs(mine - its))} {'more' if mine > its else 'less'} {what}"
-
-
-def _qualities(option: Option, other: Option) -> Iterator[str]:
-    if option.agreement is not None and other.agreement is not None:
-        points = (option.agreement - other.agreement) * 100
-        yield (
-            f"{number(abs(points))} points {'more' if points > 0 else 'less'} agreement"
-            if points
-            else "the same agreement"
-        )
-    if option.kl_mean is not None and other.kl_mean is not None:
-        yield f"a KL of {number(option.kl_mean)} instead of {number(other.kl_mean)}"
-    if option.right is not None and other.right is not None and option.right[1] == other.right[1]:
-        more = option.right[0] - other.right[0]
-        yield (
-            f"{count(abs(more), 'right answer')} {'more' if more > 0 else 'fewer'}"
-            if more
-            else "as many right answers"
-        )
-
-
 def _with_roles(option: Option, role: str | None) -> str:
     roles = [role] if role else []
     if option.is_reference:
@@ -269,11 +196,15 @@ def _with_roles(option: Option, role: str | None) -> str:
 
 
 def _by_reason(heading: str, found: Sequence[tuple[Option, str]]) -> Iterator[tuple[str, str]]:
+    for why, names in _names_by_reason(found).items():
+        yield heading, ended(f"{listing(names)}: {why}")
+
+
+def _names_by_reason(found: Sequence[tuple[Option, str]]) -> dict[str, list[str]]:
     by_reason: dict[str, list[str]] = {}
     for one, why in found:
         by_reason.setdefault(why, []).append(f"“{one.name}”")
-    for why, names in by_reason.items():
-        yield heading, f"{listing(names)}: {why}"
+    return by_reason
 
 
 def _number(option: Option, value: float | None, name: str) -> Cell:
@@ -292,15 +223,11 @@ def _agreement(option: Option) -> Cell:
 
 def _kl(option: Option) -> Cell:
     if option.kl_mean is None:
-        return figure(None, option.why("agreement") or "a row of it was not finite")
-    text = number(option.kl_mean)
-    if option.kl_most is None:
-        return figure(f"≥ {text}")
-    exact = option.kl_most == option.kl_mean
-    return figure(text if exact else f"{text} to\n{number(option.kl_most)}")
+        return figure(None, option.why("kl_mean"))
+    return figure(divergence_text(option).replace(" to ", " to\n"))
 
 
 def _right(option: Option) -> Cell:
     if option.right is None:
-        return figure(None, option.why("score"))
+        return figure(None, option.why("right"))
     return figure(f"{option.right[0]} of {option.right[1]}")

@@ -8,7 +8,7 @@ from test_recommend import GIB, OPTIONS, option, random_wishes
 
 from harness.report.nearest import nearest
 from harness.report.recommend import Wishes, recommend
-from harness.report.recommended import options as as_options
+from harness.report.retyped import loosened as as_options
 from harness.sizes import parse_size
 
 

@@ -12,7 +12,8 @@ from harness.records.phases import Figure, PhaseMemory
 from harness.records.quality import AnswerQuality, Quality, ScoredTokens
 from harness.records.record import Answer, Memory, SlotRecord
 from harness.records.store import read_run
-from harness.report.options import option_of, rank_model, rank_runs
+from harness.report.options import option_of
+from harness.report.ranking import rank_model, rank_runs
 from harness.report.recommend import Wishes
 from harness.report.summary import summarise
 
@@ -69,7 +70,9 @@ def test_every_figure_of_a_row_is_in_its_option(rows_of):
     assert option.prefill_trials[0] == pytest.approx(6 * option.decode_trials[0])
     assert option.ram_bytes == row.memory.peak_rss_bytes
     assert (option.vram_bytes, option.right, option.agreement) == (0, (2, 3), 0.98)
-    assert (option.kl_mean, option.kl_most, option.scored_on) == (0.25, 0.25, "the fixed text")
+    assert (option.kl_mean, option.kl_most, option.scored_on) == (
+        *(0.25, 0.25, "100 tokens of the fixed text"),
+    )
     assert option.agreement_low < 0.98 < option.agreement_high
     assert (option.unfit, option.cautions, option.is_reference) == (None, (), True)
 
@@ -194,7 +197,7 @@ def test_agreement_on_other_tokens_is_not_compared_in_silence(summary_of):
     ranking = rank_model(summary_of(run).models[0], Wishes(), run="r")
     [note] = ranking.notes
     assert note == (
-        "The agreement is of “cpu fp32” on the fixed text and of “cpu bf16” on its own answers, "
+        "The agreement is of “cpu fp32” on 100 tokens of the fixed text and of “cpu bf16” on its own answers, "
         "which cannot be compared."
     )
 

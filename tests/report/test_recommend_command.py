@@ -172,7 +172,7 @@ def test_where_nothing_was_measured_it_exits_with_4(run, tmp_path, name):
     folder = fabricate.EVERY[name]().write(tmp_path / "here" / "1")
     code, out, _ = run("recommend", folder)
     assert code == 4
-    assert "nothing to recommend: no strategy was measured." in out
+    assert "nothing to recommend, as no strategy was measured: " in out
     assert out.splitlines()[-1].startswith("Next: ")
 
 

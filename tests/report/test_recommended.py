@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from test_recommend import GIB, option
 
-from harness.report.options import Ranking
+from harness.report.ranking import Ranking
 from harness.report.recommend import Wishes, recommend
-from harness.report.recommended import costs, misses, sentence, table, unmeasured, wish_options
+from harness.report.costs import costs
+from harness.report.recommended import misses, ranking_sentence, table, unmeasured
+from harness.report.retyped import wish_options
 
 REFERENCE = option(
     "cpu fp32",
@@ -50,13 +52,15 @@ SECOND = replace(
 )
 FAILED = option("cuda fp32", None, None, None, None, None, unfit="out of memory (device): full")
 UNKNOWN = option(
-    "cuda bf16", None, 1.0, 1, 1, None, why_missing=(("decode_tok_per_s", "skipped: no GPU"),)
+    "cuda bf16", None, 1.0, 1, 1, None, why_missing=(("decode_tok_per_s", "skipped: no GPU."),)
 )
 ALL = (REFERENCE, BEST, SECOND, FAILED, UNKNOWN)
 
 
 def ranking(options=ALL, **wishes):
     asked = Wishes(**wishes)
+    reference = next((one.name for one in options if one.is_reference), None)
+    options = [replace(one, reference=reference) for one in options]
     return Ranking(
         model="raven",
         machine="here",
@@ -64,55 +68,58 @@ def ranking(options=ALL, **wishes):
         wishes=asked,
         options=tuple(options),
         found=recommend(options, asked),
-        reference=next((one for one in options if one.is_reference), None),
     )
 
 
 def test_the_sentence_says_what_to_run_and_what_is_behind():
-    assert sentence(ranking()) == (
+    assert ranking_sentence(ranking()) == (
         "run “cuda fp16”: 40.0 tok/s, 2.50 GiB of RAM, 6.00 GiB of VRAM, 99.50 % of tokens as "
         "under the exact reference, 19 of 24 answers right; behind it “cuda fp16i8” "
         "(0.750 × the speed)."
     )
-    assert sentence(ranking(vram_bytes=0)) == (
+    assert ranking_sentence(ranking(vram_bytes=0)) == (
         "run “cpu fp32”: 3.00 tok/s, 12.0 GiB, 100 % of tokens as under the exact reference, "
-        "20 of 24 answers right."
+        "20 of 24 answers right; no other qualifies."
     )
-    assert sentence(ranking(prefer="prefill")).startswith("run “cuda fp16”: 900 tok/s of prefill, ")
-    assert "(1.42 × the memory)" in sentence(ranking([BEST, SECOND], prefer="memory"))
+    assert ranking_sentence(ranking(prefer="prefill")).startswith(
+        "run “cuda fp16”: 900 tok/s of prefill, "
+    )
+    assert "(1.42 × the memory)" in ranking_sentence(ranking([BEST, SECOND], prefer="memory"))
 
 
 def test_what_cannot_be_told_apart_is_said_and_named():
     noisy = [replace(SECOND, name=name, decode_trials=(10.0, 30.0, 50.0)) for name in "abcd"]
-    text = sentence(ranking([BEST, *noisy[:1]]))
+    text = ranking_sentence(ranking([BEST, *noisy[:1]]))
     assert text.endswith("; not told apart from it: “a” (0.750 × the speed).")
-    assert sentence(ranking([BEST, *noisy])).endswith(
+    assert ranking_sentence(ranking([BEST, *noisy])).endswith(
         "; not told apart from it: “a” (0.750 × the speed), “b” (0.750 × the speed) and 2 others."
     )
     # Also where another one, which can be told apart, comes before it.
-    assert "not told apart from it: “a”" in sentence(ranking([BEST, SECOND, noisy[0]]))
+    assert "not told apart from it: “a”" in ranking_sentence(ranking([BEST, SECOND, noisy[0]]))
 
 
 def test_where_nothing_qualifies_the_sentence_says_what_would():
-    assert sentence(ranking(vram_bytes=2 * GIB, ram_bytes=3 * GIB)) == (
+    assert ranking_sentence(ranking(vram_bytes=2 * GIB, ram_bytes=3 * GIB)) == (
         "nothing qualifies; nearest is “cuda fp16i8”, with --vram 3584MiB."
     )
-    assert sentence(ranking([UNKNOWN])) == (
+    assert ranking_sentence(ranking([UNKNOWN])) == (
         "nothing to recommend: decode speed not measured: skipped: no GPU."
     )
-    assert sentence(ranking([FAILED])) == "nothing to recommend: no strategy was measured."
+    assert ranking_sentence(ranking([FAILED])) == (
+        "nothing to recommend, as no strategy was measured: out of memory (device): full."
+    )
     nothing = option("cuda fp16", 1.0, 1.0, 1, 1, 1.0, unfit="crashed")
-    assert sentence(ranking([nothing])) == "nothing to recommend: crashed."
+    assert ranking_sentence(ranking([nothing])) == "nothing to recommend: crashed."
 
 
 def test_each_miss_says_by_how_much_and_what_to_type():
     assert list(misses(ranking(vram_bytes=5 * GIB, ram_bytes=3 * GIB, min_agreement=0.98))) == [
-        "“cuda fp16” takes 6.00 GiB of VRAM, 1.00 GiB too much. It qualifies with --vram 6144MiB.",
+        "“cuda fp16” takes 6.00 GiB of VRAM, 1.00 GiB too much. It qualifies with --vram 6GiB.",
         (
             "“cuda fp16i8” agrees on 97.20 % of tokens, 0.800 points less than is asked. It "
             "qualifies with --min-agreement 97.20%."
         ),
-        "“cpu fp32” takes 12.0 GiB of RAM, 9.00 GiB too much. It qualifies with --ram 12288MiB.",
+        "“cpu fp32” takes 12.0 GiB of RAM, 9.00 GiB too much. It qualifies with --ram 12GiB.",
     ]
     assert list(misses(ranking())) == []
 
@@ -122,12 +129,12 @@ def test_costs_stand_beside_the_best_and_beside_the_reference():
     assert behind == (
         "“cuda fp16i8” beside the best, “cuda fp16”: 0.750 × the decode speed (0.745 to 0.755), "
         "0.500 × the prefill speed (0.498 to 0.502), the same RAM, 2.50 GiB less VRAM, 2.30 points "
-        "less agreement, a KL of 0.00200 instead of 0.00200, as many right answers."
+        "less agreement, the same KL of 2.0e−3, as many right answers."
     )
     assert best.startswith("“cuda fp16” beside the reference, “cpu fp32”: 13.3 × the decode speed")
     assert best.endswith(
-        "9.50 GiB less RAM, 6.00 GiB more VRAM, 0.500 points less agreement, a KL of 0.00200 "
-        "instead of 0, 1 right answer fewer."
+        "9.50 GiB less RAM, 6.00 GiB more VRAM, 0.500 points less agreement, a KL of 2.0e−3 "
+        "instead of < 1e−9, 1 right answer fewer."
     )
     assert second.startswith("“cuda fp16i8” beside the reference, “cpu fp32”: 10.0 × the decode")
     [beside] = costs(ranking([REFERENCE, BEST]))  # it is the runner-up: that says it all
@@ -154,9 +161,9 @@ def test_the_table_has_all_that_qualify_and_the_reference():
         "Right",
     ]
     assert ["|".join(cell.text for cell in row) for row in shown.rows] == [
-        "cuda fp16 (best)|40.0|900|2.50 GiB|6.00 GiB|99.50 %|0.00200|19 of 24",
-        "cuda fp16i8 (next)|30.0|450|2.50 GiB|3.50 GiB|97.20 %|0.00200|19 of 24",
-        "cpu fp32 (no choice, reference)|3.00|20.0|12.0 GiB|0 B|100 %|0|20 of 24",
+        "cuda fp16 (best)|40.0|900|2.50 GiB|6.00 GiB|99.50 %|2.0e−3|19 of 24",
+        "cuda fp16i8 (next)|30.0|450|2.50 GiB|3.50 GiB|97.20 %|2.0e−3|19 of 24",
+        "cpu fp32 (no choice, reference)|3.00|20.0|12.0 GiB|0 B|100 %|< 1e−9|20 of 24",
     ]
     assert shown.caption == "raven: at most 4.00 GiB of RAM; fastest decoding first"
     assert "VRAM" not in [column.title for column in table(ranking([REFERENCE])).columns]
@@ -170,7 +177,7 @@ def test_a_bound_of_the_divergence_is_not_shown_as_the_figure():
     missing = replace(BEST, name="c", kl_mean=None, kl_most=None)
     rows = {row[0].text: row[6] for row in table(ranking([bounded, unbounded, missing])).rows}
     assert {name: cell.text for name, cell in rows.items()} == {
-        "b (best)": "≥ 0.00200",
+        "b (best)": "≥ 2.0e−3",
         "c (next)": "–",
         "cuda fp16": "0.100 to\n0.200",
     }
@@ -183,11 +190,11 @@ def test_what_is_no_choice_or_not_known_has_its_reason():
     all_of_it = list(unmeasured(ranking([*ALL[:1], BEST, careful, unscored, FAILED, UNKNOWN],
                                         ram_bytes=4 * GIB)))  # fmt: skip
     assert all_of_it == [
-        ("Not under the limits", "“cpu fp32”: takes 12.0 GiB of RAM, more than 4.00 GiB"),
-        ("Failed", "“cuda fp32”: out of memory (device): full"),
-        ("Not known", "“cuda bf16”: decode speed not measured: skipped: no GPU"),
-        ("Without quality", "“b”: not scored"),
-        ("Careful", "“cuda fp16i8”: 1 of 3 trials of 'speed' failed: crashed"),
+        ("Not under the limits", "“cpu fp32”: takes 12.0 GiB of RAM, more than 4.00 GiB."),
+        ("No choice", "“cuda fp32”: out of memory (device): full."),
+        ("Not known", "“cuda bf16”: decode speed not measured: skipped: no GPU."),
+        ("Without quality", "“b”: not scored."),
+        ("Careful", "“cuda fp16i8”: 1 of 3 trials of 'speed' failed: crashed."),
     ]
 
 
@@ -195,7 +202,7 @@ def test_a_limit_within_the_interval_of_the_agreement_is_said():
     unsure = replace(BEST, agreement_low=0.985, agreement_high=0.999)
     [(heading, text)] = unmeasured(ranking([unsure], min_agreement=0.99))
     assert heading == "Careful"
-    assert "98.50 % to 99.90 %, and 99.00 % lies between" in text
+    assert "98.50 % to 99.90 %, and 99 % lies between" in text
     assert list(unmeasured(ranking([unsure], min_agreement=0.98))) == []
     assert list(unmeasured(ranking([unsure]))) == []
 
@@ -203,6 +210,6 @@ def test_a_limit_within_the_interval_of_the_agreement_is_said():
 def test_the_wishes_can_be_typed_again():
     wishes = Wishes(vram_bytes=5, ram_bytes=7, min_agreement=0.99, prefer="memory")
     assert wish_options(wishes, without=["ram_bytes"]) == [
-        *("--vram", "5", "--min-agreement", "0.99", "--prefer", "memory")
+        *("--vram", "5B", "--min-agreement", "99%", "--prefer", "memory")
     ]
     assert wish_options(Wishes(vram_bytes=0)) == ["--vram", "0"]

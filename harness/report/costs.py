@@ -1,0 +1,116 @@
+"""What one strategy costs beside another, in words: speed, memory, quality.
+
+Knows two options; which of them stand beside each other is the ranking's. What is not of the same
+tokens, or not of the same questions, is not compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from harness.report.format import count, number, size
+from harness.report.quality_cells import NO_DIFFERENCE, nats
+from harness.report.ranking import Ranking
+from harness.report.recommend import SAME_MEMORY, Option, against
+
+
+def costs(ranking: Ranking) -> Iterator[str]:
+    """What the runner-up costs beside the best, and both beside the reference."""
+    found = ranking.found
+    if found.best is None:
+        return
+    if found.runner_up is not None:
+        yield _costs(found.runner_up, found.best, "the best")
+    for one in filter(None, (found.best, found.runner_up)):
+        reference = ranking.reference_of(one)
+        if reference not in (None, found.best, found.runner_up) and reference.is_measured:
+            yield _costs(one, reference, "the reference")
+
+
+def divergence_text(option: Option) -> str:
+    """`2.1e−5`, or the bounds between which it lies; the option has one."""
+    least, most = option.kl_mean or 0.0, option.kl_most
+    if most == least:
+        return nats(least)
+    if most is None:
+        return f"≥ {nats(least)}" if least >= NO_DIFFERENCE else "without a bound"
+    if least < NO_DIFFERENCE:
+        return f"≤ {nats(most)}" if most >= NO_DIFFERENCE else nats(most)
+    return f"{nats(least)} to {nats(most)}"
+
+
+def _costs(option: Option, other: Option, what: str) -> str:
+    parts = [*_speeds(option, other), *_memories(option, other), *_qualities(option, other)]
+    said = ", ".join(parts) or "nothing to compare"
+    return f"“{option.name}” beside {what}, “{other.name}”: {said}."
+
+
+def _speeds(option: Option, other: Option) -> Iterator[str]:
+    for prefer, what in (("decode", "decode speed"), ("prefill", "prefill speed")):
+        found = against(option, other, prefer)  # type: ignore[arg-type]
+        if found is not None:
+            ends = ""
+            if found.low is not None and found.high is not None:
+                ends = f" ({number(found.low, found.value)} to {number(found.high, found.value)})"
+            yield f"{number(found.value)} × the {what}{ends}"
+
+
+def _memories(option: Option, other: Option) -> Iterator[str]:
+    for mine, its, what in (
+        (option.ram_bytes, other.ram_bytes, "RAM"),
+        (option.vram_bytes, other.vram_bytes, "VRAM"),
+    ):
+        if mine is None or its is None or mine == its == 0:
+            continue
+        if abs(mine - its) <= SAME_MEMORY * min(mine, its):
+            yield f"the same {what}"
+        else:
+            yield f"{size(abs(mine - its))} {'more' if mine > its else 'less'} {what}"
+
+
+def _qualities(option: Option, other: Option) -> Iterator[str]:
+    if option.scored_on == other.scored_on:
+        yield from _agreements(option, other)
+        yield from _divergences(option, other)
+    of_same = option.questions == other.questions
+    if option.right is None or other.right is None or not of_same:
+        return
+    if option.right[1] == other.right[1]:
+        more = option.right[0] - other.right[0]
+        yield (
+            f"{count(abs(more), 'right answer')} {'more' if more > 0 else 'fewer'}"
+            if more
+            else "as many right answers"
+        )
+
+
+def _agreements(option: Option, other: Option) -> Iterator[str]:
+    if option.agreement is None or other.agreement is None:
+        return
+    points = (option.agreement - other.agreement) * 100
+    if not points:
+        yield "the same agreement"
+        return
+    less, more = sorted([option, other], key=lambda one: one.agreement or 0.0)
+    high, low = less.agreement_high, more.agreement_low
+    unsure = high is not None and low is not None and high >= low
+    yield (
+        f"{number(abs(points))} points {'more' if points > 0 else 'less'} agreement"
+        + (" (not told apart)" if unsure else "")
+    )
+
+
+def _divergences(option: Option, other: Option) -> Iterator[str]:
+    """The two divergences, and whether their bounds tell which is less."""
+    if option.kl_mean is None or other.kl_mean is None:
+        return
+    mine, its = (divergence_text(one) for one in (option, other))
+    most, its_most = (math.inf if one.kl_most is None else one.kl_most for one in (option, other))
+    is_exact = most == option.kl_mean and its_most == other.kl_mean
+    if is_exact and mine == its:
+        yield f"the same KL of {mine}"
+    elif is_exact or most < other.kl_mean or its_most < option.kl_mean:
+        yield f"a KL of {mine} instead of {its}"
+    else:
+        yield f"a KL of {mine} beside {its} (the bounds do not tell which is less)"
