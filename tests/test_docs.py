@@ -1,12 +1,15 @@
 """README.md and docs/: that their links lead somewhere, and their tables say what the code says."""
 
 import re
+import textwrap
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
 
+from harness.config.load import load_study
 from harness.config.noise_settings import Noise
+from harness.plan.matrix import cells
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -42,3 +45,27 @@ def test_every_limit_of_noise_is_listed_with_its_default():
     assert [(name, float(value), effect) for name, value, effect in listed] == [
         (name, getattr(noise, name), "noisy" if name in noise.noisy else "marked") for name in names
     ]
+
+
+def test_the_example_of_samplings_and_prompts_is_what_the_page_says_of_it(tmp_path):
+    text = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    section = text.partition("## Samplings and prompts\n")[2].partition("\n## ")[0]
+    example = "".join(re.findall(r"^    .*\n", section, re.MULTILINE))
+    study = "name: page\nstrategies: [cpu fp32, cpu bf16]\n" + textwrap.dedent(example)
+    study = study.replace("questions/general.yaml", "builtin:quickstart")
+    (tmp_path / "page.yaml").write_text(study, encoding="utf-8")
+    found = cells(load_study(tmp_path / "page.yaml").study)
+    of = {
+        strategy: [
+            one.id.partition("answers")[2]
+            for one in found
+            if (one.strategy, one.workload) == (strategy, "answers")
+        ]
+        for strategy in ("cpu bf16", "cpu fp32")
+    }
+    assert of["cpu bf16"] == ["/greedy/bob", "/greedy/plain", "/warm/bob"]
+    assert of["cpu fp32"] == ["/greedy/bob", "/greedy/plain"]
+    assert sum(one.workload == "speed" for one in found) == 2
+    assert all(
+        f"…{variant}`" in section or f"answers{variant}`" in section for variant in of["cpu bf16"]
+    )

@@ -7,7 +7,15 @@ says so elsewhere.
 from __future__ import annotations
 
 from harness.config.document import Key, Node
-from harness.config.matrix import ANSWERS, DEPTH, SPEED, Axes, Combination, combinations
+from harness.config.matrix import (
+    ANSWERS,
+    AXIS_OF,
+    DEPTH,
+    SPEED,
+    Axes,
+    Combination,
+    combinations,
+)
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
 from harness.runtime.strategy import canonical, resolve
@@ -15,15 +23,6 @@ from harness.runtime.strategy import canonical, resolve
 DEFAULT_ENGINE = "torch"
 DEFAULT_THREADS = 1
 DEFAULT_BATCH = 1
-# The keys of a selector or an addition, and the axis each belongs to, in the order of a cell.
-AXIS_OF = {
-    "model": "models",
-    "engine": "engines",
-    "strategy": "strategies",
-    "threads": "threads",
-    "workload": "workloads",
-    "batch": "batches",
-}
 _NUMBERS = ("threads", "batch")
 
 
@@ -128,12 +127,12 @@ def read_addition(entry: Node, axes: Axes) -> Combination | None:
     if said.get("workload") == SPEED and axes.batches:
         said.setdefault("batch", axes.batches[0])
     said.setdefault("batch", DEFAULT_BATCH)
-    if set(said) != set(AXIS_OF):
+    if set(AXIS_OF) - set(said) - {"sampling", "prompt"}:
         return None
     sampling, prompt = axes.variants(str(said["model"]), str(said["workload"]))[0]
     return Combination(
-        sampling=sampling,
-        prompt=prompt,
+        sampling=str(said["sampling"]) if "sampling" in said else sampling,
+        prompt=str(said["prompt"]) if "prompt" in said else prompt,
         model=str(said["model"]),
         engine=str(said["engine"]),
         strategy=str(said["strategy"]),

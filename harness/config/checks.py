@@ -6,10 +6,9 @@ and each knows its line. Models are checked in `model_checks.py`, question files
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from harness.config.axes import (
-    AXIS_OF,
     DEFAULT_ENGINE,
     DEFAULT_THREADS,
     axis_nodes,
@@ -25,11 +24,17 @@ from harness.config.axes import (
 from harness.config.depth_settings import n_tokens
 from harness.config.document import Key, Node, key_text
 from harness.config.engines import wrong_engine
-from harness.config.matrix import SPEED, Axes
+from harness.config.matrix import AXIS_OF, ONLY_OF, Axes
 from harness.config.model_checks import answering_problems, model_problems, sampling_problems
 from harness.config.order_checks import order_problems
 from harness.config.problem import Problem, listed, nearest
 from harness.config.study import WORKLOADS, Sampling
+
+# The axes whose values may be without names, and how to give them some.
+_NAMED = {
+    "sampling": "Name them: sampling: {NAME: {temperature: 0}, …}.",
+    "prompt": "Name them: prompt: {NAME: 'Bob: {question}', …}.",
+}
 
 
 def meaning_problems(root: Node) -> list[Problem]:
@@ -134,20 +139,19 @@ def _workload_problems(root: Node) -> Iterator[Problem]:
 def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
     seen = set(read_matrix(root, axes))
     for index, entry in enumerate(root.get("include").items):
-        for field in ("model", "workload"):
-            name, allowed = entry.get(field).text, getattr(axes, AXIS_OF[field])
-            if name is not None and name not in allowed and _complete(root, AXIS_OF[field]):
-                text = _not_among(AXIS_OF[field], name, allowed)
-                yield root.problem(("include", index, field), text)
+        said = read_selector(entry)
+        for field in ("model", "workload", "sampling", "prompt"):
+            unknown = _unknown(root, axes, said, field) if field in said else None
+            if unknown:
+                yield root.problem(("include", index, field), unknown)
         yield from _unparsable(root, ("include", index, "strategy"), entry.get("strategy"))
         engine = entry.get("engine").text
         wrong = None if engine is None else wrong_engine(engine)
         if wrong:
             yield root.problem(("include", index, "engine"), wrong)
-        workload, batch = entry.get("workload").text, entry.get("batch")
-        if isinstance(batch.value, int) and batch.value > 1 and workload not in (None, SPEED):
-            text = f"{batch.value} rows: the workload '{workload}' runs one at a time."
-            yield root.problem(("include", index, "batch"), text)
+        if said.get("batch") == 1:
+            del said["batch"]  # as everything runs
+        yield from _misplaced(root, ("include", index), said)
         cell = read_addition(entry, axes)
         if cell is not None and cell in seen:
             yield root.problem(("include", index), "this cell is in the study already.")
@@ -157,20 +161,47 @@ def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
 
 def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
     wrong = False
-    whole = all(getattr(axes, axis) for axis in AXIS_OF.values())
+    whole = all(axes.allowed(name) for name in AXIS_OF if name not in _NAMED)
     for index, entry in enumerate(root.get("exclude").items):
         if entry.value == {}:
             wrong = True
             text = f"would leave out everything. Name one of: {listed(AXIS_OF)}."
             yield root.problem(("exclude", index), text)
-        for field, value in read_selector(entry).items():
-            allowed = getattr(axes, AXIS_OF[field])
-            if value not in allowed and _complete(root, AXIS_OF[field]):
+        said = read_selector(entry)
+        for field in said:
+            unknown = _unknown(root, axes, said, field)
+            if unknown:
                 wrong = True
-                text = _not_among(AXIS_OF[field], str(value), [str(name) for name in allowed])
-                yield root.problem(("exclude", index, field), text)
+                yield root.problem(("exclude", index, field), unknown)
+        misplaced = list(_misplaced(root, ("exclude", index), said))
+        wrong = wrong or bool(misplaced)
+        yield from misplaced
     if "exclude" in root.entries and not wrong and whole and not read_cells(root, axes):
         yield root.problem(("exclude",), "leaves out every cell of the study.")
+
+
+def _unknown(root: Node, axes: Axes, said: Mapping[str, str | int], field: str) -> str | None:
+    """Why what is said under `field` is no value of its axis; None where it is one."""
+    model = said.get("model") if field == "prompt" else None
+    model = str(model) if model in axes.models else None
+    value, allowed = str(said[field]), axes.allowed(field, model)
+    whose = "this study" if model is None else f"the model '{model}'"
+    if said[field] in allowed or not _complete(root, AXIS_OF[field]):
+        return None
+    if not allowed and field in _NAMED:
+        return f"'{value}': none of the {AXIS_OF[field]} of {whose} has a name. {_NAMED[field]}"
+    return _not_among(AXIS_OF[field], value, map(str, allowed), whose)
+
+
+def _misplaced(root: Node, key: Key, said: Mapping[str, str | int]) -> Iterator[Problem]:
+    """What is said of a workload that has no such axis."""
+    workload = said.get("workload")
+    for field, only in ONLY_OF.items():
+        if field in said and workload in WORKLOADS and workload != only:
+            text = f"'{said[field]}': the workload '{workload}' has no {AXIS_OF[field]}"
+            if field == "batch":
+                text = f"{said[field]} rows: the workload '{workload}' runs one at a time"
+            yield root.problem((*key, field), f"{text}. Leave it out; it is of '{only}'.")
 
 
 def _complete(root: Node, axis: str) -> bool:
@@ -178,10 +209,10 @@ def _complete(root: Node, axis: str) -> bool:
     if axis == "strategies":
         items = root.get(axis).items
         return bool(items) and all(spell(node) is not None for node in items)
-    return axis in ("engines", "threads", "batches") or bool(root.get(axis).entries)
+    return axis not in ("models", "workloads") or bool(root.get(axis).entries)
 
 
-def _not_among(what: str, name: str, allowed: Iterable[str]) -> str:
+def _not_among(what: str, name: str, allowed: Iterable[str], whose: str = "this study") -> str:
     names = list(allowed)
     hint = f"{nearest(name, names)} Allowed: {listed(names)}."
-    return f"'{name}' is not among the {what} of this study.{hint}"
+    return f"'{name}' is not among the {what} of {whose}.{hint}"

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from harness.config.axes import AXIS_OF, read_addition, read_axes, read_matrix, read_selector
+from harness.config.axes import read_addition, read_axes, read_matrix, read_selector
 from harness.config.document import Key, Node
 from harness.config.expand import expand
-from harness.config.matrix import Axes
+from harness.config.matrix import AXIS_OF, Axes
 from harness.config.problem import Problem, listed
 from harness.config.settings import OPTION
 
 _LISTS = ("include", "exclude")
+_OF_ADDITIONS = ("model", "workload", "sampling", "prompt")  # that must be of the study's axes
 
 
 def without_idle(root: Node) -> Node:
@@ -80,7 +81,7 @@ def _useful(root: Node, name: str) -> list[Node]:
         if (
             _fits(one, axes, tuple(AXIS_OF))
             if name == "exclude"
-            else _fits(one, axes, ("model", "workload")) and read_addition(one, axes) not in matrix
+            else _fits(one, axes, _OF_ADDITIONS) and read_addition(one, axes) not in matrix
         )
     }
     return [entry for index, entry in enumerate(entries) if _origin(name, index, entry) in fitting]
@@ -93,7 +94,8 @@ def _origin(name: str, index: int, entry: Node) -> Key:
 
 def _fits(entry: Node, axes: Axes, fields: tuple[str, ...]) -> bool:
     said = read_selector(entry)
-    return all(said[name] in getattr(axes, AXIS_OF[name]) for name in fields if name in said)
+    model = str(said["model"]) if "model" in said else None
+    return all(said[name] in axes.allowed(name, model) for name in fields if name in said)
 
 
 def _has_lambada(root: Node) -> bool:

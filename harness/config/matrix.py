@@ -16,8 +16,24 @@ from harness.config.study import Study
 
 WITH_TOKENIZER = ("answers", "quality")  # workloads that read or write text
 ANSWERS = "answers"
+QUALITY = "quality"
 SPEED = "speed"  # the workload that several batch sizes are measured of
 DEPTH = "depth"  # the workload that may be the reference strategy's alone
+
+
+# The keys of a selector or an addition, and the axis each belongs to, in the order of a cell.
+AXIS_OF = {
+    "model": "models",
+    "engine": "engines",
+    "strategy": "strategies",
+    "threads": "threads",
+    "workload": "workloads",
+    "batch": "batches",
+    "sampling": "samplings",
+    "prompt": "prompts",
+}
+# Those of a single workload: a selector with one of them leaves the others alone.
+ONLY_OF = {"batch": SPEED, "sampling": ANSWERS, "prompt": ANSWERS}
 
 
 class Combination(NamedTuple):
@@ -58,6 +74,17 @@ class Axes(NamedTuple):
         found = list(product(self.samplings, self.prompts.get(model, (None,))))
         return found if workload == ANSWERS else found[:1]  # quality scores the first ones'
 
+    def allowed(self, name: str, model: str | None = None) -> tuple[str | int, ...]:
+        """What a selector or addition may say under `name`, of one model or of all."""
+        if name == "prompt":
+            named = self.prompts if model is None else {model: self.prompts.get(model, ())}
+            prompts = (prompt for of_model in named.values() for prompt in of_model)
+            return tuple(dict.fromkeys(prompt for prompt in prompts if prompt is not None))
+        if name == "sampling":
+            return tuple(sampling for sampling in self.samplings if sampling is not None)
+        values: tuple[str | int, ...] = getattr(self, AXIS_OF[name])
+        return values
+
 
 def study_cells(study: Study) -> tuple[Combination, ...]:
     """All cells of a study: the matrix without what is excluded, then what is included."""
@@ -91,13 +118,27 @@ def study_cells(study: Study) -> tuple[Combination, ...]:
             threads=one.threads or axes.threads[0],
             workload=one.workload,
             batch=one.batch or (axes.batches[0] if one.workload == SPEED else 1),
-            sampling=sampling,
-            prompt=prompt,
+            sampling=one.sampling or sampling,
+            prompt=one.prompt or prompt,
         )
         for one in study.include
         for sampling, prompt in axes.variants(one.model, one.workload)[:1]
     )
-    return (*combinations(axes, excluded), *included)
+    return _as_answered((*combinations(axes, excluded), *included), axes)
+
+
+def _as_answered(points: tuple[Combination, ...], axes: Axes) -> tuple[Combination, ...]:
+    """The points; quality has the first sampling and prompt under which there are answers."""
+    answered = {one._replace(workload=QUALITY) for one in points if one.workload == ANSWERS}
+
+    def settled(point: Combination) -> Combination:
+        if point.workload != QUALITY:
+            return point
+        variants = axes.variants(point.model, ANSWERS)
+        wanted = (point._replace(sampling=one, prompt=other) for one, other in variants)
+        return next((one for one in wanted if one in answered), point)
+
+    return tuple(map(settled, points))
 
 
 def sampling_names(study: Study) -> tuple[str | None, ...]:
@@ -132,6 +173,6 @@ def _points(axes: Axes) -> Iterator[Combination]:
 
 
 def _matches(point: Combination, selector: Mapping[str, object]) -> bool:
-    if "batch" in selector and point.workload != SPEED:
+    if any(ONLY_OF.get(name, point.workload) != point.workload for name in selector):
         return False
     return all(getattr(point, name) == value for name, value in selector.items())

@@ -229,10 +229,12 @@ class Selector(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workload: Text | None = None
     threads: Count | None = None
     batch: Count | None = None  # of the workload `speed`: it leaves others out
+    sampling: Text | None = None  # names, of `answers`: they leave others out
+    prompt: Text | None = None
 
 
 class Addition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cell beside the matrix; engine, threads and batch default to the study's first."""
+    """A cell beside the matrix; all but the first three keys default to the study's first."""
 
     model: Text
     strategy: Text
@@ -240,6 +242,8 @@ class Addition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine: Text | None = None
     threads: Count | None = None
     batch: Count | None = None
+    sampling: Text | None = None
+    prompt: Text | None = None
 
 
 class Study(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

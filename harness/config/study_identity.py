@@ -28,8 +28,9 @@ def study_identity(study: Study, contents: dict[str, str | None]) -> str:
     if asked["gate"]:
         del asked["gate"]
     for entry in (*asked["include"], *asked["exclude"]):
-        if entry["batch"] is None:
-            del entry["batch"]
+        for name in ("batch", "sampling", "prompt"):
+            if entry[name] is None:
+                del entry[name]
     for model in asked["models"].values():
         if not model["weights"].startswith(RANDOM):
             model["weights"] = "file"
