@@ -6,14 +6,17 @@ Asks; what follows from the answers is `plan/foresee_time.py`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.measure.conversion import Weights
     from harness.plan.duration import RunTime
-    from harness.plan.foresee_time import Reads
+    from harness.plan.known import ConvertedFile, Reads
     from harness.plan.look import Surroundings
     from harness.plan.plan import Plan
 
@@ -32,8 +35,12 @@ def foreseen_time(
 
     Takes a tenth of a second, most of it the probe. Reads no weights.
     """
+    from harness.machine.energy import open_meter
     from harness.machine.speed_probe import probe_speed
-    from harness.plan.foresee_time import Known, foresee_time
+    from harness.machine.switch import probes_are_off
+    from harness.measure.energy import IDLE_S
+    from harness.plan.foresee_time import foresee_time
+    from harness.plan.known import Known
     from harness.records.past import past_records
 
     models = dict.fromkeys(one.cell.model for one in planned.running)
@@ -42,8 +49,13 @@ def foreseen_time(
         speed=probe_speed(),
         past=tuple(past_records(machine_folder)),
         weights={model: of_model.sha256() for model, of_model in weights.items()},
+        unhashed_bytes=_unhashed_bytes(loaded),
         converted={} if no_cache else _converted(planned, weights),
         reference_rows={} if no_cache else _reference_rows(seen, weights),
+        reference_room=0 if no_cache else _reference_room(),
+        lambada_documents=_lambada_documents(loaded),
+        idle_s=IDLE_S if open_meter().counters else 0.0,
+        tells_limits=not probes_are_off(),
     )
     return foresee_time(planned, loaded, seen, known)
 
@@ -62,7 +74,32 @@ def _weights(loaded: LoadedStudy, model: str) -> Weights:
     return Weights(path=path, seed=loaded.study.models[model].seed, sha256=lambda: sha256)
 
 
-def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, bool]:
+def _unhashed_bytes(loaded: LoadedStudy) -> int:
+    """Of all weights of the study that nobody read yet: `run` reads each file once."""
+    from harness.sources.hashes import known_sha256
+
+    sizes: dict[Path, int] = {}
+    for of_model in loaded.files.values():
+        path = of_model.weights
+        with suppress(OSError):  # what cannot be seen is not read
+            if isinstance(path, Path) and known_sha256(path) is None:
+                sizes[path] = path.stat().st_size
+    return sum(sizes.values())
+
+
+def _lambada_documents(loaded: LoadedStudy) -> int | None:
+    """How many documents can be read: none of a file that is missing, or is none of LAMBADA."""
+    from harness.measure.lambada_file import lambada_texts
+
+    if loaded.lambada is None:
+        return None
+    try:
+        return len(lambada_texts(loaded.lambada)[1])
+    except HarnessError:
+        return 0
+
+
+def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, ConvertedFile]:
     """The strategies that read converted weights, and whether these are there yet."""
     from dataclasses import replace
     from functools import partial
@@ -71,10 +108,11 @@ def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, boo
     from harness.measure.conversion import Conversions
     from harness.measure.conversion_cache import ConvertedCache
     from harness.measure.job import Job
+    from harness.plan.known import ConvertedFile
 
     cache = ConvertedCache()
     conversions = Conversions(cache)
-    found: dict[Reads, bool] = {}
+    found: dict[Reads, ConvertedFile] = {}
     ours = (one.cell for one in planned.running if one.cell.engine == TORCH)
     for cell in {(cell.model, cell.strategy): cell for cell in ours}.values():
         of_model = weights[cell.model]
@@ -88,8 +126,19 @@ def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, boo
         )
         wanted = conversions.wanted(replace(of_model, sha256=partial(str, sha256)), job)
         if not isinstance(wanted, str):
-            found[cell.model, cell.strategy] = (cache.folder / wanted.name).is_file()
+            is_there = (cache.folder / wanted.name).is_file()
+            found[cell.model, cell.strategy] = ConvertedFile(name=wanted.name, is_there=is_there)
     return found
+
+
+def _reference_room() -> int | None:
+    """Bytes that the cache may hold of references; what has no room is computed for one command."""
+    from harness.measure.reference_cache import ReferenceCache
+
+    try:
+        return ReferenceCache().budget()
+    except OSError:
+        return None
 
 
 def _reference_rows(seen: Surroundings, weights: Mapping[str, Weights]) -> dict[str, int]:

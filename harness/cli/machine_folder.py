@@ -16,10 +16,12 @@ def _checked_label(label: str | None) -> str | None:
     return label
 
 
+_RESULTS = Path("results")
+
 results_option = click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
+    default=_RESULTS,
     show_default=True,
     help="Folder that runs are kept in.",
 )
@@ -29,3 +31,9 @@ machine_option = click.option(
     callback=lambda _context, _option, label: _checked_label(label),
     help="Name of this machine's folder below --results.",
 )
+
+
+def place_words(results: Path, label: str | None) -> list[str | Path]:
+    """The words that name the same place in another command; none of what goes without saying."""
+    named: list[str | Path] = [] if results == _RESULTS else ["--results", results]
+    return named if label is None else [*named, "--machine", label]

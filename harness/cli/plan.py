@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli.exits import EXIT_NOTHING_MEASURED
-from harness.cli.machine_folder import machine_option, results_option
+from harness.cli.machine_folder import machine_option, place_words, results_option
 from harness.cli.setting import set_option
 
 
@@ -46,5 +46,5 @@ def command(
     else:
         from harness.cli.plan_table import show_plan
 
-        show_plan(planned, study, time)
+        show_plan(planned, study, time, place_words(results, label))
     return 0 if planned.running else EXIT_NOTHING_MEASURED

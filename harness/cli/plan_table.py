@@ -6,7 +6,8 @@ Eighty columns suffice. Words and layout only; nothing is decided here.
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -33,8 +34,11 @@ _ANY_WIDTH = 1000
 Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
 
 
-def show_plan(planned: Plan, study: str, time: RunTime) -> None:
-    """Print `planned` and its time; `study` is how the user named it."""
+def show_plan(planned: Plan, study: str, time: RunTime, there: Sequence[str | Path] = ()) -> None:
+    """Print `planned` and its time; `study` is how the user named it.
+
+    `there` are the words that name the place of its results for `run`.
+    """
     out = console()
     rows = _rows(planned)
     notes = _letters(why for one in planned.cells for why in _why_not(planned, one))
@@ -51,7 +55,7 @@ def show_plan(planned: Plan, study: str, time: RunTime) -> None:
     if planned.missing:
         # Not wrapped: the commands are to be copied.
         click.echo(f"\n{describe_missing(planned.missing)}")
-    click.echo(f"\n{_next(planned, study)}")
+    click.echo(f"\n{_next(planned, study, there)}")
 
 
 def _rows(planned: Plan) -> dict[Row, dict[str, PlannedCell]]:
@@ -262,8 +266,8 @@ def _letters(reasons: Iterable[str]) -> dict[str, str]:
     return dict(zip(different, names, strict=False))
 
 
-def _next(planned: Plan, study: str) -> str:
-    run = command_line("run", study, *set_words(planned.settings))
+def _next(planned: Plan, study: str, there: Sequence[str | Path]) -> str:
+    run = command_line("run", study, *set_words(planned.settings), *there)
     if planned.running:
         return f"Next: {run}"
     if any(file.command and file.command == file.pull for file in planned.missing):

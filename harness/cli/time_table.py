@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.durations import about
 from harness.plan.cell import Cell
-from harness.plan.duration import REFERENCES, CellTime, RunTime
+from harness.plan.duration import CellTime, ReferenceSize, RunTime
 from harness.sizes import size
 
+_LATE_SHOWN = 3
+_LEAST_S = 0.05  # of what is named as a part
 Row = tuple[str, str, int, str]  # model, engine, threads, strategy
 
 
@@ -51,14 +53,23 @@ def time_table(found: RunTime) -> Table:
 def time_lines(found: RunTime) -> Iterator[str]:
     """How long it will take, of what that is made up, and what that rests on."""
     parts = [f"{_trials(found)} {about(found.trials_s)}"]
+    if found.cooling_s:
+        parts.append(f"cooling down {about(found.cooling_s)}")
     once: dict[str, float] = {}
     for one in found.once:
         once[one.what] = once.get(one.what, 0.0) + one.s
-    parts += [f"{what} {about(s)}" for what, s in once.items()]
+    parts += [f"{what} {about(s)}" for what, s in once.items() if s >= _LEAST_S]
     yield f"{_total(found)}: {', '.join(parts)}."
+    if found.n_idle:
+        yield f"Not run, or measured under another name, and without time: {_cells(found.n_idle)}."
     yield _rests_on(found)
-    if found.references:
-        yield _references(found)
+    if found.cooling is not None and found.cooling.each_s is None:
+        yield (
+            f"Each trial may wait {about(found.cooling.most_s)} to cool down; how long it will is "
+            "not known before one did."
+        )
+    yield from _late(found)
+    yield from _references(found)
 
 
 def _row(cell: Cell) -> Row:
@@ -99,17 +110,37 @@ def _rests_on(found: RunTime) -> str:
     )
 
 
-def _references(found: RunTime) -> str:
-    made = [one for one in found.references if not one.is_kept]
-    if not made:
-        n_bytes = sum(one.nbytes for one in found.references)
-        return f"The exact references ({size(n_bytes)} at most) are in the cache."
-    took = sum(one.s for one in found.once if one.what == REFERENCES)
-    sizes = ", ".join(f"{one.model} {one.rows:,} rows × {one.n_vocab:,} × 4 bytes" for one in made)
-    return (
-        f"Of the exact references at most {size(sum(one.nbytes for one in made))} will be cached "
-        f"({sizes}), made in about {about(took)}."
-    )
+def _late(found: RunTime) -> Iterator[str]:
+    """Cells whose trials will probably be ended by their deadline."""
+    late = [one for one in found.cells if one.is_late]
+    if late:
+        names = ", ".join(one.cell.id for one in late[:_LATE_SHOWN])
+        more = f" and {len(late) - _LATE_SHOWN} more" if len(late) > _LATE_SHOWN else ""
+        yield (
+            f"warning: trials of {_cells(len(late))} will probably not end within the deadline "
+            f"(limits.trial_s, {about(late[0].trial_s or 0.0)}): {names}{more}"
+        )
+
+
+def _references(found: RunTime) -> Iterator[str]:
+    """The exact references: what of each model is computed, for how long, and how large it is."""
+    kept = [one for one in found.references if one.is_kept]
+    made = [one for one in found.references if one.is_made and not one.is_kept]
+    if kept:
+        n_bytes = size(sum(one.nbytes for one in kept))
+        yield f"Exact references that are in the cache: {_models(kept)} ({n_bytes} at most)."
+    if made:
+        yield "Exact references, computed layer by layer before the trial that first needs them:"
+    for one in made:
+        where = "in the cache" if one.will_stay else "beside the results, for one command"
+        yield (
+            f"  {one.model}: about {about(one.s)}, at most {size(one.nbytes)} {where} "
+            f"({one.rows:,} rows × {one.n_vocab:,} × 4 bytes)"
+        )
+
+
+def _models(references: Iterable[ReferenceSize]) -> str:
+    return ", ".join(one.model for one in references)
 
 
 def _cells(n: int) -> str:

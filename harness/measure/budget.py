@@ -28,6 +28,7 @@ class Budget:
     behind_s: float = 0.0  # what comes after the last trial
     foreseen: Mapping[str, float] = field(default_factory=dict)  # seconds of a trial, by cell id
     once: Sequence[Once] = ()
+    wait_s: float = 0.0  # foreseen of each trial, for the machine to cool down
     clock: Callable[[], float] = time.monotonic
     n_before: int = 0  # records of earlier commands
     # What did not fit; empty: nothing was to be measured, but the time had passed; None: all did.
@@ -57,7 +58,7 @@ class Budget:
         took: dict[str, float] = {}
         for record in store.records:
             if record.took_s is not None:
-                took[record.cell.id] = record.took_s + _waited_s(record)
+                took[record.cell.id] = record.took_s + (_waited_s(record) or 0.0)
         ran, ran_now = _ran(store.records), _ran(store.records[self.n_before :])
         ids = [cell.id for cell, _ in turns]
         before = [
@@ -67,7 +68,9 @@ class Budget:
         ]
         new = [self.foreseen.get(id_, 0.0) for id_ in ids if id_ not in took]
         known = sum(took[id_] for id_ in ids if id_ in took)
-        return known + (sum(before) + sum(new)) * self._slowness(store)
+        waits = [waited for one in store.records if (waited := _waited_s(one)) is not None]
+        wait_s = statistics.fmean(waits) if waits else self.wait_s
+        return known + len(new) * wait_s + (sum(before) + sum(new)) * self._slowness(store)
 
     def _slowness(self, store: RecordStore) -> float:
         """How many times as long as foreseen the trials so far took; at least 1."""
@@ -95,6 +98,7 @@ def budget_of(
         behind_s=sum(one.s for one in foreseen.once if one.at_end),
         foreseen={one.cell.id: one.trial_s for one in foreseen.cells if one.trial_s is not None},
         once=tuple(one for one in foreseen.once if one.before),
+        wait_s=foreseen.wait_s,
         clock=clock,
         n_before=n_before,
     )
@@ -105,6 +109,6 @@ def _ran(records: Sequence[Record]) -> set[str]:
     return {record.cell.id for record in records if record.outcome.kind != "skipped"}
 
 
-def _waited_s(record: Record) -> float:
-    """For the machine to cool down, before the trial."""
-    return 0.0 if record.cooling is None else record.cooling.waited_s or 0.0
+def _waited_s(record: Record) -> float | None:
+    """For the machine to cool down, before the trial; None where nothing is waited for."""
+    return None if record.cooling is None else record.cooling.waited_s

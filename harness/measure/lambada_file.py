@@ -15,6 +15,18 @@ from harness.sources.verify import why_damaged, why_wrong
 
 def lambada_job(found: Found, first: int | None, tokenizer: Tokenizer) -> LambadaJob:
     """The first documents of the file, or all. Raises `HarnessError` in words without folders."""
+    sha256, texts = lambada_texts(found)
+    return LambadaJob(
+        sha256=sha256,
+        documents=[
+            DocumentJob(ids=list(one.ids), n_word=one.n_word)
+            for one in documents(texts[:first], tokenizer.encode, pad_ids(tokenizer))
+        ],
+    )
+
+
+def lambada_texts(found: Found) -> tuple[str, list[str]]:
+    """The file's sha256 and all of its texts. Raises `HarnessError` in words without folders."""
     path = found.path
     if path is None:
         name = Path(found.text).name if found.remote is None else found.remote.shown
@@ -28,14 +40,7 @@ def lambada_job(found: Found, first: int | None, tokenizer: Tokenizer) -> Lambad
     wrong = why_damaged(path, sha256) or why_wrong(found, sha256)
     if wrong:
         raise HarnessError(f"{path.name} {wrong}")
-    texts = read_texts(content, path.name)
-    return LambadaJob(
-        sha256=sha256,
-        documents=[
-            DocumentJob(ids=list(one.ids), n_word=one.n_word)
-            for one in documents(texts[:first], tokenizer.encode, pad_ids(tokenizer))
-        ],
-    )
+    return sha256, read_texts(content, path.name)
 
 
 def pad_ids(tokenizer: Tokenizer) -> Sequence[int]:

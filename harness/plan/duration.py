@@ -15,6 +15,7 @@ from harness.plan.pace import Pace, Source
 
 _ANSWER_SHARE = 0.3  # of `max_tokens`, where no record says how long answers are
 PROMPT_TOKENS = 24  # of a question, likewise
+GATE_TOKENS = 32  # that are looked at before a strategy is measured
 _APART_STEPS = 4  # of the pass that reads memory (`measure/phase_memory.py`)
 _CHUNK_TOKENS = 256  # fed at once
 _DOCUMENTS, _DOCUMENT_TOKENS, _WORD_TOKENS = 5153, 90, 1  # of LAMBADA, as it is published
@@ -31,6 +32,7 @@ class CellTime:
     trials_at_least: int
     trial_s: float | None  # None: nothing is known of its speed
     source: Source = "model"
+    is_late: bool = False  # its deadline will probably end it, which is its time then
 
     @property
     def total_s(self) -> float | None:
@@ -57,11 +59,22 @@ class ReferenceSize:
     rows: int  # of the gate, the text and the answers, all of them different
     n_vocab: int
     is_kept: bool  # it lies in the cache, as far as that can be told
+    s: float = 0.0  # of computing what does not
+    is_made: bool = True  # False: there is nothing to compute, or nothing to compute it from
+    will_stay: bool = True  # the cache can hold it; else it is computed for one command
 
     @property
     def nbytes(self) -> int:
         """What the cache takes for it."""
         return 4 * self.rows * self.n_vocab
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoolingDown:
+    """What each trial waits before it begins."""
+
+    most_s: float
+    each_s: float | None  # None: nobody waited for it here yet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +84,8 @@ class RunTime:
     cells: tuple[CellTime, ...]
     once: tuple[Once, ...] = ()
     references: tuple[ReferenceSize, ...] = ()
+    cooling: CoolingDown | None = None
+    n_idle: int = 0  # cells that are not run, or measured under another name: they take no time
 
     @property
     def trials_s(self) -> float:
@@ -83,14 +98,24 @@ class RunTime:
         return sum(one.s for one in self.once)
 
     @property
+    def wait_s(self) -> float:
+        """Of each trial, before it; 0 where that is not known."""
+        return 0.0 if self.cooling is None else self.cooling.each_s or 0.0
+
+    @property
+    def cooling_s(self) -> float:
+        """All waits for the machine to cool down, of what is known."""
+        return self.wait_s * sum(one.trials for one in self.cells)
+
+    @property
     def total_s(self) -> float:
         """The run from its start to the end of its report."""
-        return self.trials_s + self.once_s
+        return self.trials_s + self.cooling_s + self.once_s
 
     @property
     def total_at_least_s(self) -> float:
         """The same where `until` is reached as soon as may be."""
-        trials = (one.trials_at_least * (one.trial_s or 0.0) for one in self.cells)
+        trials = (one.trials_at_least * ((one.trial_s or 0.0) + self.wait_s) for one in self.cells)
         return self.once_s + sum(trials)
 
     def n_from(self, source: Source) -> int:
@@ -103,10 +128,22 @@ class RunTime:
         return sum(one.trial_s is None for one in self.cells)
 
 
-def trial_seconds(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
-    """One trial of a cell."""
-    work = _WORK[cell.workload](cell, study, pace, n_questions)
-    return pace.start_s + pace.load_s + work
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """How many there are."""
+
+    questions: int
+    documents: int | None = None  # of LAMBADA, in its file; None: as many as were published
+
+
+def trial_seconds(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
+    """One trial of a cell, without what its first may do besides (`gate_seconds`)."""
+    return pace.start_s + pace.load_s + _WORK[cell.workload](cell, study, pace, texts)
+
+
+def gate_seconds(pace: Pace) -> float:
+    """Holding the first tokens of a strategy against the reference."""
+    return _score_s(pace, GATE_TOKENS, GATE_TOKENS)
 
 
 def answer_tokens(study: Study, pace: Pace | None) -> float:
@@ -127,8 +164,8 @@ def _step_s(pace: Pace, batch: int) -> float:
     return pace.decode_s + (batch - 1) * pace.prefill_s
 
 
-def _speed_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
-    del n_questions
+def _speed_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
+    del texts
     speed = study.workloads.speed
     assert speed is not None
     prompts = sum(_feed_s(pace, tokens, cell.batch) for tokens in speed.prompt_lengths)
@@ -138,30 +175,31 @@ def _speed_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
     return passes * (prompts + speed.generate_tokens * step) + apart
 
 
-def _depth_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
-    del cell, n_questions
+def _depth_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
+    del cell, texts
     depth = study.workloads.depth
     assert depth is not None
     visits = 1 + depth.passes * len(depth.depths)
     return _feed_s(pace, depth.depths[-1]) + visits * (1 + depth.generate_tokens) * pace.decode_s
 
 
-def _answers_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
+def _answers_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
     del cell
     token = pace.decode_s + pace.draw_s
-    return n_questions * (_feed_s(pace, PROMPT_TOKENS) + answer_tokens(study, pace) * token)
+    return texts.questions * (_feed_s(pace, PROMPT_TOKENS) + answer_tokens(study, pace) * token)
 
 
-def _quality_s(cell: Cell, study: Study, pace: Pace, n_questions: int) -> float:
+def _quality_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
     del cell
     quality = study.workloads.quality
     assert quality is not None
     seconds = _score_s(pace, quality.max_tokens, quality.max_tokens)
     if quality.answers:
         tokens = round(answer_tokens(study, pace))
-        seconds += n_questions * _score_s(pace, PROMPT_TOKENS + tokens, tokens)
+        seconds += texts.questions * _score_s(pace, PROMPT_TOKENS + tokens, tokens)
     if quality.lambada is not None:
-        n_documents = quality.lambada_documents or _DOCUMENTS
+        there = _DOCUMENTS if texts.documents is None else texts.documents
+        n_documents = min(quality.lambada_documents or there, there)
         seconds += n_documents * _score_s(pace, _DOCUMENT_TOKENS, _WORD_TOKENS)
     return seconds
 
@@ -172,7 +210,7 @@ def _score_s(pace: Pace, tokens: int, scored: int) -> float:
     return fed + tokens * pace.head_s + scored * pace.score_s
 
 
-_WORK: Mapping[str, Callable[[Cell, Study, Pace, int], float]] = {
+_WORK: Mapping[str, Callable[[Cell, Study, Pace, Texts], float]] = {
     "speed": _speed_s,
     "depth": _depth_s,
     "answers": _answers_s,

@@ -12,11 +12,20 @@ def time_document(found: RunTime) -> dict[str, Any]:
 
     Trials that are made again because the machine was not quiet are not foreseen. With `until`,
     `trials` and `total_s` are the most that there may be. Sizes of references are in bytes.
+    Cells that are not run, or measured under another name (`idle_cells`), take no time, and are not
+    listed. A trial that would pass its deadline is ended there, which is its time.
     """
     return {
         "total_s": found.total_s,
         "total_at_least_s": found.total_at_least_s,
         "trials_s": found.trials_s,
+        "idle_cells": found.n_idle,
+        "cooling": None
+        if found.cooling is None
+        else {
+            "total_s": None if found.cooling.each_s is None else found.cooling_s,
+            "trial_at_most_s": found.cooling.most_s,
+        },
         "rests_on": {
             "records": found.n_from("records"),
             "model": found.n_from("model"),
@@ -30,6 +39,7 @@ def time_document(found: RunTime) -> dict[str, Any]:
                 "trial_s": one.trial_s,
                 "total_s": one.total_s,
                 "rests_on": None if one.trial_s is None else one.source,
+                "passes_deadline": one.is_late,
             }
             for one in found.cells
         ],
@@ -44,6 +54,8 @@ def time_document(found: RunTime) -> dict[str, Any]:
                 "vocabulary": one.n_vocab,
                 "bytes": one.nbytes,
                 "kept": one.is_kept,
+                "s": one.s,
+                "stays": one.will_stay,
             }
             for one in found.references
         ],

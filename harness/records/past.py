@@ -29,12 +29,20 @@ class PastCell(Struct, frozen=True, kw_only=True):
     workload: str
     threads: int
     batch: int = 1
+    sampling: str | None = None
+    prompt: str | None = None
 
 
 class PastOutcome(Struct, frozen=True, kw_only=True):
     """How it ended."""
 
     kind: str
+
+
+class PastCooling(Struct, frozen=True, kw_only=True):
+    """How long it was waited for the machine to cool down."""
+
+    waited_s: float | None = None
 
 
 class PastAnswer(Struct, frozen=True, kw_only=True):
@@ -56,7 +64,10 @@ class PastRecord(Struct, frozen=True, kw_only=True):
     decode_s: list[list[float]] = field(default_factory=list)
     answers: list[PastAnswer] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    asked: dict[str, Any] = field(default_factory=dict)  # the workloads of its study, by name
+    cooling: PastCooling | None = None
+    # Of its study:
+    asked: dict[str, Any] = field(default_factory=dict)  # the workloads, by name
+    cooldown: Any = None
 
     @property
     def weights_sha256(self) -> str | None:
@@ -67,6 +78,7 @@ class PastRecord(Struct, frozen=True, kw_only=True):
 
 class _Study(Struct, frozen=True, kw_only=True):
     workloads: dict[str, Any] = field(default_factory=dict)
+    cooldown: Any = None
 
 
 _RECORD = msgspec.json.Decoder(PastRecord)
@@ -79,22 +91,23 @@ def past_records(machine_folder: Path) -> Iterator[PastRecord]:
     for path in files:
         if left <= 0:
             return
-        asked = _asked(path.with_name(RESOLVED_NAME))
+        study = _study(path.with_name(RESOLVED_NAME))
         data = _end(path, left)
         left -= len(data)
         for line in data.split(b"\n"):
             with suppress(msgspec.DecodeError):  # half a line, a damaged one, or another schema
                 record = _RECORD.decode(line)
                 if record.outcome.kind in ("ok", "noisy"):
-                    yield structs.replace(record, asked=asked)
+                    asked = {"asked": study.workloads, "cooldown": study.cooldown}
+                    yield structs.replace(record, **asked)
 
 
-def _asked(path: Path) -> dict[str, Any]:
-    """What a run's study asked of its workloads; nothing where it does not tell."""
+def _study(path: Path) -> _Study:
+    """What a run's study asked for; nothing where it does not tell."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Study).workloads
+        return msgspec.json.decode(path.read_bytes(), type=_Study)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-        return {}
+        return _Study()
 
 
 def _end(path: Path, most: int) -> bytes:

@@ -7,7 +7,7 @@ from harness.measure.budget import Budget, budget_of
 from harness.measure.schedule import due, n_left
 from harness.measure.trial import Trial
 from harness.plan.cell import Cell
-from harness.plan.duration import CellTime, Once, RunTime
+from harness.plan.duration import CellTime, CoolingDown, Once, RunTime
 from harness.plan.order import order
 from harness.records.order import Cooling
 from harness.records.quality import Gate
@@ -128,6 +128,17 @@ def test_waiting_for_the_machine_to_cool_down_counts(clock, tmp_path):
 
     budget = Budget(ends_at=clock.now + 25, foreseen={}, clock=clock)
     assert len(carry_out(planned, store, measure, budget=budget)) == 2
+
+
+def test_a_cell_that_never_ran_waits_as_others_did(clock, tmp_path):
+    a, b = (one.cell for one in make_plan("ab").cells)
+    store = make_store(tmp_path)
+    budget = Budget(ends_at=1e9, foreseen={a.id: 4.0, b.id: 4.0}, wait_s=7.0, clock=clock)
+    assert budget.needed_s([(a, 0), (b, 0)], store) == 2 * (4 + 7)  # as the plan foresaw
+    store.records.append(_record(a, took_s=4.0, cooling=Cooling(waited_s=20.0)))
+    store.records.append(_record(a, took_s=4.0, cooling=Cooling(waited_s=0.0)))
+    store.records.append(_record(a, took_s=4.0, cooling=Cooling()))  # nothing told the heat
+    assert budget.needed_s([(a, 1), (b, 0)], store) == 4 + 4 + 10
 
 
 def test_no_trial_is_made_again_when_there_is_no_time(go):
@@ -319,9 +330,10 @@ def test_the_report_is_inside_the_budget(clock):
             Once(what="limits of the machine", s=2.0, at_end=True),
             Once(what="report", s=4.0, at_end=True),
         ),
+        cooling=CoolingDown(most_s=99.0, each_s=8.0),
     )
     budget = budget_of(60.0, 990.0, time, clock, 7)
-    assert budget.n_before == 7
+    assert (budget.n_before, budget.wait_s) == (7, 8)
     assert (budget.ends_at, budget.behind_s) == (990 + 60, 6)
     assert budget.foreseen == {cell.id: 5.0}
     assert [one.what for one in budget.once] == ["references"]

@@ -1,15 +1,21 @@
 """How long a run will take: every cell, what is done once, and what the references take."""
 
+from dataclasses import replace
+
 import pytest
+from msgspec import structs
 
 from harness.machine.speed_probe import MachineSpeed
-from harness.plan.duration import answer_tokens, trial_seconds
-from harness.plan.foresee_time import Known, foresee_time
+from harness.plan.duration import Texts, answer_tokens, trial_seconds
+from harness.plan.foresee_time import foresee_time
+from harness.plan.known import ConvertedFile, Known
 from harness.plan.look import look
-from harness.plan.pace import Pace
+from harness.plan.pace import Pace, modelled_pace
 from harness.plan.plan import plan
 from harness.plan.time_document import time_document
-from harness.records.past import PastAnswer, PastCell, PastOutcome, PastRecord
+from harness.records.past import PastAnswer, PastCell, PastCooling, PastOutcome, PastRecord
+from harness.runtime.shape import RANDOM_SHAPES
+from harness.runtime.strategy import resolve
 
 PROBED = MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9)
 PACE = Pace(
@@ -23,6 +29,7 @@ PACE = Pace(
     score_s=0.05,
     answer_tokens=6.0,
 )
+TWO = Texts(questions=2)
 TEXT = """\
 name: timed
 models:
@@ -62,6 +69,10 @@ def cell(found, workload, strategy="cpu fp32", model="tiny"):
     return one
 
 
+def not_there(name="f"):
+    return ConvertedFile(name=name, is_there=False)
+
+
 def seconds(found, what, *, at_end=None):
     return [one.s for one in found.once if one.what == what and at_end in (None, one.at_end)]
 
@@ -95,21 +106,25 @@ def asked_of(load):
 def test_a_trial_is_the_sum_of_its_parts(workload, work, load, foresee):
     study = load(text=TEXT).study
     one = cell(foresee(), workload).cell
-    assert trial_seconds(one, study, PACE, 2) == pytest.approx(110 + work)
+    assert trial_seconds(one, study, PACE, TWO) == pytest.approx(110 + work)
 
 
 def test_lambada_is_as_long_as_it_is_published_or_asked_for(load, foresee):
-    def more(asked):
+    def more(asked, there=None):
         study = load(
             ("max_tokens: 200", f"max_tokens: 200, lambada: l.jsonl{asked}"), text=TEXT
         ).study
-        return trial_seconds(one, study, PACE, 2) - without
+        return trial_seconds(one, study, PACE, Texts(questions=2, documents=there)) - without
 
     one = cell(foresee(), "quality").cell
-    without = trial_seconds(one, load(text=TEXT).study, PACE, 2)
+    without = trial_seconds(one, load(text=TEXT).study, PACE, TWO)
     # 90 tokens in 2 chunks, the last of which is looked at.
     assert more(", lambada_documents: 10") == pytest.approx(10 * (2 + 0.9 + 0.09 + 0.05))
     assert more("") == pytest.approx(5153 * 3.04)
+    # And no longer than the file that is there; one that cannot be read takes no time.
+    assert more("", 7) == more(", lambada_documents: 10", 7) == pytest.approx(7 * 3.04)
+    assert more(", lambada_documents: 3", 7) == pytest.approx(3 * 3.04)
+    assert more("", 0) == more(", lambada_documents: 3", 0) == 0
 
 
 def test_a_batch_reads_the_weights_once_and_multiplies_for_each_row(load, foresee):
@@ -117,7 +132,7 @@ def test_a_batch_reads_the_weights_once_and_multiplies_for_each_row(load, forese
     one = cell(foresee(("speed: {", "speed: {batch: 4, ")), "speed").cell
     # 400 tokens of 4 rows; each of 3 rows more takes a step as long as a token of a prompt.
     passes = 5 * (3 + 16 + 10 * 0.13)
-    assert trial_seconds(one, study, PACE, 2) == pytest.approx(110 + passes + 2 + 12 + 4 * 0.13)
+    assert trial_seconds(one, study, PACE, TWO) == pytest.approx(110 + passes + 2 + 12 + 4 * 0.13)
 
 
 def test_answers_of_unknown_length_are_a_share_of_the_longest(load):
@@ -243,14 +258,20 @@ def test_limits_are_measured_before_the_first_speed_and_at_the_end(foresee):
 def test_weights_are_converted_once_where_they_are_not_there(foresee):
     int8 = ("[cpu fp32, cpu bf16]", "[cpu fp32, cpu fp32i8]")
     reads = ("made-up", "cpu fp32i8")
-    found = foresee(int8, converted={reads: False})
+    found = foresee(int8, converted={reads: not_there()})
     [one] = [one for one in found.once if one.what == "converting weights"]
     assert one.before == {
         each.cell.id for each in found.cells if (each.cell.model, each.cell.strategy) == reads
     }
     assert len(one.before) == 2
     assert 2.3 + 1 < one.s < 2.3 + 5
-    assert seconds(foresee(int8, converted={reads: True}), "converting weights") == []
+    assert (
+        seconds(
+            foresee(int8, converted={reads: ConvertedFile(name="f", is_there=True)}),
+            "converting weights",
+        )
+        == []
+    )
     # What is read is then smaller.
     plain = cell(foresee(int8), "speed", "cpu fp32i8", "made-up")
     assert cell(found, "speed", "cpu fp32i8", "made-up").trial_s < plain.trial_s - 1
@@ -300,12 +321,157 @@ def test_a_machine_that_is_half_as_fast_takes_twice_as_long(foresee):
     ("took_s", "times"), [(3.3, 1.0), (1.0 + 2 * 2.3, 2.0), (1.0 + 1.0, 1.0), (900.0, 4.0)]
 )
 def test_what_is_done_once_is_as_slow_as_records_say_that_processes_start(took_s, times, foresee):
-    converted = {("made-up", "cpu bf16"): False}
+    converted = {("made-up", "cpu bf16"): not_there()}
     past = [record("answers", took_s=took_s, load_s=1.0, answers=[_instant()] * 3)]
     found, usual = foresee(past=past, converted=converted), foresee(converted=converted)
     assert [one.what for one in found.once] == [one.what for one in usual.once]
     for what in ("starting", "limits of the machine", "converting weights", "report"):
         assert seconds(found, what) == pytest.approx([times * s for s in seconds(usual, what)])
+
+
+def test_the_first_tokens_of_each_strategy_are_looked_at_once(foresee):
+    gates = [one for one in foresee().once if one.what == "gates"]
+    assert len(gates) == 4  # two models, two strategies
+    by_strategy = {frozenset(one.before) for one in gates}
+    cells = foresee().cells
+    assert by_strategy == {
+        frozenset(c.cell.id for c in cells if (c.cell.model, c.cell.strategy) == (model, strategy))
+        for model in ("tiny", "made-up")
+        for strategy in ("cpu fp32", "cpu bf16")
+    }
+    assert all(one.is_kept for one in gates)
+    slots = resolve("cpu fp32", RANDOM_SHAPES["169m"].n_layer)
+    pace = modelled_pace(RANDOM_SHAPES["169m"], slots, PROBED, threads=1, loaded="random")
+    [one] = [one for one in gates if any("made-up/torch/cpu fp32/" in id_ for id_ in one.before)]
+    tokens = pace.call_s + 32 * (pace.prefill_s + pace.head_s + pace.score_s)
+    assert one.s == pytest.approx(tokens)
+    assert seconds(foresee(("strategies:", "gate: false\nstrategies:")), "gates") == []
+
+
+def test_the_idle_machine_is_watched_by_each_command_before_its_first_speed(foresee):
+    [one] = [one for one in foresee(idle_s=3.0).once if one.what == "idle machine"]
+    assert (one.s, one.is_kept, one.at_end) == (3.0, False, False)
+    speeds = {each.cell.id for each in foresee().cells if each.cell.workload == "speed"}
+    assert one.before == speeds
+    assert seconds(foresee(), "idle machine") == []
+    assert seconds(foresee(idle_s=3.0, only="answers"), "idle machine") == []
+
+
+def test_where_limits_are_not_told_they_take_no_time(foresee):
+    assert seconds(foresee(tells_limits=False), "limits of the machine") == []
+
+
+def test_weights_that_nobody_hashed_are_read(foresee):
+    assert seconds(foresee(unhashed_bytes=int(2.8e10)), "hashing weights") == [pytest.approx(35)]
+    assert seconds(foresee(), "hashing weights") == []
+
+
+def test_strategies_that_read_one_file_convert_it_once(foresee):
+    int8 = ("[cpu fp32, cpu bf16]", "[cpu fp32i8, cpu fp32i8 *2 -> cpu bf16, cpu bf16]")
+
+    def converting():
+        reads = dict(
+            zip(("cpu fp32i8", "cpu fp32i8 *2 -> cpu bf16", "cpu bf16"), "aab", strict=True)
+        )
+        converted = {("made-up", one): not_there(name) for one, name in reads.items()}
+        converted |= {("tiny", one): not_there(name) for one, name in reads.items()}
+        found = foresee(int8, converted=converted)
+        return [one for one in found.once if one.what == "converting weights"]
+
+    once = converting()
+    assert len(once) == 4  # of two models, which never share a file
+    [shared] = [one for one in once if any("made-up/torch/cpu fp32i8/" in i for i in one.before)]
+    assert {id_.split("/")[2] for id_ in shared.before} == {
+        "cpu fp32i8",
+        "cpu fp32i8 *2 -> cpu bf16",
+    }
+
+
+def test_references_without_room_are_computed_by_each_command(foresee):
+    small = foresee(reference_room=264 * 64 * 4)
+    assert [one.will_stay for one in small.references] == [True, False]
+    kept = [one.is_kept for one in small.once if one.what == "references"]
+    assert kept == [True, True, False]
+    assert [one.will_stay for one in foresee(reference_room=0).references] == [False, False]
+
+
+def test_each_reference_has_its_time(foresee):
+    found = foresee()
+    assert sum(one.s for one in found.references) == pytest.approx(
+        sum(seconds(found, "references"))
+    )
+    assert all(one.s > 0 and one.is_made for one in found.references)
+
+
+def test_no_reference_is_computed_from_converted_weights(load, machine_with):
+    loaded = load(text=TEXT)
+    seen = look(loaded)
+    planned = plan(loaded, machine_with(), seen)
+    seen = replace(seen, converted={"tiny": None})
+    found = foresee_time(planned, loaded, seen, Known(speed=PROBED))
+    assert [(one.model, one.is_made, one.s > 0) for one in found.references] == [
+        ("tiny", False, False),
+        ("made-up", True, True),
+    ]
+    assert len(seconds(found, "references")) == 1
+
+
+def test_what_is_not_run_takes_no_time(foresee):
+    gone = ("{weights: 'random:169m'}", "{weights: gone.safetensors}")
+    found, usual = foresee(gone), foresee()
+    assert {one.cell.model for one in found.cells} == {"tiny"}
+    assert found.n_idle == len(usual.cells) - len(found.cells) + usual.n_idle == 4
+    assert not any("made-up" in id_ for one in found.once for id_ in one.before)
+    assert [one.model for one in found.references] == ["tiny"]
+    twice = foresee(("[cpu fp32, cpu bf16]", "[cpu fp32, cpu bf16, cpu fp32 *9 -> cpu bf16]"))
+    assert twice.n_idle == 4  # tiny has 3 layers
+    assert time_document(twice)["idle_cells"] == 4
+
+
+def test_no_trial_passes_its_deadline(foresee):
+    limits = ("strategies:", "limits: {trial_s: 4}\nstrategies:")
+    found = foresee(limits)
+    for one, usual in zip(found.cells, foresee().cells, strict=True):
+        assert one.trial_s == min(usual.trial_s, 4.0)
+        assert (one.is_late, usual.is_late) == (usual.trial_s > 4, False)
+    assert any(one.is_late for one in found.cells)
+    assert {one["passes_deadline"] for one in time_document(found)["cells"]} == {True, False}
+
+
+COOLED = ("strategies:", "cooldown: {below_c: 60, max_wait_s: 90}\nstrategies:")
+
+
+def test_trials_wait_to_cool_down_as_long_as_others_of_the_rule_did(foresee):
+    asked = {"below_c": 60.0, "back_to_start_k": None, "max_wait_s": 90.0}
+    past = [record(cooling=PastCooling(waited_s=s), cooldown=asked) for s in (10.0, 20.0, 60.0)]
+    found, without = foresee(COOLED, past=past), foresee(past=past)
+    assert (found.cooling.most_s, found.cooling.each_s) == (90.0, 30.0)
+    n_trials = sum(one.trials for one in found.cells)
+    assert found.cooling_s == 30.0 * n_trials
+    assert found.total_s == pytest.approx(without.total_s + 30.0 * n_trials)
+    assert found.total_at_least_s == found.total_s
+    assert time_document(found)["cooling"] == {"total_s": 30.0 * n_trials, "trial_at_most_s": 90.0}
+    assert without.cooling is None
+    assert time_document(without)["cooling"] is None
+
+
+@pytest.mark.parametrize("cooldown", [None, {"below_c": 50.0, "max_wait_s": 90.0}])
+def test_what_trials_of_another_rule_waited_says_nothing(cooldown, foresee):
+    past = [record(cooling=PastCooling(waited_s=10.0), cooldown=cooldown)]
+    found = foresee(COOLED, past=past)
+    assert (found.cooling.each_s, found.cooling_s) == (None, 0.0)
+    assert time_document(found)["cooling"] == {"total_s": None, "trial_at_most_s": 90.0}
+
+
+def test_answers_that_were_drawn_otherwise_are_other_trials(foresee, load):
+    past = [record("quality", asked=asked_of(load)), record("quality", asked=asked_of(load))]
+    cells = [
+        structs.replace(past[0].cell, sampling="hot"),
+        structs.replace(past[0].cell, prompt="b"),
+    ]
+    for other in cells:
+        found = foresee(past=[structs.replace(past[0], cell=other)])
+        assert cell(found, "quality").source == "model"
 
 
 def _instant():
@@ -316,7 +482,7 @@ def test_int8_takes_longer_to_make_than_a_cast(foresee):
     def took(strategy):
         change = ("[cpu fp32, cpu bf16]", f"[cpu fp32, {strategy}]")
         [one] = seconds(
-            foresee(change, converted={("made-up", strategy): False}), "converting weights"
+            foresee(change, converted={("made-up", strategy): not_there()}), "converting weights"
         )
         return one
 
@@ -341,4 +507,6 @@ def test_as_json(foresee, load):
         "vocabulary": 64,
         "bytes": 67584,
         "kept": False,
+        "s": found.references[0].s,
+        "stays": True,
     }

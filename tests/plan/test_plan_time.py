@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -11,14 +12,16 @@ from harness.cli.foreseeing import foreseen_time
 from harness.cli.main import main
 from harness.cli.time_table import time_lines
 from harness.config.load import load_study
+from harness.machine.energy import Meter
 from harness.machine.speed_probe import MachineSpeed
 from harness.measure.conversion import Conversions
 from harness.measure.conversion_cache import ConvertedCache
+from harness.measure.energy import IDLE_S
 from harness.measure.identity import identify_model
 from harness.measure.job import PassageJob
 from harness.measure.reference_cache import WantedRows
 from harness.plan.cell import Cell
-from harness.plan.duration import CellTime, Once, ReferenceSize, RunTime
+from harness.plan.duration import CellTime, CoolingDown, ReferenceSize, RunTime
 from harness.plan.look import look
 from harness.plan.plan import plan
 from harness.quality.rows_file import RowsWriter
@@ -110,10 +113,9 @@ def test_records_are_looked_for_where_run_keeps_them(shown, study, tmp_path):
 
 def test_references_are_sized(shown):
     flat = " ".join(shown().split())
-    assert (
-        "Of the exact references at most 6.15 MiB will be cached (tiny 32 rows × 64 × 4 bytes, "
-        "made-up 32 rows × 50,277 × 4 bytes), made in about" in flat
-    )
+    assert "needs them: tiny: about 2.3 s, at most 8.00 KiB in the cache (32 rows × 64 ×" in flat
+    assert "made-up: about 4.5 s, at most 6.14 MiB in the cache (32 rows × 50,277 × 4" in flat
+    assert [one["s"] for one in shown("--json")["references"]] == pytest.approx([2.3, 4.5], abs=0.1)
 
 
 def test_what_lies_in_the_caches_is_not_made_again(shown, study):
@@ -206,16 +208,128 @@ def test_with_until_it_is_a_span():
 
 def test_references_that_are_there_are_said_to_be():
     kept = ReferenceSize(model="m", rows=2**18, n_vocab=4, is_kept=True)
-    made = ReferenceSize(model="n", rows=2**18, n_vocab=8, is_kept=False)
-    once = (
-        Once(what="references", s=4.0),
-        Once(what="references", s=3.0),
-        Once(what="report", s=1),
-    )
+    made = ReferenceSize(model="n", rows=2**18, n_vocab=8, is_kept=False, s=7201.0)
     *_, last = time_lines(time_of(cell_time(1.0), references=(kept,)))
-    assert last == "The exact references (4.00 MiB at most) are in the cache."
-    *_, last = time_lines(time_of(cell_time(1.0), references=(kept, made), once=once))
-    assert last == (
-        "Of the exact references at most 8.00 MiB will be cached (n 262,144 rows × 8 × 4 bytes), "
-        "made in about 7.0 s."
+    assert last == "Exact references that are in the cache: m (4.00 MiB at most)."
+    *_, there, head, last = time_lines(time_of(cell_time(1.0), references=(kept, made)))
+    assert there == "Exact references that are in the cache: m (4.00 MiB at most)."
+    assert head.startswith("Exact references, computed layer by layer")
+    assert last == "  n: about 2 h, at most 8.00 MiB in the cache (262,144 rows × 8 × 4 bytes)"
+
+
+def test_a_reference_without_room_is_said_to_go(shown, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "1MiB")
+    flat = " ".join(shown().split())
+    assert "tiny: about 2.3 s, at most 8.00 KiB in the cache" in flat
+    assert "made-up: about 4.5 s, at most 6.14 MiB beside the results, for one command" in flat
+    assert [one["stays"] for one in shown("--json")["references"]] == [True, False]
+
+
+def test_what_cannot_be_computed_is_not_said_to_be():
+    of_converted = ReferenceSize(model="m", rows=9, n_vocab=4, is_kept=False, is_made=False)
+    assert len(list(time_lines(time_of(cell_time(1.0), references=(of_converted,))))) == 2
+
+
+def test_cells_without_time_are_counted():
+    found = RunTime(cells=(cell_time(10.0),), n_idle=8)
+    _, idle, *_ = time_lines(found)
+    assert idle == "Not run, or measured under another name, and without time: 8 cells."
+
+
+def test_trials_that_pass_their_deadline_are_named():
+    late = CellTime(
+        cell=cell_time(1.0).cell, trials=2, trials_at_least=2, trial_s=21600.0, is_late=True
     )
+    *_, warning = time_lines(time_of(cell_time(1.0), late))
+    assert warning == (
+        "warning: trials of 1 cell will probably not end within the deadline (limits.trial_s, "
+        "6 h): m/torch/cpu fp32/1t/speed"
+    )
+    *_, warning = time_lines(time_of(*[late] * 5))
+    assert "5 cells will" in warning
+    assert warning.endswith("/speed and 2 more")
+
+
+def test_cooling_down_is_a_part_or_not_known():
+    known = RunTime(cells=(cell_time(10.0),), cooling=CoolingDown(most_s=120.0, each_s=4.0))
+    total, *rest = time_lines(known)
+    assert total == "about 42 s: 3 trials 30 s, cooling down 12 s."
+    assert len(rest) == 1
+    unknown = RunTime(cells=(cell_time(10.0),), cooling=CoolingDown(most_s=120.0, each_s=None))
+    total, _, waits = time_lines(unknown)
+    assert total == "about 30 s: 3 trials 30 s."
+    assert waits.startswith("Each trial may wait 2 min to cool down; ")
+
+
+def test_the_next_command_goes_to_the_results_that_were_looked_at(shown, study, tmp_path):
+    words = shlex.split(shown().splitlines()[-1])
+    there = ["--results", str(tmp_path / "results"), "--machine", "here"]
+    assert words[-6:] == ["run", str(study), *there]
+
+
+def test_a_budget_for_the_watch_of_the_idle_machine(shown, monkeypatch):
+    def watched():
+        return [one["s"] for one in shown("--json")["once"] if one["what"] == "idle machine"]
+
+    monkeypatch.setattr("harness.machine.energy.open_meter", lambda: Meter(missing={}))
+    assert watched() == []
+    counted = Meter(counters=[object()], missing={})
+    monkeypatch.setattr("harness.machine.energy.open_meter", lambda: counted)
+    assert watched() == [IDLE_S]
+
+
+def test_weights_that_were_never_hashed_are_read_first(shown, study):
+    def hashing():
+        return [one["s"] for one in shown("--json")["once"] if one["what"] == "hashing weights"]
+
+    weights = load_study(study).files["tiny"].weights
+    [seconds] = hashing()
+    assert seconds == pytest.approx(weights.stat().st_size / 0.8e9)
+    os.utime(weights, (1e9, 1e9))
+    file_sha256(weights)
+    assert hashing() == []
+
+
+def test_probes_that_are_off_tell_no_limits(shown, monkeypatch):
+    def n_limits():
+        names = [one["what"] for one in shown("--json")["once"]]
+        return names.count("limits of the machine")
+
+    assert n_limits() == 2
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    assert n_limits() == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "documents"),
+    [
+        (None, 0),
+        (b"no json\n", 0),
+        (b"\xff\xfe", 0),
+        (b"", 0),
+        (b'{"text": "the last word"}\n' * 3, 3),
+    ],
+)
+def test_of_lambada_only_what_can_be_read_takes_time(content, documents, load, machine_with):
+    """Whatever is wrong with the file: the run scores the rest, and a plan says so."""
+    from harness.cli.foreseeing import _lambada_documents
+
+    loaded = load(("questions.txt}", "questions.txt}\n  quality: {lambada: words.jsonl}"), CPU)
+    path = loaded.path.with_name("words.jsonl")
+    if content is not None:
+        path.write_bytes(content)
+    assert _lambada_documents(load_study(loaded.path)) == documents
+    assert _lambada_documents(load()) is None
+
+
+def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machine_with):
+    loaded = load(
+        ("cpu fp32i8 *2 -> cpu fp32", "cpu fp32i8"),
+        ("cuda fp16i8 *2+", "cpu fp32i8 *3 -> cpu fp32i8"),
+        ("  - cuda fp16\n  - cuda:1 fp16 *2 -> cpu fp32\n", ""),
+    )
+    seen = look(loaded)
+    planned = plan(loaded, machine_with(), seen)
+    found = foreseen_time(planned, loaded, seen, tmp_path)
+    converting = [one for one in found.once if one.what == "converting weights"]
+    assert len(converting) == 2  # of each model

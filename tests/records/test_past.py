@@ -60,9 +60,11 @@ def test_a_record_is_read_as_far_as_its_time_goes(run, tmp_path):
             decode_s=[[0.1, 0.2]],
             answers=[{"id": "q", "text": "", "token_ids": [1, 2], "decode_s": [0.1]}],
             facts={"weights_sha256": "ab", "cores": 2},
+            cooling={"waited_s": 2.5, "due": {"celsius": {"cpu": 60.0}}},
         ),
         line(facts={"weights_sha256": {"unavailable": "the weights were not hashed"}}),
-        study='{"name": "s", "workloads": {"speed": {"passes": 2}, "depth": null}}',
+        study='{"name": "s", "workloads": {"speed": {"passes": 2}, "depth": null}, '
+        '"cooldown": {"below_c": 60}}',
     )
     full, bare = past_records(tmp_path)
     assert (full.took_s, full.load_s, full.weights_sha256) == (4.5, 0.5, "ab")
@@ -72,7 +74,8 @@ def test_a_record_is_read_as_far_as_its_time_goes(run, tmp_path):
         [1, 2],
     )
     assert full.asked == {"speed": {"passes": 2}, "depth": None}
-    assert (bare.weights_sha256, bare.took_s) == (None, None)
+    assert (full.cooling.waited_s, full.cooldown) == (2.5, {"below_c": 60})
+    assert (bare.weights_sha256, bare.took_s, bare.cooling) == (None, None, None)
 
 
 @pytest.mark.parametrize("study", [None, "{", '{"workloads": 3}', "[]"])
