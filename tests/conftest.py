@@ -50,6 +50,7 @@ _LEFT_OUT_OF_A_BUILD = {
         "cli/test_outcomes.py",
         "cli/test_probes_off.py",
         "cli/test_run_command.py",
+        "cli/test_stopped_references.py",
         "cli/test_until.py",
         "report/test_report_order.py",
         "report/test_report_pages.py",
