@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from harness.report.format import count, number, size
+from harness.report.format import count, interval, number, size
 from harness.report.quality_cells import NO_DIFFERENCE, nats
 from harness.report.ranking import Ranking
 from harness.report.recommend import SAME_MEMORY, Option, against
@@ -34,7 +34,7 @@ def divergence_text(option: Option) -> str:
     if most == least:
         return nats(least)
     if most is None:
-        return f"≥ {nats(least)}" if least >= NO_DIFFERENCE else "without a bound"
+        return "no bound" if least < NO_DIFFERENCE else f"≥ {nats(least)}"
     if least < NO_DIFFERENCE:
         return f"≤ {nats(most)}" if most >= NO_DIFFERENCE else nats(most)
     return f"{nats(least)} to {nats(most)}"
@@ -50,10 +50,8 @@ def _speeds(option: Option, other: Option) -> Iterator[str]:
     for prefer, what in (("decode", "decode speed"), ("prefill", "prefill speed")):
         found = against(option, other, prefer)  # type: ignore[arg-type]
         if found is not None:
-            ends = ""
-            if found.low is not None and found.high is not None:
-                ends = f" ({number(found.low, found.value)} to {number(found.high, found.value)})"
-            yield f"{number(found.value)} × the {what}{ends}"
+            ends = interval(found.low, found.high, found.value)
+            yield f"{number(found.value)} × the {what}{f' ({ends})' if ends else ''}"
 
 
 def _memories(option: Option, other: Option) -> Iterator[str]:
@@ -108,7 +106,9 @@ def _divergences(option: Option, other: Option) -> Iterator[str]:
     mine, its = (divergence_text(one) for one in (option, other))
     most, its_most = (math.inf if one.kl_most is None else one.kl_most for one in (option, other))
     is_exact = most == option.kl_mean and its_most == other.kl_mean
-    if is_exact and mine == its:
+    if "no bound" in (mine, its):
+        yield "no KL to compare, as nothing bounds it"
+    elif is_exact and mine == its:
         yield f"the same KL of {mine}"
     elif is_exact or most < other.kl_mean or its_most < option.kl_mean:
         yield f"a KL of {mine} instead of {its}"

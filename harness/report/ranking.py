@@ -7,22 +7,18 @@ one ranking.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import PurePath
 
-from harness.config.engines import TORCH
-from harness.records.record import Record
 from harness.records.store import Run
 from harness.report.facts import differences
 from harness.report.format import count, listing
-from harness.report.options import faults_of, option_of
+from harness.report.joining import Found, Key, Part, joined, key_of, names_of
+from harness.report.options import option_of
 from harness.report.recommend import Option, Recommendation, Wishes, recommend
 from harness.report.results import same_computation
 from harness.report.values import ModelSummary, Row, Summary
-
-_Key = tuple[str, str, int]  # engine, strategy, threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,27 +50,6 @@ class Ranking:
         return next((one for one in self.options if one.name == option.reference), None)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """One model in one run."""
-
-    run: str
-    model: ModelSummary
-    measured_at: str = ""
-    records: tuple[Record, ...] = ()
-    text: str | None = None  # that quality is scored on, where it is known
-    questions: str | None = None  # their hash, likewise
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    """One row of one run."""
-
-    part: _Part
-    row: Row
-    option: Option
-
-
 def rank_runs(
     runs: Sequence[tuple[Run, Summary]], wishes: Wishes, model: str | None = None
 ) -> tuple[Ranking, ...]:
@@ -87,7 +62,7 @@ def rank_runs(
     known: dict[tuple[str, str], set[str]] = {}
     for machine, weights, part in found:
         known.setdefault((machine, part.model.name), set()).update(filter(None, [weights]))
-    places: dict[tuple[str, str], list[_Part]] = {}
+    places: dict[tuple[str, str], list[Part]] = {}
     for machine, weights, part in found:
         # A run that could measure nothing of a model does not know its weights: its name tells.
         name = part.model.name
@@ -103,7 +78,7 @@ def rank_runs(
 
 def rank_model(model: ModelSummary, wishes: Wishes, *, run: str) -> Ranking:
     """The ranking of one model in one run, of one machine."""
-    return _rank("this machine", [_Part(run=run, model=model)], wishes)
+    return _rank("this machine", [Part(run=run, model=model)], wishes)
 
 
 def _machine(run: Run) -> str:
@@ -116,9 +91,9 @@ def _hash(run: Run, model: str, fact: str) -> str | None:
     return next((one for one in told if isinstance(one, str)), None)
 
 
-def _part(run: Run, summary: Summary, model: ModelSummary) -> _Part:
+def _part(run: Run, summary: Summary, model: ModelSummary) -> Part:
     quality = run.study.workloads.quality
-    return _Part(
+    return Part(
         run=summary.run,
         model=model,
         measured_at=summary.last_started_at or "",
@@ -128,27 +103,24 @@ def _part(run: Run, summary: Summary, model: ModelSummary) -> _Part:
     )
 
 
-def _rank(machine: str, parts: Sequence[_Part], wishes: Wishes) -> Ranking:
+def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
     """`parts` are the newest first."""
-    rows = [(part, row) for part in parts for row in part.model.rows]
-    timed = [row.batch for _, row in rows if row.decode_tok_per_s is not None]
-    least = min(timed or [row.batch for _, row in rows], default=1)
-    kept = [(part, row) for part, row in rows if row.batch <= least]
-    names = _names(list(dict.fromkeys(_key(row) for _, row in kept)))
-    several_texts = len({part.text for part in parts}) > 1
-    by_key: dict[_Key, list[_Found]] = {}
-    for part, row in kept:
-        text = part.text if several_texts else None
-        option = option_of(row, names[_key(row)], part.run, text=text)
-        compared = {one.label: names.get(_key(one)) for one in part.model.rows}
-        option = replace(
-            option,
-            reference=compared.get(row.reference),
-            questions=None if option.right is None else part.questions,
-        )
-        by_key.setdefault(_key(row), []).append(_Found(part=part, row=row, option=option))
-    options = tuple(_joined(found) for found in by_key.values())
+    rows = [row for part in parts for row in part.model.rows]
+    least = _least_batch(rows)
+    found = _found(parts, least)
+    options = tuple(joined(each) for each in found)
     called = tuple(dict.fromkeys(part.model.name for part in parts))
+    notes = [
+        *_measured_twice(options, found),
+        *_of_batches(least, sum(row.batch > least for row in rows)),
+        *_of_variants(found),
+        *(text for part in parts for text in same_computation(part.model)),
+        *_scored_otherwise(options),
+        *_asked_otherwise(options),
+        *(_changed(parts) if len(parts) > 1 else ()),
+    ]
+    if len(called) > 1:
+        notes.append(f"{listing(called)} are names of the same weights.")
     return Ranking(
         model=called[0],
         machine=machine,
@@ -156,126 +128,65 @@ def _rank(machine: str, parts: Sequence[_Part], wishes: Wishes) -> Ranking:
         wishes=wishes,
         options=options,
         found=recommend(options, wishes),
-        notes=tuple(
-            dict.fromkeys(
-                [
-                    *_measured_twice(zip(options, by_key.values(), strict=True)),
-                    *_of_batches(least, sum(row.batch > least for _, row in rows)),
-                    *_of_variants(by_key.values()),
-                    *(text for part in parts for text in same_computation(part.model)),
-                    *_scored_otherwise(options),
-                    *_asked_otherwise(options),
-                    *(_changed(parts) if len(parts) > 1 else ()),
-                    *(
-                        [f"{listing(called)} are names of the same weights."]
-                        if len(called) > 1
-                        else []
-                    ),
-                ]
-            )
-        ),
+        notes=tuple(dict.fromkeys(notes)),
         also_called=called[1:],
     )
 
 
-def _key(row: Row) -> _Key:
-    return row.engine, row.strategy, row.threads
+def _least_batch(rows: Sequence[Row]) -> int:
+    """The one that is compared: the least that has a speed."""
+    timed = [row.batch for row in rows if row.decode_tok_per_s is not None]
+    return min(timed or [row.batch for row in rows], default=1)
 
 
-def _names(keys: Sequence[_Key]) -> dict[_Key, str]:
-    """The strategy; engine and threads where there are several, or the engine is not our own."""
-    ours = {engine for engine, *_ in keys} == {TORCH}
-    several_threads = len({threads for *_, threads in keys}) > 1
-    return {
-        (engine, strategy, threads): ", ".join(
-            [
-                strategy,
-                *([] if ours else [engine]),
-                *([count(threads, "thread")] if several_threads else []),
-            ]
+def _found(parts: Sequence[Part], batch: int) -> list[list[Found]]:
+    """The rows of each strategy, those of the newest run first; none of a larger batch."""
+    kept = [(part, row) for part in parts for row in part.model.rows if row.batch <= batch]
+    names = names_of(list(dict.fromkeys(key_of(row) for _, row in kept)), batch)
+    several_texts = len({part.text for part in parts}) > 1
+    found: dict[Key, list[Found]] = {}
+    for part, row in kept:
+        text = part.text if several_texts else None
+        option = option_of(row, names[key_of(row)], part.run, text=text)
+        compared = {one.label: names.get(key_of(one)) for one in part.model.rows}
+        option = replace(
+            option,
+            reference=compared.get(row.reference),
+            questions=None if option.right is None else part.questions,
         )
-        for engine, strategy, threads in keys
-    }
+        found.setdefault(key_of(row), []).append(Found(part=part, row=row, option=option))
+    return list(found.values())
 
 
-def _joined(found: Sequence[_Found]) -> Option:
-    """One strategy in several runs, the newest first: each figure of the newest that has it.
-
-    Speed and memory are of one run, so that they belong together. Of several samplings or prompts
-    in one run, the first speaks.
-    """
-    options = [one.option for one in found]
-    base = next((one for one in options if one.decode_tok_per_s is not None), options[0])
-    scored = next((one for one in options if one.agreement is not None), base)
-    judged = next((one for one in options if one.right is not None), base)
-    used = tuple(dict.fromkeys((base, scored, judged)))
-    return replace(
-        base,
-        agreement=scored.agreement,
-        scored_on=scored.scored_on,
-        agreement_low=scored.agreement_low,
-        agreement_high=scored.agreement_high,
-        kl_mean=scored.kl_mean,
-        kl_most=scored.kl_most,
-        right=judged.right,
-        questions=judged.questions,
-        is_reference=options[0].is_reference,
-        reference=options[0].reference,
-        unfit=_unfit(found),
-        why_missing=_why_missing(base, scored, judged),
-        cautions=tuple(dict.fromkeys(text for one in used for text in one.cautions)),
-        runs=tuple(dict.fromkeys(name for one in used for name in one.runs)),
-    )
-
-
-def _why_missing(base: Option, scored: Option, judged: Option) -> tuple[tuple[str, str], ...]:
-    """Of each figure that none of them has, the reason that the one gives which speaks for it."""
-    speaks = {"agreement": scored, "kl_mean": scored, "right": judged}
-    names = dict.fromkeys(name for one in (base, scored, judged) for name, _ in one.why_missing)
-    said = ((name, speaks.get(name, base).why(name)) for name in names)
-    return tuple((name, text) for name, text in said if text is not None)
-
-
-def _unfit(found: Sequence[_Found]) -> str | None:
-    """Why nobody should run it: what the newest run says of each workload that it has tried.
-
-    What is wrong with it under one sampling or prompt is wrong with it.
-    """
-    faults: dict[str, str | None] = {}
-    for _, of_run in groupby(found, key=lambda one: one.part.run):
-        here: dict[str, str | None] = {}
-        for one in of_run:
-            for name, fault in faults_of(one.row).items():
-                here[name] = here.get(name) or fault
-        faults |= {name: fault for name, fault in here.items() if name not in faults}
-    return faults.get("gate") or next((fault for fault in faults.values() if fault), None)
-
-
-def _measured_twice(joined: Iterable[tuple[Option, Sequence[_Found]]]) -> Iterator[str]:
+def _measured_twice(options: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[str]:
     """Which strategies several runs have, those of the same runs in one sentence."""
     names: dict[tuple[int, tuple[str, ...]], list[str]] = {}
-    for option, found in joined:
-        runs = {one.part.run for one in found if one.row.was_tried}
+    for option, rows in zip(options, found, strict=True):
+        runs = {one.part.run for one in rows if one.row.was_tried}
         if len(runs) > 1:
             names.setdefault((len(runs), option.runs), []).append(f"“{option.name}”")
     for (n, runs_of), of_them in names.items():
+        every = 1 < len(of_them) == len(options)
+        who = "Every strategy" if every else listing(of_them)
+        was = "was" if every or len(of_them) == 1 else "were"
         yield (
-            f"{listing(of_them)} {_were(len(of_them))} measured in {count(n, 'run')}; of each "
-            f"figure the newest counts: {listing(runs_of)}."
+            f"{who} {was} measured in {count(n, 'run')}; of each figure the newest counts: "
+            f"{listing(runs_of)}."
         )
 
 
 def _of_batches(least: int, larger: int) -> Iterator[str]:
     if larger:
         yield (
-            f"{count(larger, 'cell')} with a larger batch than {least} {_are(larger)} not "
-            "compared: rows of a batch together are always faster."
+            f"{count(larger, 'cell')} with a larger batch than {least} "
+            f"{'is' if larger == 1 else 'are'} not compared: rows of a batch together are always "
+            "faster."
         )
     if least > 1:
         yield f"All speeds are those of {least} rows of a batch together."
 
 
-def _of_variants(found: Iterable[Sequence[_Found]]) -> Iterator[str]:
+def _of_variants(found: Sequence[Sequence[Found]]) -> Iterator[str]:
     """Whose answers speak, where there are several samplings or prompts."""
     for rows in found:
         judged = next((one for one in rows if one.option.right is not None), None)
@@ -315,7 +226,7 @@ def _asked_otherwise(options: Sequence[Option]) -> Iterator[str]:
         yield f"The questions are not the same for {sets}: their right answers cannot be compared."
 
 
-def _changed(parts: Sequence[_Part]) -> Iterator[str]:
+def _changed(parts: Sequence[Part]) -> Iterator[str]:
     """Which facts that a speed hangs on are not the same in all runs."""
     changes = differences([record for part in parts for record in part.records])
     names = [
@@ -326,11 +237,3 @@ def _changed(parts: Sequence[_Part]) -> Iterator[str]:
             f"Not the same in all of these records: {listing(names)}. What was measured before "
             "and after is not of the same conditions."
         )
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
-def _were(n: int) -> str:
-    return "was" if n == 1 else "were"

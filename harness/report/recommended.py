@@ -115,7 +115,7 @@ def unmeasured(ranking: Ranking) -> Iterator[tuple[str, str]]:
     unscored = [
         (one, one.why("agreement") or "not recorded") for one in fit if one.agreement is None
     ]
-    yield from _by_reason("Without quality", unscored)
+    yield from _by_reason("Without quality", unscored, every=len(fit))
     careful = [
         (one, text) for one in fit for text in (*one.cautions, *_unsure(one, ranking.wishes))
     ]
@@ -195,9 +195,13 @@ def _with_roles(option: Option, role: str | None) -> str:
     return f"{option.name} ({', '.join(roles)})" if roles else option.name
 
 
-def _by_reason(heading: str, found: Sequence[tuple[Option, str]]) -> Iterator[tuple[str, str]]:
+def _by_reason(
+    heading: str, found: Sequence[tuple[Option, str]], every: int | None = None
+) -> Iterator[tuple[str, str]]:
+    """With all names, but where a reason is that of `every` one that qualifies."""
     for why, names in _names_by_reason(found).items():
-        yield heading, ended(f"{listing(names)}: {why}")
+        who = "every one of these" if 1 < len(names) == every else listing(names)
+        yield heading, ended(f"{who}: {why}")
 
 
 def _names_by_reason(found: Sequence[tuple[Option, str]]) -> dict[str, list[str]]:

@@ -197,8 +197,8 @@ def test_agreement_on_other_tokens_is_not_compared_in_silence(summary_of):
     ranking = rank_model(summary_of(run).models[0], Wishes(), run="r")
     [note] = ranking.notes
     assert note == (
-        "The agreement is of “cpu fp32” on 100 tokens of the fixed text and of “cpu bf16” on its own answers, "
-        "which cannot be compared."
+        "The agreement is of “cpu fp32” on 100 tokens of the fixed text and of “cpu bf16” on its "
+        "own answers, which cannot be compared."
     )
 
 

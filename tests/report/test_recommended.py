@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from test_recommend import GIB, option
 
+from harness.report.costs import costs
 from harness.report.ranking import Ranking
 from harness.report.recommend import Wishes, recommend
-from harness.report.costs import costs
 from harness.report.recommended import misses, ranking_sentence, table, unmeasured
 from harness.report.retyped import wish_options
 
@@ -175,11 +175,18 @@ def test_a_bound_of_the_divergence_is_not_shown_as_the_figure():
     bounded = replace(BEST, kl_mean=0.1, kl_most=0.2)
     unbounded = replace(BEST, name="b", kl_most=None)
     missing = replace(BEST, name="c", kl_mean=None, kl_most=None)
-    rows = {row[0].text: row[6] for row in table(ranking([bounded, unbounded, missing])).rows}
+    tiny = [
+        replace(BEST, name=f"d{most}", kl_mean=0.0, kl_most=most) for most in (None, 2e-5, 1e-10)
+    ]
+    options = [bounded, unbounded, missing, *tiny]
+    rows = {row[0].text: row[6] for row in table(ranking(options)).rows}
     assert {name: cell.text for name, cell in rows.items()} == {
         "b (best)": "≥ 2.0e−3",
         "c (next)": "–",
         "cuda fp16": "0.100 to\n0.200",
+        "d1e-10": "< 1e−9",
+        "d2e-05": "≤ 2.0e−5",
+        "dNone": "no bound",
     }
     assert rows["c (next)"].why
 
@@ -213,3 +220,172 @@ def test_the_wishes_can_be_typed_again():
         *("--vram", "5B", "--min-agreement", "99%", "--prefer", "memory")
     ]
     assert wish_options(Wishes(vram_bytes=0)) == ["--vram", "0"]
+
+
+def reasons(options, **wishes):
+    """What the sentence says where there is nothing to recommend."""
+    return ranking_sentence(ranking(options, **wishes)).removeprefix("nothing to recommend")
+
+
+def missing(*fields, why="skipped: no GPU", **more):
+    """An option that lacks these figures, and has all others."""
+    whole = replace(BEST, agreement_low=None, agreement_high=None, **more)
+    return replace(
+        whole,
+        **dict.fromkeys(fields),
+        why_missing=tuple((field, why) for field in fields),
+    )
+
+
+FIGURES = ("decode_tok_per_s", "prefill_tok_per_s", "ram_bytes", "vram_bytes", "agreement")
+
+
+def test_why_there_is_nothing_to_recommend_is_the_reason_that_counts():
+    skipped = missing(*FIGURES, name="cuda fp16")
+    crashed = missing(*FIGURES, name="cpu fp32", why="crashed: x", unfit="crashed: x")
+    broken = missing(*FIGURES, name="b", why="wrong answers: y.", unfit="wrong answers: y.")
+    unsteady = replace(BEST, name="d", unfit="nondeterministic: 1 answer changed")
+    # All skipped, all failed, the gate failed: one reason, without names.
+    assert reasons([skipped, skipped]) == ", as no strategy was measured: skipped: no GPU."
+    assert reasons([crashed]) == ", as no strategy was measured: crashed: x."
+    assert reasons([broken], prefer="memory") == ", as no strategy was measured: wrong answers: y."
+    # Several reasons have names, and failures come before what was not tried.
+    assert reasons([skipped, crashed]) == (
+        ", as no strategy was measured: “cpu fp32”: crashed: x; “cuda fp16”: skipped: no GPU."
+    )
+    others = [
+        replace(skipped, name=name, why_missing=(("decode_tok_per_s", name),)) for name in "xyz"
+    ]
+    assert reasons([crashed, *others]) == (
+        ", as no strategy was measured: “cpu fp32”: crashed: x; “x”: x; 2 others for other reasons."
+    )
+    # What was measured and is no choice counts for more than what was skipped.
+    assert reasons([skipped, unsteady]) == (
+        ": “d”: nondeterministic: 1 answer changed; “cuda fp16”: decode speed not measured: "
+        "skipped: no GPU."
+    )
+
+
+def test_a_figure_that_nothing_has_is_why_there_is_nothing_to_recommend():
+    late = {"why": "not run"}
+    assert reasons([missing("decode_tok_per_s", **late)]) == ": decode speed not measured: not run."
+    assert reasons([missing("ram_bytes", **late)], ram_bytes=GIB) == ": RAM not measured: not run."
+    assert reasons([missing("vram_bytes", **late)], vram_bytes=0) == ": VRAM not measured: not run."
+    assert reasons([missing("ram_bytes", **late)], prefer="memory") == (
+        ": RAM not measured: not run."
+    )
+    assert reasons([missing("agreement", **late)], min_agreement=0.9) == (
+        ": agreement not measured: not run."
+    )
+    # No limit on memory that gives would help, and so none is named.
+    assert reasons([missing("agreement", **late)], min_agreement=0.9, ram_bytes=GIB) == (
+        ": takes 2.50 GiB of RAM, more than 1.00 GiB; agreement not measured: not run."
+    )
+
+
+def test_where_only_one_is_left_it_is_said_why():
+    assert ranking_sentence(ranking([REFERENCE])).endswith("answers right.")
+    assert ranking_sentence(ranking([REFERENCE, UNKNOWN])).endswith("; no other qualifies.")
+    lost = missing(*FIGURES, name="cuda fp16")
+    assert ranking_sentence(ranking([REFERENCE, FAILED, lost])).endswith("; no other was measured.")
+
+
+def test_memory_that_was_not_measured_of_an_accelerator_is_not_said_to_be_none():
+    one = missing("vram_bytes", name="cuda fp16")
+    assert "2.50 GiB of RAM, 99.50 %" in ranking_sentence(ranking([one]))
+
+
+def kl_beside(mine, its, **more):
+    """What stands in a cost of two divergences, each (least, most)."""
+    best = replace(BEST, kl_mean=its[0], kl_most=its[1])
+    second = replace(SECOND, kl_mean=mine[0], kl_most=mine[1], **more)
+    [text] = costs(ranking([best, second]))
+    return next((part for part in text[:-1].split(", ") if "KL" in part), None)
+
+
+def test_bounds_of_a_divergence_are_compared_as_bounds():
+    assert kl_beside((2e-5, 2e-5), (0.0, 0.0)) == "a KL of 2.0e−5 instead of < 1e−9"
+    assert kl_beside((5e-10, 5e-10), (0.0, 0.0)) == "the same KL of < 1e−9"
+    assert kl_beside((2e-5, 3e-5), (1e-5, 1e-5)) == "a KL of 2.0e−5 to 3.0e−5 instead of 1.0e−5"
+    assert kl_beside((1e-5, 1e-5), (2e-5, 3e-5)) == "a KL of 1.0e−5 instead of 2.0e−5 to 3.0e−5"
+    unsure = "(the bounds do not tell which is less)"
+    assert kl_beside((2e-5, 3e-5), (2.5e-5, 2.5e-5)) == (
+        f"a KL of 2.0e−5 to 3.0e−5 beside 2.5e−5 {unsure}"
+    )
+    assert kl_beside((0.0, 3e-5), (2e-5, 2e-5)) == f"a KL of ≤ 3.0e−5 beside 2.0e−5 {unsure}"
+    assert kl_beside((2e-5, None), (3e-5, 3e-5)) == f"a KL of ≥ 2.0e−5 beside 3.0e−5 {unsure}"
+    assert kl_beside((4e-5, None), (3e-5, 3e-5)) == "a KL of ≥ 4.0e−5 instead of 3.0e−5"
+    for sides in ((0.0, None), (3e-5, 3e-5)), ((3e-5, 3e-5), (0.0, None)):
+        assert kl_beside(*sides) == "no KL to compare"  # and behind the comma why
+    assert kl_beside((0.0, 1e-10), (0.0, 1e-10)).startswith("a KL of < 1e−9 beside < 1e−9")
+
+
+def test_quality_on_other_tokens_and_answers_to_other_questions_are_not_compared():
+    assert kl_beside((1e-5, 1e-5), (2e-5, 2e-5), scored_on="its own answers") is None
+    apart = replace(SECOND, scored_on="its own answers", questions="abc")
+    [text] = costs(ranking([BEST, apart]))
+    assert "agreement" not in text
+    assert "answer" not in text
+
+
+def test_agreements_whose_intervals_overlap_are_not_told_apart():
+    best = replace(BEST, agreement_low=0.98, agreement_high=0.999)
+    near = replace(SECOND, agreement_low=0.95, agreement_high=0.98)
+    [text] = costs(ranking([best, near]))
+    assert "2.30 points less agreement (not told apart)" in text
+    [text] = costs(ranking([best, replace(near, agreement_high=0.979)]))
+    assert "2.30 points less agreement, " in text
+    [text] = costs(ranking([near, best], prefer="prefill"))  # told from the other side
+    assert "2.30 points less agreement (not told apart)" in text
+
+
+def test_a_reason_that_is_everyones_stands_without_all_their_names():
+    unscored = [missing("agreement", name=name, why="not asked for") for name in "ab"]
+    [(heading, text)] = unmeasured(ranking(unscored))
+    assert (heading, text) == ("Without quality", "every one of these: not asked for.")
+    [(_, text)] = unmeasured(ranking([BEST, *unscored]))
+    assert text == "“a” and “b”: not asked for."
+
+
+def test_a_caution_of_several_is_said_once_and_with_one_full_stop():
+    both = [replace(BEST, name=name, cautions=("'quality' failed: late.",)) for name in "ab"]
+    assert list(unmeasured(ranking(both))) == [("Careful", "“a” and “b”: 'quality' failed: late.")]
+
+
+def test_each_is_compared_with_the_reference_of_its_own_threads():
+    one, two = (
+        [
+            replace(each, name=f"{each.name}, {n}", reference=f"cpu fp32, {n}")
+            for each in (REFERENCE, BEST)
+        ]
+        for n in (1, 2)
+    )
+    options = [*one, *two]
+    asked = Wishes(min_agreement=0.9)
+    shown = Ranking(
+        model="m",
+        machine="here",
+        runs=("r",),
+        wishes=asked,
+        options=tuple(options),
+        found=recommend(options, asked),
+    )
+    assert shown.found.best.name == "cuda fp16, 1"
+    _, best, second = costs(shown)
+    assert best.startswith("“cuda fp16, 1” beside the reference, “cpu fp32, 1”: ")
+    assert second.startswith("“cuda fp16, 2” beside the reference, “cpu fp32, 2”: ")
+    assert shown.reference.name == "cpu fp32, 1"
+
+
+def test_no_accelerator_at_all_reads_as_a_limit():
+    assert table(ranking(vram_bytes=0)).caption == "raven: no VRAM; fastest decoding first"
+    caption = table(ranking(min_agreement=0.99999)).caption
+    assert caption == "raven: at least 99.999 % agreement; fastest decoding first"
+
+
+def test_an_interval_that_says_nothing_is_called_too_noisy():
+    wild = replace(SECOND, decode_trials=(1.0, 30.0, 90.0))
+    [text] = costs(ranking([BEST, wild]))
+    assert "0.750 × the decode speed (too noisy to tell), " in text
+    once = replace(SECOND, decode_trials=(30.0,))
+    assert "0.750 × the decode speed, " in next(costs(ranking([BEST, once])))

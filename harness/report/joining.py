@@ -1,0 +1,119 @@
+"""From the rows of one strategy in several runs to one option of a recommendation.
+
+Knows rows and options; which runs belong together, and what is best, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from harness.config.engines import TORCH
+from harness.records.record import Record
+from harness.report.format import count
+from harness.report.options import faults_of
+from harness.report.recommend import Option
+from harness.report.values import ModelSummary, Row
+
+Key = tuple[str, str, int]  # engine, strategy, threads
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One model in one run."""
+
+    run: str
+    model: ModelSummary
+    measured_at: str = ""
+    records: tuple[Record, ...] = ()
+    text: str | None = None  # that quality is scored on, where it is known
+    questions: str | None = None  # their hash, likewise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """One row of one run."""
+
+    part: Part
+    row: Row
+    option: Option
+
+
+def key_of(row: Row) -> Key:
+    """Rows of the same key are of the same strategy, in whatever run."""
+    return row.engine, row.strategy, row.threads
+
+
+def names_of(keys: Sequence[Key], batch: int) -> dict[Key, str]:
+    """The strategy; with engine, threads and batch where they are not what anyone would expect.
+
+    That is where there are several engines or thread counts, an engine that is not our own, or more
+    than one row at a time.
+    """
+    ours = {engine for engine, *_ in keys} == {TORCH}
+    several_threads = len({threads for *_, threads in keys}) > 1
+    return {
+        (engine, strategy, threads): ", ".join(
+            [
+                strategy,
+                *([] if ours else [engine]),
+                *([count(threads, "thread")] if several_threads else []),
+                *([f"batch {batch}"] if batch > 1 else []),
+            ]
+        )
+        for engine, strategy, threads in keys
+    }
+
+
+def joined(found: Sequence[Found]) -> Option:
+    """One strategy in several runs, the newest first: each figure of the newest that has it.
+
+    Speed and memory are of one run, so that they belong together. Of several samplings or prompts
+    in one run, the first speaks.
+    """
+    options = [one.option for one in found]
+    base = next((one for one in options if one.decode_tok_per_s is not None), options[0])
+    scored = next((one for one in options if one.agreement is not None), base)
+    judged = next((one for one in options if one.right is not None), base)
+    used = tuple(dict.fromkeys((base, scored, judged)))
+    return replace(
+        base,
+        agreement=scored.agreement,
+        scored_on=scored.scored_on,
+        agreement_low=scored.agreement_low,
+        agreement_high=scored.agreement_high,
+        kl_mean=scored.kl_mean,
+        kl_most=scored.kl_most,
+        right=judged.right,
+        questions=judged.questions,
+        is_reference=options[0].is_reference,
+        reference=options[0].reference,
+        unfit=_unfit(found),
+        why_missing=_why_missing(base, scored, judged),
+        cautions=tuple(dict.fromkeys(text for one in used for text in one.cautions)),
+        runs=tuple(dict.fromkeys(name for one in used for name in one.runs)),
+    )
+
+
+def _why_missing(base: Option, scored: Option, judged: Option) -> tuple[tuple[str, str], ...]:
+    """Of each figure that none of them has, the reason that the one gives which speaks for it."""
+    speaks = {"agreement": scored, "kl_mean": scored, "right": judged}
+    names = dict.fromkeys(name for one in (base, scored, judged) for name, _ in one.why_missing)
+    said = ((name, speaks.get(name, base).why(name)) for name in names)
+    return tuple((name, text) for name, text in said if text is not None)
+
+
+def _unfit(found: Sequence[Found]) -> str | None:
+    """Why nobody should run it: what the newest run says of each workload that it has tried.
+
+    What is wrong with it under one sampling or prompt is wrong with it.
+    """
+    faults: dict[str, str | None] = {}
+    for _, of_run in groupby(found, key=lambda one: one.part.run):
+        here: dict[str, str | None] = {}
+        for one in of_run:
+            for name, fault in faults_of(one.row).items():
+                here[name] = here.get(name) or fault
+        faults |= {name: fault for name, fault in here.items() if name not in faults}
+    return faults.get("gate") or next((fault for fault in faults.values() if fault), None)
