@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import fmean
+from textwrap import wrap
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -27,6 +28,9 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = (
         for side in (1, -1)
     ),
 )
+MOST_NAMED = 14  # points whose names find room in a plot
+LINE_IN = 0.17  # of what is written below the axes, in inches
+LETTERS = 96  # in such a line
 _NEAR = 12  # points up or down from which it is no longer plain what a label belongs to
 _LINE = 1.4  # distance of two lines of text, in heights of a letter
 
@@ -41,6 +45,19 @@ class Point(NamedTuple):
     text: str
     radius: float = 0.0  # in points, of a mark that is larger than a usual one
     across: tuple[float, float] | None = None  # the ends of an error bar that lies down
+
+
+def texts_or_numbers(texts: Sequence[str], names: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """What to write beside each point, and lines for below the axes that say what numbers mean.
+
+    There are numbers where there are too many texts to be read in a plot.
+    """
+    if len(texts) <= MOST_NAMED:
+        return texts, []
+    numbers = [str(at) for at in range(1, len(names) + 1)]
+    key = [f"{number} {name}" for number, name in zip(numbers, names, strict=True)]
+    # A name stays in its line.
+    return numbers, wrap("; ".join(one.replace(" ", "\u00a0") for one in key), LETTERS)
 
 
 def label_points(axes: Axes, points: Sequence[Point]) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from matplotlib.transforms import offset_copy
 
 from harness.report.format import number, size
-from harness.report.labels import Point, label_ends, label_points
+from harness.report.labels import LINE_IN, Point, label_ends, label_points, texts_or_numbers
 from harness.report.results import device_names, row_name, trials_text
 from harness.report.style import (
     BLUE,
@@ -46,7 +48,9 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     ]
     if not points:
         return None
-    figure, axes = new_axes(3.9)
+    names = [row_name(row) for _, _, row in points]
+    texts, key = texts_or_numbers(names, names)
+    figure, axes = new_axes(3.9 + LINE_IN * len(key))
     for total, speed, row in points:
         look: dict[str, Any] = (
             {"fmt": "o", "color": INK} if row.is_reference else {"fmt": "s", "color": BLUE}
@@ -57,15 +61,15 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     top = top_of([speed for _, speed, _ in points])
     value_axis(axes, min(speeds), top, "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
-    axes.set_xlabel(f"peak memory{where}, {unit}")
+    axes.set_xlabel("\n".join([f"peak memory{where}, {unit}", *key]))
     how = trials_text([row for _, _, row in points])
     title = put_title(figure, "Speed against memory", model.name, how)
     say_better(axes)
     label_points(
         axes,
         [
-            Point(total, speed.value, speed.low, speed.high, row_name(row))
-            for total, speed, row in points
+            Point(total, speed.value, speed.low, speed.high, text)
+            for (total, speed, _), text in zip(points, texts, strict=True)
         ],
     )
     said = [f"{row.label}: {number(v.value)} tok/s with {size(n)}" for n, v, row in points]
@@ -168,10 +172,17 @@ def error_sides(value: Estimate) -> list[list[float]] | None:
 
 
 def say_better(axes: Axes, *, at_right: bool = False) -> None:
-    """An arrow into the corner at the top in which one would like to be."""
+    """An arrow to the corner at the top in which one would like to be, above the axes.
+
+    In them a point, a bar or a name may lie anywhere.
+    """
     at, side = (1, -1) if at_right else (0, 1)
-    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    look: dict[str, Any] = {"color": MUTED, "fontsize": 8.5, "va": "top", **where}
-    axes.annotate("better", (at, 1), (side * 22, -20), ha="right" if at_right else "left", **look)
-    arrow = {"arrowstyle": "->", "color": MUTED}
-    axes.annotate("", (at, 1), (side * 22, -22), arrowprops=arrow, **where)
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    corner = offset_copy(axes.transAxes, figure, y=4, units="points")
+    where: dict[str, Any] = {"xycoords": corner, "textcoords": "offset points", "color": MUTED}
+    beside = "right" if at_right else "left"
+    axes.annotate("better", (at, 1), (side * 16, 0), ha=beside, va="bottom", fontsize=8.5, **where)
+    where["xycoords"] = offset_copy(axes.transAxes, figure, y=15, units="points")
+    arrow = {"arrowstyle": "->", "color": MUTED, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (at, 1), (side * 11, -11), arrowprops=arrow, **where)

@@ -10,20 +10,22 @@ stands there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from harness.report.format import elided, listing, number, size
-from harness.report.labels import Point, label_points
+from harness.report.format import elided, listing, number, size, unit_of
+from harness.report.labels import LETTERS, LINE_IN, Point, label_points, texts_or_numbers
 from harness.report.plot_curves import error_sides, say_better, top_of
 from harness.report.quality_cells import (
     NO_DIFFERENCE,
     agreement,
     divergence,
+    divergence_text,
     scored_on,
     why_no_mean,
     why_unscored,
@@ -44,10 +46,22 @@ from harness.report.values import ModelSummary, Row
 from harness.stats import Estimate
 
 HEIGHT_IN = 4.3
-LINE_IN = 0.17  # of what is written below the axes
-LETTERS = 96  # in such a line
 LARGEST = 400.0  # area of the largest disc, in points squared
+LARGEST_OF_MANY = 130.0  # where there are too many to be named beside them
 LEAST = 12.0  # and of the smallest, which still shows
+FEW, MOST_TICKS = 3, 9  # powers of ten between which there are more ticks, or that have one
+SIZES = 3  # discs in the legend at most
+STEP = 4  # times the memory, from one of them to the next
+
+
+class _Place(NamedTuple):
+    """Where a strategy stands: speed, and divergence in nats with the least that it can be."""
+
+    speed: Estimate
+    kl: float  # the most where there are bounds
+    least: float
+    is_bound: bool
+    is_open: bool  # nothing says how far off it is: `kl` is the least
 
 
 def quality(model: ModelSummary) -> Drawing | None:
@@ -56,37 +70,38 @@ def quality(model: ModelSummary) -> Drawing | None:
     if not shown:
         return None
     left_out = [(row, why) for row in model.rows if (why := why_not_shown(row)) is not None]
-    below = _named_below(left_out)
+    names = [row_name(row) for row, _ in shown]
+    sizes = [_memory(row) for row, _ in shown]
+    texts, key = texts_or_numbers([f"{n}, {of}" for n, of in zip(names, sizes, strict=True)], names)
+    below = [*key, *_named_below(left_out)]
     figure_, axes = new_axes(HEIGHT_IN + LINE_IN * len(below))
-    most = max(row.memory.total_peak_bytes or 0 for row, _ in shown)
-    points = []
-    for row, (speed, kl) in shown:
-        area = _area(row, most)
-        look: dict[str, Any] = {"s": area, "facecolor": PALE_BLUE, "linewidth": 1.2}
-        look |= {"edgecolor": INK, "hatch": "////"} if row.is_reference else {"edgecolor": BLUE}
-        axes.scatter([speed.value], [kl], zorder=3, **look)
-        bar: dict[str, Any] = {"fmt": "none", "ecolor": MUTED, "elinewidth": 0.8}
-        axes.errorbar([speed.value], [kl], xerr=error_sides(speed), **bar)
-        points.append(_point(row, speed, kl, math.sqrt(area / math.pi)))
-    axes.set_xlim(0, top_of([speed for _, (speed, _) in shown]) * 1.08)
+    places = [place for _, place in shown]
+    axes.set_xlim(0, top_of([place.speed for place in places]) * 1.08)
     counting_axis(axes.xaxis)
-    _divergence_axis(axes, [kl for _, (_, kl) in shown])
-    axes.set_xlabel("\n".join(["decode, tokens per second; bars: 95 % interval", *below]))
+    _divergence_axis(axes, [kl for place in places for kl in (place.least, place.kl)])
+    peaks = [row.memory.total_peak_bytes for row, _ in shown]
+    area = _areas(peaks, LARGEST_OF_MANY if key else LARGEST)
+    points = [
+        _draw(axes, row, place, area(row.memory.total_peak_bytes), text)
+        for (row, place), text in zip(shown, texts, strict=True)
+    ]
+    axes.set_xlabel("\n".join([f"decode, tokens per second{_bars(places)}", *below]))
     how = trials_text([row for row, _ in shown])
     title = put_title(figure_, "Speed against quality, memory as size", model.name, how)
+    _size_legend(axes, [n for n in peaks if n], area)
     say_better(axes, at_right=True)
     label_points(axes, points)
     said = [
-        f"{row.label}: {number(speed.value)} tok/s, {divergence(row).text} nats, {_memory(row)}"
-        for row, (speed, _) in shown
+        f"{row.label}: {number(place.speed.value)} tok/s, {divergence_text(row)}, {of}"
+        for (row, place), of in zip(shown, sizes, strict=True)
     ]
-    names = [row.label for row, _ in left_out]
+    not_shown = [row.label for row, _ in left_out]
     return Drawing(
         figure_,
         title,
         "Scatter plot of decode speed against the mean divergence from the exact reference "
         f"{scored_on(model)}, each strategy a disc as large as its peak memory: {'; '.join(said)}."
-        + (f" Not shown: {'; '.join(names)}." if names else ""),
+        + (f" Not shown: {'; '.join(not_shown)}." if not_shown else ""),
     )
 
 
@@ -112,33 +127,89 @@ def why_not_shown(row: Row) -> str | None:
     if row.decode_tok_per_s is None:
         return row.missing.get("decode_tok_per_s", "no decode speed")
     found = None if row.quality is None else row.quality.headline
-    return why_unscored(row) if found is None else f"KL {why_no_mean(found)}"
+    if found is None:
+        return why_unscored(row)
+    return divergence(row).why if found.kl_mean is not None else f"KL {why_no_mean(found)}"
 
 
-def _place(row: Row) -> tuple[Estimate, float] | None:
-    """Where a strategy stands: speed, and divergence in nats."""
+def _place(row: Row) -> _Place | None:
+    """Where a strategy stands; None where its speed is not known, or nothing bounds its KL."""
     found = None if row.quality is None else row.quality.headline
-    if row.decode_tok_per_s is None or found is None or found.kl_mean is None:
+    kl = None if found is None else found.kl_mean
+    if row.decode_tok_per_s is None or kl is None:
         return None
-    return row.decode_tok_per_s, max(found.kl_mean.value, NO_DIFFERENCE)
+    least, most = max(kl.value, NO_DIFFERENCE), kl.most
+    if most is None:
+        if kl.value < NO_DIFFERENCE:
+            return None
+        return _Place(row.decode_tok_per_s, least, least, is_bound=True, is_open=True)
+    most = max(most, NO_DIFFERENCE)
+    return _Place(row.decode_tok_per_s, most, least, is_bound=most > least, is_open=False)
 
 
-def _area(row: Row, most: int) -> float:
-    """Of a disc, in points squared: as the peak memory, host and devices together."""
-    total = row.memory.total_peak_bytes
-    return LEAST if total is None or not most else max(LEAST, LARGEST * total / most)
+def _draw(axes: Axes, row: Row, place: _Place, area: float, text: str) -> Point:
+    """A strategy's disc with its bars; returns what a label of it needs to know."""
+    look: dict[str, Any] = {"s": area, "facecolor": PALE_BLUE, "linewidth": 1.2}
+    if row.memory.total_peak_bytes is None:
+        look["facecolor"] = "none"
+    look |= {"edgecolor": INK, "hatch": "////"} if row.is_reference else {"edgecolor": BLUE}
+    # A small disc lies on a large one.
+    axes.scatter([place.speed.value], [place.kl], zorder=4 - area / LARGEST, **look)
+    bar: dict[str, Any] = {"fmt": "none", "ecolor": MUTED, "elinewidth": 0.8}
+    axes.errorbar([place.speed.value], [place.kl], xerr=error_sides(place.speed), **bar)
+    if place.is_bound:
+        worst = axes.get_ylim()[0] if place.is_open else place.kl  # the axis points down
+        sides = [[place.kl - place.least], [worst - place.kl]]
+        axes.errorbar([place.speed.value], [place.kl], yerr=sides, **bar)
+    low, high = place.speed.low, place.speed.high
+    return Point(
+        place.speed.value,
+        place.kl,
+        place.least if place.is_bound else None,
+        None,
+        text,
+        math.sqrt(area) / 2,
+        None if low is None or high is None else (low, high),
+    )
+
+
+def _areas(peaks: Sequence[int | None], largest: float) -> Callable[[float | None], float]:
+    """Peak memory, host and devices together -> the area of a disc, in points squared."""
+    most = max((n for n in peaks if n), default=0)
+    return lambda n: max(LEAST, largest * n / most) if n and most else LEAST
+
+
+def _size_legend(axes: Axes, peaks: Sequence[int], area: Callable[[float], float]) -> None:
+    """Above the axes, what memory some discs stand for; nothing where no peak is known."""
+    if not peaks:
+        return
+    sizes = [2.0 ** math.floor(math.log2(max(peaks)))]
+    while len(sizes) < SIZES and sizes[0] / STEP >= min(peaks) / 2:
+        sizes.insert(0, sizes[0] / STEP)
+    look: dict[str, Any] = {"marker": "o", "linestyle": "", "color": PALE_BLUE}
+    handles: list[Line2D] = []
+    for n_bytes in sizes:
+        unit, of = unit_of(n_bytes)
+        text = f"{'' if handles else 'peak memory '}{n_bytes / of:g} {unit}"
+        look |= {"markersize": math.sqrt(area(n_bytes)), "label": text}
+        handles.append(Line2D([], [], markeredgecolor=BLUE, **look))
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0}
+    axes.legend(handles=handles, ncols=len(handles), **place)
+
+
+def _bars(places: Sequence[_Place]) -> str:
+    """What the bars are, those that there are."""
+    said = []
+    if any(place.speed.low is not None for place in places):
+        said.append("95 % interval")
+    if any(place.is_bound for place in places):
+        said.append("upright, bounds of KL of the small form")
+    return f"; bars: {'; '.join(said)}" if said else ""
 
 
 def _memory(row: Row) -> str:
     total = row.memory.total_peak_bytes
     return "memory not known" if total is None else size(total)
-
-
-def _point(row: Row, speed: Estimate, kl: float, radius: float) -> Point:
-    """With its name and memory, and the bar that a label should leave free."""
-    across = None if speed.low is None or speed.high is None else (speed.low, speed.high)
-    text = f"{row_name(row)}, {_memory(row)}"
-    return Point(speed.value, kl, None, None, text, radius, across)
 
 
 def _divergence_axis(axes: Axes, values: Sequence[float]) -> None:
@@ -147,16 +218,24 @@ def _divergence_axis(axes: Axes, values: Sequence[float]) -> None:
     least, most = min(values), max(values)
     beyond = max(10 ** (0.12 * math.log10(most / least)), 3.0)
     axes.set_ylim(most * beyond, least / beyond)
-    axes.yaxis.set_major_locator(LogLocator(numticks=9))
+    axes.yaxis.set_major_locator(FixedLocator(_ticks(least, most)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("mean KL from the exact reference, nats per token")
 
 
+def _ticks(least: float, most: float) -> list[float]:
+    """Powers of ten, the one at or below the least among them; more where these would be few."""
+    first, last = math.floor(math.log10(least)), math.floor(math.log10(most))
+    steps = (1.0, 2.0, 5.0) if last - first < FEW else (1.0,)
+    stride = 1 + (last - first) // MOST_TICKS
+    return [10.0**power * step for power in range(first, last + 1, stride) for step in steps]
+
+
 def _tick(value: float) -> str:
     if value < NO_DIFFERENCE * 0.99:
         return ""
-    text = f"1e{round(math.log10(value))}".replace("-", "−")
+    text = f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−")
     return f"< {text}" if value < NO_DIFFERENCE * 1.01 else text
 
 
