@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from harness.cli.converting import no_cache_option, opened_conversions, reading_of
+from harness.cli.converting import opened_conversions, reading_of
 from harness.cli.model_argument import need_weights
 from harness.invocation import command_line
 from harness.quickstart.files import BUILTIN
@@ -95,7 +95,12 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the draws."
 )
-@no_cache_option
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Read the original weights. Otherwise they are converted once, where that pays, and kept "
+    "in $HARNESS_CACHE or in ~/.cache/rwkv-harness.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the answer and its timing as JSON.")
 def command(
     question: str,

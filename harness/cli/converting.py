@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from harness.measure.conversion import Conversions, Reading
     from harness.measure.job import Message
 
-WHERE = "'converted' in $HARNESS_CACHE, or in ~/.cache/rwkv-harness"
-
-no_cache_option = click.option(
-    "--no-cache",
-    is_flag=True,
-    help=f"Read original weights only. Converted ones are kept in {WHERE}.",
-)
-
 
 @contextmanager
 def opened_conversions(*, no_cache: bool) -> Iterator[Conversions]:

@@ -165,6 +165,8 @@ class RunDisplay:
             self._say(f"  {_name(trial)}: skipped: {trial.skip_reason}")
             return
         seconds = self._clock() - self._trial_started
+        if record.took_s is not None:  # without what is done once, before some trials
+            seconds = record.took_s + (record.cooling.waited_s or 0.0 if record.cooling else 0.0)
         self._n_done += 1
         self._spent.append(seconds)
         self._say(f"  {_name(trial)}: {_result(record)} ({seconds:.0f} s)")

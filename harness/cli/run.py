@@ -13,7 +13,7 @@ import click
 
 from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence
 from harness.cli.console import console
-from harness.cli.converting import no_cache_option, opened_conversions
+from harness.cli.converting import opened_conversions
 from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
 from harness.cli.machine_folder import machine_option, results_option
 from harness.cli.referring import opened_references
@@ -50,7 +50,12 @@ if TYPE_CHECKING:
     "--allow-failures", is_flag=True, help="Exit with 0 also where a cell failed (code 3)."
 )
 @click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
-@no_cache_option
+@click.option(
+    "--no-cache",
+    is_flag=True,
+    help="Read original weights only, and compute exact references for this command alone. "
+    "Otherwise both are kept, in $HARNESS_CACHE or in ~/.cache/rwkv-harness.",
+)
 @set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
 def command(

@@ -1,19 +1,21 @@
 """How fast this machine is, in a tenth of a second and without an engine: for forecasts of time.
 
-Two figures, each the best of a few repetitions, since whatever disturbs them makes them worse: how
-long Python takes for a fixed piece of work, and how fast one thread copies memory. Coarse on
-purpose: what a strategy really does, a run measures.
+Two figures, each the best of some repetitions, since whatever disturbs them makes them worse: how
+long Python takes for a fixed piece of work, and how fast one thread copies memory. They take turns,
+so that both are looked at all the time, and a machine that is held up for a moment in neither.
+Coarse on purpose: what a strategy really does, a run measures.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-_ROUNDS = 5
+_ROUNDS = 8
 _COPIED_BYTES = 2**25  # more than the caches of most machines
 _STEPS = 20_000
 
@@ -31,10 +33,11 @@ def probe_speed() -> MachineSpeed:
     source = np.zeros(_COPIED_BYTES, dtype=np.uint8)
     source += 1  # so that each page is there
     target = np.ones_like(source)
-    return MachineSpeed(
-        python_s=_best(_python_work),
-        copy_bytes_per_s=2 * _COPIED_BYTES / _best(lambda: np.copyto(target, source)),
-    )
+    python_s = copy_s = math.inf
+    for _ in range(_ROUNDS):
+        python_s = min(python_s, _seconds(_python_work))
+        copy_s = min(copy_s, _seconds(lambda: np.copyto(target, source)))
+    return MachineSpeed(python_s=python_s, copy_bytes_per_s=2 * _COPIED_BYTES / copy_s)
 
 
 def _python_work() -> None:
@@ -44,11 +47,7 @@ def _python_work() -> None:
         counts[key] = counts.get(key, 0) + 1
 
 
-def _best(work: Callable[[], None]) -> float:
-    """The shortest of a few repetitions, in seconds."""
-    found = []
-    for _ in range(_ROUNDS):
-        begin = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begin)
-    return min(found)
+def _seconds(work: Callable[[], None]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin

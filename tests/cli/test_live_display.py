@@ -10,6 +10,7 @@ from harness.machine import MemoryReading
 from harness.measure.job import Imported, Passed
 from harness.measure.trial import Trial
 from harness.plan.cell import Cell
+from harness.records.order import Cooling
 from harness.records.record import Answer, CellRef, Key, Outcome, Record
 
 CELL = Cell(model="m", engine="torch", strategy="cpu fp32", workload="speed", threads=1)
@@ -103,6 +104,22 @@ def test_the_time_left_is_no_more_than_the_budget(ends_in, left):
     display.end(Trial(cell=CELL, trial=0, attempt=0), ended("ok"))
     display.begin(Trial(cell=CELL, trial=1, attempt=0))
     assert out.file.getvalue().splitlines()[-1].endswith(f" …, at most {left} left")
+
+
+def test_what_is_done_once_does_not_count_as_time_of_a_trial():
+    """Such as finding out what the machine can do: the later trials will not do it again."""
+    out = Counting(terminal=False)
+    display = RunDisplay(out, 3, clock=lambda: out.now)
+    display.begin(Trial(cell=CELL, trial=0, attempt=0))
+    out.now += 70
+    display.end(
+        Trial(cell=CELL, trial=0, attempt=0),
+        ended("ok", took_s=10.0, cooling=Cooling(waited_s=5.0)),
+    )
+    display.begin(Trial(cell=CELL, trial=1, attempt=0))
+    *_, ended_line, begun = out.file.getvalue().splitlines()
+    assert ended_line.endswith("(15 s)")
+    assert begun.endswith(" …, 30 s left")
 
 
 SPEEDS = {"decode_tok_per_s": 36.14, "prefill_tok_per_s": 320.0}

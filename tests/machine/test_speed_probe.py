@@ -18,9 +18,12 @@ class Clock:
         return self._readings.pop(0)
 
 
-def test_the_best_of_five_counts(monkeypatch):
-    python, copies = [3.0, 2.0, 9.0, 4.0, 5.0], [0.5, 0.25, 2.0, 4.0, 1.0]
-    monkeypatch.setattr(speed_probe, "time", Clock(*python, *copies))
+def test_the_best_counts_whatever_most_of_the_time_was_like(monkeypatch):
+    """A machine that is twice as slow while it is probed, but for a moment, is as fast as then."""
+    python, copies = [4.0] * 8, [0.5] * 8
+    python[4], copies[7] = 2.0, 0.25
+    turns = [one for pair in zip(python, copies, strict=True) for one in pair]
+    monkeypatch.setattr(speed_probe, "time", Clock(*turns))
     speed = probe_speed()
     assert speed.python_s == 2.0
     assert speed.copy_bytes_per_s == 2 * 2**25 / 0.25  # read, and written
@@ -38,5 +41,5 @@ def test_the_probe_copies_more_than_most_caches_hold_and_works_each_time(monkeyp
 
     monkeypatch.setattr(speed_probe.np, "copyto", copy)
     speed = probe_speed()
-    assert done == ["python"] * 5 + [2**25] * 5
+    assert done == ["python", 2**25] * 8
     assert speed.copy_bytes_per_s > 0
