@@ -7,27 +7,48 @@ random weights, and the unlikely tokens count as much as the likely ones: a dive
 them, and lets most small faults of a model that is sure of itself through.
 
 Rounding loses something too, and as much again in each slot, so what is tolerated is a sum over the
-slots of what their formats may lose (`ROUNDING`): five or more times the most that was seen, over
-the shipped model, random weights of 169M (12 layers) and of 40 narrow layers, both also with heavy
-tails and outlier channels. One limit for all formats would not do. With 32 tokens:
+slots of what their formats may lose (`ROUNDING`). One limit for all formats would not do. With 32
+tokens:
 
     u of                       shipped model     random 169M      tolerated, 5 and 13 slots
     fp16                       7e-7              4e-6             5.0e-4 and 9.0e-4
     bf16                       5e-5              2.3e-4           0.0015 and 0.0035
-    fp32i8, fp16i8             8e-5              2.6e-4           0.0028 and 0.0068
+    fp32i8, fp16i8             8e-5              2.6e-4           0.0053 and 0.013
     bf16i8                     3e-4              0.013            0.025  and 0.065
     a matrix's sign flipped    0.033 or more     0.0047 or more
     a matrix zeroed, turned    0.015 or more     0.0013 or more
     decay of the wrong sign    0.021 or more     0.014 or more
     the same in all layers     0.33              0.89
     ln0 not folded             1.0               0.36
+    ln0 folded twice           0.033             0.09
+    a layer left out           0.13 or more      0.09 or more
+    layers of two swapped      0.083 or more     0.026 or more
+    key and value swapped      0.095 or more     0.039 or more
+    shifted by no token        0.81              1.1
     state not carried          0.97              1.4
 
+How often the tolerated is what rounding loses, over random weights of 12, 24, 32 and 40 layers, 256
+channels wide (the least; TF32: products whose inputs have 10 bits, as CUDA may compute fp32):
+
+    weights                               TF32   fp16   bf16   int8   bf16i8
+    uniform                               1700   260    15     52     5.4
+    the same, with sums of fp16 or bf16          150    9
+    with heavy tails (t, 3 degrees)       1200   220    13     3.3    1.4
+    4 channels up to 48 times as loud     160    10     1.1    2.5    0.8
+    both                                  27     6      0.6    0.7    0.7
+
+So fp16 and fp32 have room for whatever a trained model may be, the others not for everything: those
+of RWKV-4 are known for outliers that grow with the model, so that four bits cost a nat and more;
+and no trained model but the shipped one was at hand. A false alarm costs a cell, while what passes
+wrongly is still seen by the figures of quality: hence int8 has more room than the first table asks
+for.
+
 What it cannot see: a fault that is smaller than the rounding it allows. In 32 and 16 bits none of
-the above is; with bf16 some zeroed keys in the last of 12 layers are, with int8 a few flipped ones,
-with bf16i8 a fifth of all single matrices of 12 layers, and with 40 layers more. Nor what those
-tokens do not show: a state that is lost after them, a kernel for other lengths. Knows rows and the
-names of formats only.
+the first table is; with bf16 some zeroed keys in the last of 12 layers are, with int8 a few flipped
+ones, with bf16i8 a fifth of all single matrices of 12 layers, and with 40 layers more. Never seen
+are a lost half step of int8, one wrong row of a large head, another epsilon of the norms. Nor what
+those tokens do not show: a state that is lost after them, a kernel for other lengths. Knows rows
+and the names of formats only.
 """
 
 from __future__ import annotations
@@ -43,14 +64,13 @@ from harness.records.quality import Gate
 
 Format = tuple[str, str]  # a slot's dtype and weight_dtype, as they were read back
 
-# What one slot may lose: fp32 as much as fp16, since its products may be allowed fewer bits. Both
-# far more than was seen: large trained models, whose activations have outliers, were not at hand.
+# What one slot may lose: fp32 as much as fp16, since its products may be allowed fewer bits.
 ROUNDING: dict[Format, float] = {
     ("fp32", "fp32"): 5e-5,
     ("fp16", "fp16"): 5e-5,
     ("bf16", "bf16"): 2.5e-4,
-    ("fp32", "uint8"): 5e-4,
-    ("fp16", "uint8"): 5e-4,
+    ("fp32", "uint8"): 1e-3,
+    ("fp16", "uint8"): 1e-3,
     ("bf16", "uint8"): 5e-3,
 }
 _WIDEST = max(ROUNDING.values())
@@ -94,7 +114,7 @@ def judge_gate(
         why = (
             f"It computes another function than the reference: of what that says of {n} tokens "
             f"{_percent(lost)} is lost, and rounding in these formats loses {_percent(limit)} at "
-            "most. Nothing was measured."
+            "most. Nothing was measured; --set gate=false measures it all the same."
         )
     return Gate(tokens=n, why=why, figures={"lost": lost, "tolerated": limit, "kl": kl})
 
