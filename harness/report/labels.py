@@ -15,8 +15,9 @@ from matplotlib.transforms import Bbox
 
 from harness.report.style import MUTED
 
+_TextPlace = tuple[float, float, str, str]  # to the right and up, and which of its parts is there
 # Where a label may stand from its point, in points: right, left, above, below, then ever further.
-_PLACES: tuple[tuple[float, float, str, str], ...] = (
+_PLACES: tuple[_TextPlace, ...] = (
     (8, 0, "left", "center"),
     (-8, 0, "right", "center"),
     (0, 9, "center", "bottom"),
@@ -28,6 +29,9 @@ _PLACES: tuple[tuple[float, float, str, str], ...] = (
         for side in (1, -1)
     ),
 )
+# How much of a text is left of where it stands, or below.
+_BEFORE = {"left": 0.0, "center": 0.5, "right": 1.0, "bottom": 0.0, "top": 1.0}
+SIZE = 8.5  # of letters
 MOST_NAMED = 14  # points whose names find room in a plot
 LINE_IN = 0.17  # of what is written below the axes, in inches
 LETTERS = 96  # in such a line
@@ -72,14 +76,15 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
     dots = [_occupied(axes, point._replace(low=None, high=None)) for point in points]
     texts: list[Bbox] = []
     for point in points:
-        label = _place(axes, point, frame, [*bars, *texts]) or _place(
-            axes, point, frame, [*dots, *texts]
+        size = _text_size(axes, point.text)
+        place = _free_place(axes, point, size, frame, [*bars, *texts]) or _free_place(
+            axes, point, size, frame, [*dots, *texts]
         )
-        if label is None:  # to where there is more room
+        if place is None:  # to where there is more room
             middle = (frame.x0 + frame.x1) / 2
             at_right = axes.transData.transform((point.x, point.y))[0] > middle
-            label = _annotate(axes, point, _PLACES[1 if at_right else 0])
-        texts.append(_text_box(label))
+            place = _PLACES[1 if at_right else 0]
+        texts.append(_text_box(_annotate(axes, point, place)))
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
@@ -89,7 +94,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     """
     lay_out(axes)
     height = axes.get_window_extent().height
-    step = 8.5 * _LINE / 72 * axes.figure.dpi / height  # one line of text, as a share of the axes
+    step = SIZE * _LINE / 72 * axes.figure.dpi / height  # one line of text, as a share of the axes
     to_share = axes.transData + axes.transAxes.inverted()
     wanted = sorted(
         (float(to_share.transform((x, y))[1]), at) for at, (x, y, _, _) in enumerate(ends)
@@ -102,7 +107,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             (1.03, share),
             textcoords=axes.transAxes,
             va="center",
-            fontsize=8.5,
+            fontsize=SIZE,
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
@@ -122,14 +127,26 @@ def lay_out(axes: Axes) -> None:
     figure.draw_without_rendering()
 
 
-def _place(axes: Axes, point: Point, frame: Bbox, taken: Sequence[Bbox]) -> Annotation | None:
-    """Write one text at the first place where it covers nothing that is taken; None if none is."""
+def _free_place(
+    axes: Axes, point: Point, size: tuple[float, float], frame: Bbox, taken: Sequence[Bbox]
+) -> _TextPlace | None:
+    """The first place where a text of that size covers nothing that is taken; None if none is."""
+    x, y = axes.transData.transform((point.x, point.y))
     for place in _PLACES:
-        label = _annotate(axes, point, place)
-        if _is_free(_text_box(label), frame, taken):
-            return label
-        label.remove()
+        dx, dy = (d / 72 * axes.figure.dpi for d in _from_rim(point, place))
+        left = x + dx - size[0] * _BEFORE[place[2]]
+        bottom = y + dy - size[1] * _BEFORE[place[3]]
+        if _is_free(Bbox.from_bounds(left, bottom, *size), frame, taken):
+            return place
     return None
+
+
+def _text_size(axes: Axes, text: str) -> tuple[float, float]:
+    """Width and height in pixels."""
+    written = axes.text(0, 0, text, fontsize=SIZE)
+    box = written.get_window_extent()
+    written.remove()
+    return box.width, box.height
 
 
 def _text_box(label: Annotation) -> Bbox:
@@ -154,22 +171,26 @@ def _lying_bar(axes: Axes, point: Point, across: tuple[float, float]) -> Bbox:
     return Bbox.from_extents(x0, y - 3, x1, y + 3)
 
 
-def _annotate(axes: Axes, point: Point, place: tuple[float, float, str, str]) -> Annotation:
-    dx, dy, horizontal, vertical = place
-    is_far = abs(dy) > _NEAR
-    if point.radius:
-        is_far = dy != 0  # discs touch: a line says whose text it is
-        dx, dy = (math.copysign(abs(d) + point.radius, d) if d else 0.0 for d in (dx, dy))
+def _from_rim(point: Point, place: _TextPlace) -> tuple[float, float]:
+    """From the point to its text, in points: from the rim of a large mark, not from its middle."""
+    dx, dy = (math.copysign(abs(d) + point.radius, d) if d else 0.0 for d in place[:2])
+    return dx, dy
+
+
+def _annotate(axes: Axes, point: Point, place: _TextPlace) -> Annotation:
+    _, up, horizontal, vertical = place
+    # Discs touch: a line says whose text it is.
+    is_far = up != 0 if point.radius else abs(up) > _NEAR
     # A text that is not right beside its point is tied to it by a line.
     far = {"arrowstyle": "-", "color": MUTED, "lw": 0.8, "shrinkA": 0, "shrinkB": 3}
     return axes.annotate(
         point.text,
         (point.x, point.y),
-        (dx, dy),
+        _from_rim(point, place),
         textcoords="offset points",
         ha=horizontal,
         va=vertical,
-        fontsize=8.5,
+        fontsize=SIZE,
         arrowprops=far if is_far else None,
     )
 
