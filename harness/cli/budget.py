@@ -45,6 +45,7 @@ class TimeGiven:
         seen: Surroundings,
         machine_folder: Path,
         *,
+        cores: int | None,
         no_cache: bool,
         n_before: int,
     ) -> Budget:
@@ -57,7 +58,9 @@ class TimeGiven:
 
         if self.seconds is None:
             return Budget()
-        foreseen = foreseen_time(planned, loaded, seen, machine_folder, no_cache=no_cache)
+        foreseen = foreseen_time(
+            planned, loaded, seen, machine_folder, cores=cores, no_cache=no_cache
+        )
         return budget_of(self.seconds, self.began_at, foreseen, clock, n_before)
 
     @property

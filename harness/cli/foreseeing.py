@@ -29,9 +29,12 @@ def foreseen_time(
     seen: Surroundings,
     machine_folder: Path,
     *,
+    cores: int | None,
     no_cache: bool = False,
 ) -> RunTime:
-    """How long the plan will take here; `machine_folder` has the earlier runs, if there are any.
+    """How long the plan will take here, on so many `cores` where that is known.
+
+    `machine_folder` has the earlier runs, if there are any.
 
     Takes a tenth of a second, most of it the probe. Reads no weights.
     """
@@ -47,6 +50,7 @@ def foreseen_time(
     weights = {model: _weights(loaded, model) for model in models}
     known = Known(
         speed=probe_speed(),
+        cores=cores,
         past=tuple(past_records(machine_folder)),
         weights={model: of_model.sha256() for model, of_model in weights.items()},
         unhashed_bytes=_unhashed_bytes(loaded),
@@ -89,7 +93,7 @@ def _unhashed_bytes(loaded: LoadedStudy) -> int:
 
 def _lambada_documents(loaded: LoadedStudy) -> int | None:
     """How many documents can be read: none of a file that is missing, or is none of LAMBADA."""
-    from harness.measure.lambada_file import lambada_texts
+    from harness.config.lambada_file import lambada_texts
 
     if loaded.lambada is None:
         return None

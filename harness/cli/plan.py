@@ -36,7 +36,8 @@ def command(
     loaded, machine = load_study(study, settings), probe_machine()
     seen = look(loaded)
     planned = plan(loaded, machine, seen)
-    time = foreseen_time(planned, loaded, seen, results / (label or machine.label))
+    runs = results / (label or machine.label)
+    time = foreseen_time(planned, loaded, seen, runs, cores=machine.cores)
     if as_json:
         from harness.plan.document import plan_document
         from harness.plan.time_document import time_document

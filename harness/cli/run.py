@@ -152,7 +152,13 @@ def _carry_out(
     store = opened_store(folder)
     left = n_left(planned, store)
     budget = time.budget(
-        planned, loaded, seen, runs, no_cache=no_cache, n_before=len(store.records)
+        planned,
+        loaded,
+        seen,
+        runs,
+        cores=machine.cores,
+        no_cache=no_cache,
+        n_before=len(store.records),
     )
     with (
         store.appending(),

@@ -170,7 +170,7 @@ def _pace(
         shape,
         resolve(cell.strategy, shape.n_layer),
         known.speed,
-        threads=cell.threads,
+        threads=known.at_once(cell.threads),
         loaded="converted" if is_converted else kind_of(loaded, cell.model),
     )
     return recorded_pace(records, modelled) or modelled

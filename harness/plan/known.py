@@ -24,6 +24,7 @@ class Known:
     """How fast the machine is, what it measured, and what its caches hold."""
 
     speed: MachineSpeed
+    cores: int | None = None  # that threads can run on
     past: Sequence[PastRecord] = ()
     # Hashes of the models' weights, where they are known: records of others say nothing.
     weights: Mapping[str, str | None] = field(default_factory=dict)
@@ -35,3 +36,7 @@ class Known:
     lambada_documents: int | None = None  # that can be read; None: as many as were published
     idle_s: float = 0.0  # watching what the idle machine takes, before the first speed
     tells_limits: bool = True  # what it can do at best can be measured
+
+    def at_once(self, threads: int) -> int:
+        """How many of so many threads really run at the same time."""
+        return threads if self.cores is None else min(threads, self.cores)

@@ -478,6 +478,19 @@ def _instant():
     return PastAnswer(token_ids=[], prefill_s=0.0, decode_s=[0.0])
 
 
+def test_threads_beyond_the_cores_make_nothing_faster(foresee):
+    """Neither the trials nor the references; what a study asks for is not what a machine has."""
+
+    def of(threads, **known):
+        found = foresee(("strategies:", f"threads: {threads}\nstrategies:"), **known)
+        return [one.trial_s for one in found.cells], seconds(found, "references")
+
+    assert of(2, cores=2) == of(2, cores=8) == of(2)
+    assert of(8, cores=2) == of(2)
+    for eight, two in zip(of(8, cores=8), of(2), strict=True):
+        assert sum(eight) < sum(two)
+
+
 def test_int8_takes_longer_to_make_than_a_cast(foresee):
     def took(strategy):
         change = ("[cpu fp32, cpu bf16]", f"[cpu fp32, {strategy}]")

@@ -1,14 +1,19 @@
 """`python -m harness plan`: what is printed, and with which exit code."""
 
 import json
+import math
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from harness.quickstart.files import TOKENIZER
+from harness.runtime.shape import ModelShape, original_tensors
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = filter(None, [os.environ.get("PYTHONPATH")])  # libraries too, where Nix builds
@@ -24,14 +29,14 @@ finally:
 """
 
 
-def run(*arguments, cwd=ROOT):
+def run(*arguments, cwd=ROOT, **environ):
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", MODULES, *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": PYTHONPATH, "LANG": "C.UTF-8"},
+        env={"PYTHONPATH": PYTHONPATH, "LANG": "C.UTF-8", **environ},
     )
 
 
@@ -182,3 +187,46 @@ def test_each_sampling_and_prompt_has_its_row(tmp_path):
     cells = json.loads(run("plan", path, "--json").stdout)["cells"]
     assert len(cells) == len(rows) == 2
     assert "cpu fp32, hot" in said
+
+
+def test_a_plan_of_28_gb_reads_headers_and_says_what_each_reference_takes(tmp_path):
+    """The real study, with files of the real sizes in which nothing is but their headers."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for name, n_layer, n_embd in (
+        ("RWKV-4-Raven-3B-v12-Eng98%-Other2%-20230520-ctx4096", 32, 2560),
+        ("RWKV-4-Raven-14B-v12-Eng98%-Other2%-20230523-ctx8192", 40, 5120),
+    ):
+        shape = ModelShape(n_layer=n_layer, n_embd=n_embd, n_vocab=50277, dim_ffn=4 * n_embd)
+        _write_header(models / f"{name}.safetensors", shape)
+    shutil.copy(TOKENIZER, models / "20B_tokenizer.json")
+    environ = {
+        "HARNESS_MODELS": str(models),
+        "HARNESS_CACHE": str(tmp_path / "cache"),
+        "HARNESS_CACHE_BUDGET": "1TiB",
+        "RWKV_HARNESS_PROBES": "off",  # without a known size, no model is too large for this one
+    }
+
+    done = run("plan", ROOT / "configs/raven.yaml", **environ)
+
+    assert done.returncode == 0, done.stderr
+    assert "HEAVY []" in done.stderr
+    assert max(map(len, done.stdout.splitlines()[:-1])) <= 80
+    flat = " ".join(done.stdout.split())
+    assert re.search(r"raven-3b: about [0-9hmins. ]+, at most 1.29 GiB in the cache", flat)
+    assert re.search(
+        r"raven-14b: about [0-9]+ (h|min)[0-9min ]*, at most 1.29 GiB in the cache", flat
+    )
+    assert re.search(r"hashing weights \d+", flat)
+
+
+def _write_header(path, shape):
+    """A checkpoint in bfloat16 whose tensors are a hole in the file."""
+    header, end = {}, 0
+    for name, dimensions in original_tensors(shape).items():
+        begin, end = end, end + 2 * math.prod(dimensions)
+        header[name] = {"dtype": "BF16", "shape": list(dimensions), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)

@@ -173,7 +173,7 @@ def test_without_caches_nothing_is_converted_and_all_references_are_made(
     keep_reference(loaded)
     seen = look(loaded)
     planned = plan(loaded, machine_with(), seen)
-    found = foreseen_time(planned, loaded, seen, tmp_path, no_cache=True)
+    found = foreseen_time(planned, loaded, seen, tmp_path, cores=4, no_cache=True)
     names = [one.what for one in found.once]
     assert (names.count("converting weights"), names.count("references")) == (0, 2)
 
@@ -311,14 +311,16 @@ def test_probes_that_are_off_tell_no_limits(shown, monkeypatch):
     ],
 )
 def test_of_lambada_only_what_can_be_read_takes_time(content, documents, load, machine_with):
-    """Whatever is wrong with the file: the run scores the rest, and a plan says so."""
+    """Whatever becomes of the file since it was looked at: the run scores the rest."""
     from harness.cli.foreseeing import _lambada_documents
 
     loaded = load(("questions.txt}", "questions.txt}\n  quality: {lambada: words.jsonl}"), CPU)
     path = loaded.path.with_name("words.jsonl")
     if content is not None:
+        path.write_bytes(b'{"text": "the last word"}')
+        loaded = load_study(loaded.path)
         path.write_bytes(content)
-    assert _lambada_documents(load_study(loaded.path)) == documents
+    assert _lambada_documents(loaded) == documents
     assert _lambada_documents(load()) is None
 
 
@@ -330,6 +332,6 @@ def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machi
     )
     seen = look(loaded)
     planned = plan(loaded, machine_with(), seen)
-    found = foreseen_time(planned, loaded, seen, tmp_path)
+    found = foreseen_time(planned, loaded, seen, tmp_path, cores=4)
     converting = [one for one in found.once if one.what == "converting weights"]
     assert len(converting) == 2  # of each model
