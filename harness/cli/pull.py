@@ -94,7 +94,7 @@ class PullJob:
         from harness.config.load import load_study
 
         for kind in ("weights", "tokenizer", "lambada"):
-            loaded = load_study(name, settings)
+            loaded = load_study(name, settings, to_pull=True)
             for label, found in _wanted(loaded, kind):
                 pulled = self._pull(label, found)
                 if pulled is not None:

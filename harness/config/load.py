@@ -21,7 +21,7 @@ from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
 from harness.config.file_values import name_of, to_keep
 from harness.config.inherited import nothing_left, without_idle, without_taken_away
-from harness.config.lambada_file import lambada_content, locate_lambada
+from harness.config.lambada_file import lambada_content, lambada_problems, locate_lambada
 from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem, listed, nearest
@@ -57,9 +57,12 @@ class LoadedStudy:
     )  # what was set from outside: it is in all of the above
 
 
-def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
+def load_study(
+    path: Path | str, settings: Iterable[str] = (), *, to_pull: bool = False
+) -> LoadedStudy:
     """Load the study at `path`, or `builtin:quickstart`, changed by `settings` (`key=value`).
 
+    `to_pull` does not look into a file of LAMBADA, which may be about to be replaced.
     Raises `StudyError` with every problem of the study, of what it extends and of its questions.
     """
     source = study_source(path)
@@ -84,6 +87,7 @@ def load_study(path: Path | str, settings: Iterable[str] = ()) -> LoadedStudy:
         lock = _lock(source)
         located = locate_models(expanded, lock, _answering(expanded), problems)
         lambada = locate_lambada(expanded, lock, problems)
+        problems += () if to_pull else lambada_problems(expanded, lambada)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
     root, expanded = (to_keep(tree, OPTION) for tree in (root, expanded))

@@ -35,7 +35,7 @@ def model_problems(root: Node) -> Iterator[Problem]:
         yield from _prompt_problems(root, name, model.get("prompt"))
         wrong = {
             "weights": _wrong_weights(model.get("weights")),
-            "tokenizer": _wrong_file(model.get("tokenizer")),
+            "tokenizer": _wrong_tokenizer(model.get("tokenizer")),
             "prompt": _wrong_prompt(model.get("prompt")),
             "source": _wrong_url(model.get("source")),
             "tokenizer_source": _wrong_url(model.get("tokenizer_source")),
@@ -61,6 +61,12 @@ def answering_problems(root: Node, cells: Iterable[Combination]) -> Iterator[Pro
 def _wrong_weights(node: Node) -> str | None:
     if node.text is not None and is_random(node.text):
         return why_not_random(node.text)
+    return _wrong_file(node)
+
+
+def _wrong_tokenizer(node: Node) -> str | None:
+    if node.text is not None and is_random(node.text):
+        return f"'{node.text}' is weights, and no tokenizer. Leave it out."
     return _wrong_file(node)
 
 

@@ -9,7 +9,6 @@ Knows texts, tokens and figures; nothing of models, and not where the file lies.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,30 +38,6 @@ class LambadaSummary(Struct, frozen=True, kw_only=True):
     accuracy_low: float | None  # Wilson's interval
     accuracy_high: float | None
     perplexity: float | None  # per document; None where a word had no finite log-probability
-
-
-def read_texts(content: str, name: str) -> list[str]:
-    """The texts of a file of JSON lines, `{"text": …}` each.
-
-    Raises BadInput that names `name` and the line for what is no such line, or has no last word.
-    """
-    texts = []
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            text = json.loads(line)["text"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f'{name}:{number}: not a line of LAMBADA; each is a JSON object with "text"'
-            ) from error
-        # A space at the very end would leave an empty word; all else stays as it is.
-        if not isinstance(text, str) or not text.rstrip(" ").rpartition(" ")[0].strip():
-            raise BadInput(f"{name}:{number}: the text has no last word behind a space")
-        texts.append(text.rstrip(" "))
-    if not texts:
-        raise BadInput(f"{name}: the file has no line")
-    return texts
 
 
 def documents(

@@ -53,11 +53,11 @@ def words(folder, texts=TEXTS, name="words.jsonl"):
     return folder / name
 
 
-def in_hub(home, content="{}"):
+def in_hub(home):
     """The hub's file, as its cache has it."""
     path = home / "hub/hub/models--owner--words/snapshots/main/test.jsonl"
     path.parent.mkdir(parents=True)
-    path.write_text(content, encoding="utf-8")
+    path.write_text(json.dumps({"text": TEXTS[0]}), encoding="utf-8")
     return path
 
 
@@ -148,7 +148,20 @@ def test_other_workloads_do_not_ask_for_it(home):
     assert file.kind == "lambada"
 
 
-@pytest.mark.parametrize("text", ["ftp://x/y.jsonl", "builtin:quickstart", "hf://a"])
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_file_of_another_form_is_refused_before_anything_is_measured(
+    command, study, home, capsys
+):
+    words(home, [*TEXTS, "word"])
+    with pytest.raises(SystemExit) as stop:
+        main([command, str(study())])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err
+    assert "workloads.quality.lambada: words.jsonl:3: the text has no last word" in told
+    assert not (home / "results").exists()
+
+
+@pytest.mark.parametrize("text", ["ftp://x/y.jsonl", "builtin:quickstart", "hf://a", "random:3b"])
 def test_what_cannot_be_understood_is_said_with_its_line(text, study, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["plan", str(study(lambada=text))])

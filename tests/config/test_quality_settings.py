@@ -1,5 +1,7 @@
 """The workload `quality`, the gate and the trials of answers in a study."""
 
+import json
+
 import pytest
 
 from harness.config.load import load_study
@@ -65,7 +67,8 @@ def test_the_same_text_elsewhere_is_the_same_study(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, text in {"a": "One.", "b": "One.", "c": "Two."}.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        line = json.dumps({"text": f"The word is {text}"})
+        (tmp_path / f"{name}.jsonl").write_text(line, encoding="utf-8")
 
     def of(*settings):
         return load(*settings).sha256

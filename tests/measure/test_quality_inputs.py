@@ -384,10 +384,13 @@ def test_only_the_first_documents_may_be_asked_for(tmp_path, new_bench):
     [(None, "words.jsonl is not here"), ("rubbish", "words.jsonl:1: not a line of LAMBADA")],
 )
 def test_without_its_file_all_else_is_scored(content, words, tmp_path, new_bench):
-    study = lambada(tmp_path, content)
+    study = lambada(tmp_path)
     if content is None:
         (tmp_path / "words.jsonl").unlink()
-    prepared = new_bench(study).prepare(answers=[answer(5)])
+    bench = new_bench(study)
+    if content is not None:  # since the study was loaded
+        (tmp_path / "words.jsonl").write_text(content, encoding="utf-8")
+    prepared = bench.prepare(answers=[answer(5)])
     assert list(prepared.missing) == ["lambada"]
     assert words in prepared.missing["lambada"]
     assert prepared.job.scoring.lambada is None

@@ -1,21 +1,16 @@
 """LAMBADA's documents and figures, by the protocol of RWKV's own scripts."""
 
-import json
 import math
 
 import pytest
 
 from harness.errors import BadInput
-from harness.quality.lambada import documents, read_texts, summarise_lambada
+from harness.quality.lambada import documents, summarise_lambada
 from harness.records.quality import Lambada
 
 
 def letters(text):
     return [ord(letter) for letter in text]
-
-
-def lines(*texts):
-    return "".join(json.dumps({"text": text}) + "\n" for text in texts)
 
 
 def test_context_and_last_word_are_encoded_apart():
@@ -41,31 +36,6 @@ def test_without_a_pad_nothing_is_before_the_context():
 def test_a_part_without_a_token_is_refused(part):
     with pytest.raises(BadInput, match="no token"):
         documents(["a b"], lambda text: [] if text == part else [1], [])
-
-
-def test_texts_are_read_as_they_stand():
-    content = lines("a b", "  c\nd  e", "f g ") + "\n" + json.dumps({"text": "ü ß", "more": 1})
-    assert read_texts(content, "x.jsonl") == ["a b", "  c\nd  e", "f g", "ü ß"]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "x.jsonl: the file has no line"),
-        ("\n \n", "has no line"),
-        (lines("a b") + "rubbish", "x.jsonl:2: not a line of LAMBADA"),
-        ("[1]", "x.jsonl:1: not a line"),
-        ("7", "x.jsonl:1: not a line"),
-        ('{"words": "a b"}', "x.jsonl:1: not a line"),
-        ('{"text": 7}', "x.jsonl:1: the text has no last word"),
-        (lines("a b", "word"), "x.jsonl:2: the text has no last word"),
-        (lines("word "), "no last word"),
-        (lines(" word"), "no last word"),
-    ],
-)
-def test_another_file_is_refused_with_its_line(content, words):
-    with pytest.raises(BadInput, match=words):
-        read_texts(content, "x.jsonl")
 
 
 def test_perplexity_is_per_document_and_all_tokens_of_a_word_count():
