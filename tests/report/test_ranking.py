@@ -92,8 +92,8 @@ def test_a_batch_that_is_all_there_is_has_its_name_and_a_note(summary_of):
     assert [one.name for one in ranking.options] == ["cpu fp32, batch 4"]
     assert ranking.notes == (
         (
-            "1 cell with a larger batch than 4 is not compared: rows of a batch together are always "
-            "faster."
+            "1 cell with a larger batch than 4 is not compared: rows of a batch together are "
+            "always faster."
         ),
         "All speeds are those of 4 rows of a batch together.",
     )
@@ -294,8 +294,8 @@ def test_quality_on_another_text_is_not_compared(tmp_path):
     [ranking] = ranked(tmp_path / "other", old=old, new=new)
     assert ranking.notes == (
         (
-            "The agreement is of “cpu bf16” on 200 tokens of mine.txt and of “cpu fp32” on 200 tokens "
-            "of builtin:prose, which cannot be compared."
+            "The agreement is of “cpu bf16” on 200 tokens of mine.txt and of “cpu fp32” on 200 "
+            "tokens of builtin:prose, which cannot be compared."
         ),
     )
     [text] = costs(ranking)
@@ -313,8 +313,8 @@ def test_right_answers_to_other_questions_are_not_compared(tmp_path):
     )
     assert ranking.notes == (
         (
-            "The questions are not the same for “cpu bf16” and “cpu fp32”: their right answers cannot "
-            "be compared."
+            "The questions are not the same for “cpu bf16” and “cpu fp32”: their right answers "
+            "cannot be compared."
         ),
     )
     [text] = costs(ranking)

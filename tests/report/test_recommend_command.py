@@ -6,6 +6,7 @@ import json
 import os
 
 import fabricate
+import msgspec
 import pytest
 
 from harness.cli.main import main
@@ -55,10 +56,109 @@ def test_where_nothing_qualifies_it_exits_with_1_and_the_next_command_finds_one(
     assert out.startswith("raven-3b: run “")
 
 
-def test_none_of_a_gpu_can_be_asked_for(run, devices):
-    code, out, _ = run("recommend", devices, "--vram", "0")
+@pytest.mark.parametrize("written", ["0", "0B", "0GiB"])
+def test_none_of_a_gpu_can_be_asked_for(run, devices, written):
+    code, out, _ = run("recommend", devices, "--vram", written)
     assert code == 0
     assert out.startswith("raven-3b: run “cpu fp32”")
+    assert "raven-3b: no VRAM; fastest decoding first" in out
+
+
+@pytest.mark.parametrize("option", ["--vram", "--ram"])
+def test_a_size_without_its_unit_is_not_taken_for_bytes(run, devices, option):
+    code, _, err = run("recommend", devices, option, "8")
+    assert code == 2
+    assert "'8' has no unit. Do you mean 8GiB?" in " ".join(err.split())
+
+
+def test_a_limit_is_shown_as_it_was_given(run, tmp_path):
+    folder = fabricate.with_quality().write(tmp_path / "here" / "1")
+    _, out, _ = run("recommend", folder, "--min-agreement", "99.999%")
+    assert "tiny: at least 99.999 % agreement" in out
+    assert "less than 99.999 %" in " ".join(out.split())
+    _, out, _ = run("recommend", folder, "--min-agreement", "0.00001", "--ram", "512K")
+    last = out.splitlines()[-1]
+    assert "--min-agreement 0.001% " in last
+    assert run(*last.removeprefix("Next: python -m harness ").split())[0] == 0
+
+
+def later(fabricated, strategies=None):
+    """The same run, measured a year after, of some strategies alone."""
+    fabricated.records = [
+        msgspec.structs.replace(one, started_at=one.started_at.replace("2024", "2025"))
+        for one in fabricated.records
+        if strategies is None or one.cell.strategy in strategies
+    ]
+    return fabricated
+
+
+def test_the_next_command_names_the_run_that_the_best_is_of(run, tmp_path):
+    old = fabricate.with_devices().write(tmp_path / "server" / "old")
+    slow = ["cpu fp32", "cpu bf16"]
+    new = later(fabricate.with_devices(), slow).write(tmp_path / "server" / "new")
+    for folders in ((old, new), (new, old)):
+        _, out, _ = run("recommend", *folders)
+        assert out.splitlines()[-1] == f"Next: python -m harness report {old}"
+        _, out, _ = run("recommend", *folders, "--vram", "0")
+        assert out.splitlines()[-1] == f"Next: python -m harness report {new}"
+        # Where there is no best, the newest; quality was scored in neither.
+        _, out, _ = run("recommend", *folders, "--min-agreement", "1%")
+        assert out.splitlines()[-1] == f"Next: python -m harness report {new}"
+
+
+def test_the_next_command_has_the_runs_of_the_machine_that_it_is_about(run, devices, tmp_path):
+    laptop = fabricate.Fabricated(["cpu fp32"], {"raven-3b": "w"})
+    laptop.speed("cpu fp32", 2, 20_000)
+    other = laptop.write(tmp_path / "laptop" / "20240501T100000Z")
+    code, out, _ = run("recommend", devices, other, "--ram", "4GiB")
+    assert code == 1
+    last = out.splitlines()[-1].removeprefix("Next: python -m harness ").split()
+    assert str(devices) not in last
+    assert run(*last)[0] == 0
+
+
+def test_a_note_on_several_models_is_printed_once(run, tmp_path):
+    old = fabricate.plausible().write(tmp_path / "here" / "1")
+    new = later(fabricate.plausible()).write(tmp_path / "here" / "2")
+    _, out, _ = run("recommend", old, new)
+    notes = [line for line in out.splitlines() if line.startswith("Note")]
+    text = " ".join(out.split())
+    assert len(notes) == 1
+    assert "Note: “cpu fp32”, “cpu bf16”, “cpu fp32i8” and “cpu fp32i8 *3 -> cpu fp32” were" in text
+    _, out, _ = run("recommend", old, new, "--model", "quickstart", "--json")
+    [ranking] = json.loads(out)["rankings"]
+    assert len(ranking["notes"]) == 1
+
+
+def test_a_note_on_one_model_of_several_says_which(run, tmp_path):
+    both = fabricate.plausible()
+    both.records = [one for one in both.records if one.cell.model == "quickstart"]
+    old = fabricate.plausible().write(tmp_path / "here" / "1")
+    new = later(both).write(tmp_path / "here" / "2")
+    _, out, _ = run("recommend", old, new)
+    assert [line[:20] for line in out.splitlines() if line.startswith("Note")] == [
+        "Note on quickstart: "
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name in fabricate.EVERY if name != "empty"])
+@pytest.mark.parametrize("limits", [(), ("--vram", "4GiB"), ("--ram", "1MiB", "--vram", "0")])
+def test_text_json_and_exit_code_agree(run, tmp_path, name, limits):
+    folder = fabricate.EVERY[name]().write(tmp_path / "here" / "1")
+    code, out, _ = run("recommend", folder, *limits)
+    json_code, document, _ = run("recommend", folder, *limits, "--json")
+    rankings = json.loads(document)["rankings"]
+    assert json_code == code
+    said = " ".join(out.split())
+    for ranking in rankings:
+        assert " ".join(ranking["sentence"].split()) in said
+        assert (ranking["best"] is not None) == (": run “" in ranking["sentence"])
+        assert all(text in said for text in ranking["careful"])
+        assert all(f"Note: {text}" in said for text in ranking["notes"])
+    measured = any(ranking["measured"] for ranking in rankings)
+    bests = all(ranking["best"] is not None for ranking in rankings)
+    assert code == (4 if not measured else 0 if bests else 1)
+    assert ".." not in said.replace("…", "")
 
 
 @pytest.mark.parametrize("written", ["99%", "0.99", ".99", "99 %", "99.0%"])
