@@ -14,7 +14,12 @@ import click
 from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence
 from harness.cli.console import console
 from harness.cli.converting import opened_conversions
-from harness.cli.exits import EXIT_CELL_FAILED, EXIT_INTERRUPTED, EXIT_NOTHING_MEASURED
+from harness.cli.exits import (
+    EXIT_CELL_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_MEASURED,
+    code_of_run,
+)
 from harness.cli.machine_folder import machine_option, results_option
 from harness.cli.referring import opened_references
 from harness.cli.run_folder import choose_run, create_folder, opened_store
@@ -188,7 +193,7 @@ def _carry_out(
         return EXIT_INTERRUPTED
     if ran_out and not n_begun:
         return EXIT_NOTHING_MEASURED
-    return 0 if left == 0 else _exit_code(store, planned)
+    return 0 if left == 0 else code_of_run(store, planned)
 
 
 def _say_without_locks(store: RecordStore) -> None:
@@ -319,19 +324,6 @@ def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
         again = command_line("report", folder)
         click.echo(f"The records are kept. To report on them: {again}", err=True)
         raise
-
-
-def _exit_code(store: RecordStore, planned: Plan) -> int:
-    """Of the run so far: 0 if all that was tried was measured, 3 if one failed, 4 if all did."""
-    from harness.measure.schedule import due
-
-    kinds = [store.latest_outcome(cell.id, trial) for cell, trial in due(planned, store)]
-    # A noisy trial has its figures; the report says by what they were disturbed. One that was
-    # skipped has its reason, and is tried again when the run goes on.
-    measured = [kind in ("ok", "noisy") for kind in kinds if kind not in (None, "skipped")]
-    if measured and all(measured):
-        return 0
-    return EXIT_CELL_FAILED if any(measured) else EXIT_NOTHING_MEASURED
 
 
 def _say_missing(planned: Plan) -> None:
