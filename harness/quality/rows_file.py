@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,9 +76,9 @@ class RowsFile:
             end = 8 + length
             is_whole = self.metadata.get("format") == _FORMAT
             for key, entry in entries.items():
-                n, n_vocab = entry["shape"]
+                n, n_vocab = map(index, entry["shape"])
                 start, end = end, end + n * n_vocab * _ITEM
-                offsets = [8 + length + offset for offset in entry["data_offsets"]]
+                offsets = [8 + length + index(offset) for offset in entry["data_offsets"]]
                 is_whole &= entry["dtype"] == "F32" and offsets == [start, end] and n_vocab > 0 <= n
                 self._places[key] = (start, n, n_vocab)
             is_whole &= path.stat().st_size == end
@@ -85,7 +86,7 @@ class RowsFile:
             raise ReferenceUnusable(
                 f"{path}: cannot be read ({error.strerror or error})"
             ) from error
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ReferenceUnusable(f"{path}: not a file of reference rows; remove it") from error
         if not is_whole:
             raise ReferenceUnusable(f"{path}: not a whole file of reference rows; remove it")

@@ -57,6 +57,9 @@ def test_missing_or_surplus_rows_are_noticed():
             writer.finish()
 
 
+OURS = {"format": "rwkv-harness reference rows 1"}
+
+
 def _header(**entries):
     text = json.dumps(entries).encode()
     return len(text).to_bytes(8, "little") + text
@@ -70,7 +73,29 @@ def _header(**entries):
         (2**40).to_bytes(8, "little") + b"{}",
         _header(a={"dtype": "F32", "shape": [1, 1], "data_offsets": [0, 4]}) + b"1234",
         _header(__metadata__={"format": "another"}),
-        _header(__metadata__={"format": "rwkv-harness reference rows 1"}, a={"dtype": "F32"}),
+        _header(__metadata__=["format"]),
+        (2**16).to_bytes(8, "little") + b"[" * 2**16,
+        _header(
+            __metadata__=OURS,
+            a={"dtype": "F32", "shape": [1.0, 1], "data_offsets": [0, 4]},
+        )
+        + b"1234",
+        _header(
+            __metadata__=OURS,
+            a={"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]},
+        )
+        + b"1234",
+        _header(
+            __metadata__=OURS,
+            a={"dtype": "F32", "shape": [1, 1], "data_offsets": [4, 8]},
+        )
+        + b"12345678",
+        _header(
+            __metadata__=OURS,
+            a={"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 4]},
+        )
+        + b"1234",
+        _header(__metadata__=OURS, a={"dtype": "F32"}),
     ],
 )
 def test_another_file_is_refused(tmp_path, content):
