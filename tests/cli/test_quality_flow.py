@@ -220,3 +220,32 @@ def test_a_reference_that_fails_takes_quality_alone_and_says_why(how, go):
         assert set(why) == {scored.outcome.reason}
     words = {"error": "scripted error", "out_of_memory_host": "scripted", "not_a_number": "finite"}
     assert words[how] in scored.outcome.reason
+
+
+def test_without_a_cache_references_are_computed_beside_the_results(go, tmp_path):
+    (tmp_path / "cache").touch()  # where the folder should be
+    code, run, said = go({"off": {"likely": 0.25}})
+    assert code == 0
+    assert "for this run alone: the cache of references cannot be written" in said
+    for strategy in (EXACT, OTHER):
+        assert kinds(run, strategy) == {"ok"}
+        assert not of(run, strategy, "quality")[0].quality.missing
+    left = list((tmp_path / "results" / "references").iterdir())
+    assert {path.suffix for path in left} == {".npz"}  # the small forms
+
+
+def test_where_a_reference_can_be_kept_nowhere_all_else_is_whole(go, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "0")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "references").touch()  # where the folder should be
+    code, run, _ = go({"off": {"turned": 1.0}})  # which is not looked at
+    assert code == 0
+    for strategy in (EXACT, OTHER):
+        for one in (*of(run, strategy, "speed"), *of(run, strategy, "answers")):
+            assert one.outcome.kind == "ok"
+            assert one.gate.missing
+            assert one.decode_tok_per_s or one.answers
+        (scored,) = of(run, strategy, "quality")
+        assert (scored.outcome.kind, scored.outcome.reason) == ("skipped", one.gate.missing)
+        assert scored.quality.missing == dict.fromkeys(("text", "answers"), one.gate.missing)
+    assert str(tmp_path) not in one.gate.missing

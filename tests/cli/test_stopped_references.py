@@ -57,11 +57,11 @@ def home(fake_study, tmp_path, monkeypatch):
 
 
 @contextmanager
-def running(home, results="results"):
-    """The command in a process of its own, which is gone at the end."""
+def running(home, results="results", *, first=""):
+    """The command in a process of its own, which is gone at the end; `first` is run before it."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", HARNESS, "run", str(home / "study.yaml")),
+            *(sys.executable, "-c", first + HARNESS, "run", str(home / "study.yaml")),
             *("--results", str(home / results), "--machine", "here"),
         ],
         stdout=subprocess.PIPE,
@@ -203,3 +203,23 @@ def running_later(home, results):
     """What starts another run, which is gone at the end."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(running(home, results))
+
+
+def test_a_disk_that_is_full_in_the_midst_takes_quality_alone(home, fake_study):
+    fake_study({**SCRIPT, "vocab": 250, "wait": []}, **STUDY)  # 200 rows are 200,000 bytes
+
+    # In place of a small disk: no file may be larger.
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))"
+    with running(home, first=limit) as process:
+        code, said = ended(process)
+    assert code == 0
+    assert "cannot be written: File too large" in said
+    (run,) = runs(home)
+    speed, scored = run.records
+    assert (speed.outcome.kind, len(speed.decode_s)) == ("ok", 1)
+    assert speed.gate.tokens == 32  # alone they are few bytes
+    assert scored.outcome.kind == "skipped"
+    assert "cannot be written: File too large" in scored.outcome.reason
+    assert scored.quality.missing == {"text": scored.outcome.reason}
+    assert str(home) not in scored.outcome.reason
+    assert is_whole(kept(home)) == [True]
