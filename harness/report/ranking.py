@@ -115,6 +115,7 @@ def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
         *_of_batches(least, sum(row.batch > least for row in rows)),
         *_of_variants(found),
         *(text for part in parts for text in same_computation(part.model)),
+        *_fed_otherwise(options, found),
         *_scored_otherwise(options),
         *_asked_otherwise(options),
         *(_changed(parts) if len(parts) > 1 else ()),
@@ -202,6 +203,22 @@ def _of_variants(found: Sequence[Sequence[Found]]) -> Iterator[str]:
                 f"Right answers are those of “{judged.row.variant}”; the report has those of "
                 f"{listing(list(dict.fromkeys(others)))}."
             )
+
+
+def _fed_otherwise(options: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[str]:
+    """Prefill of prompts of other lengths is other work."""
+    by_lengths: dict[tuple[int, ...], list[str]] = {}
+    for option, rows in zip(options, found, strict=True):
+        row = next((one.row for one in rows if one.row.prefill_lengths), None)
+        if row is not None:
+            lengths = tuple(one.tokens for one in row.prefill_lengths)
+            by_lengths.setdefault(lengths, []).append(f"“{option.name}”")
+    if len(by_lengths) > 1:
+        parts = [
+            f"of {listing(names)} on prompts of {listing([f'{n:,}' for n in lengths])} tokens"
+            for lengths, names in by_lengths.items()
+        ]
+        yield f"The prefill speed is {listing(parts)}: not the same work."
 
 
 def _scored_otherwise(options: Sequence[Option]) -> Iterator[str]:

@@ -351,3 +351,20 @@ def test_what_was_scored_without_a_number_is_no_choice(summary_of):
     )
     [(_, why)] = of_one(summary_of, run).found.refused
     assert why == "gave 2 log-probabilities without a number"
+
+
+def test_prefill_on_other_prompts_is_not_compared_in_silence(tmp_path):
+    old, new = timed("cpu fp32", "cpu bf16"), timed("cpu fp32i8")
+    [ranking] = ranked(tmp_path / "same", old=old, new=new)
+    assert ranking.notes == ()
+    new.records = [
+        msgspec.structs.replace(one, prefill=[one for one in one.prefill if one.tokens == 32])
+        for one in new.records
+    ]
+    [ranking] = ranked(tmp_path / "other", old=old, new=with_facts(new, 2025))
+    assert ranking.notes == (
+        (
+            "The prefill speed is of “cpu fp32i8” on prompts of 32 tokens and of “cpu fp32” and "
+            "“cpu bf16” on prompts of 32 and 128 tokens: not the same work."
+        ),
+    )
