@@ -172,7 +172,7 @@ def _speed_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
     step = _step_s(pace, cell.batch)
     passes = speed.passes + speed.warmup_passes
     apart = _feed_s(pace, max(speed.prompt_lengths), cell.batch) + _APART_STEPS * step
-    return passes * (prompts + speed.generate_tokens * step) + apart
+    return passes * (pace.collect_s + prompts + speed.generate_tokens * step) + apart
 
 
 def _depth_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
@@ -180,7 +180,8 @@ def _depth_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:
     depth = study.workloads.depth
     assert depth is not None
     visits = 1 + depth.passes * len(depth.depths)
-    return _feed_s(pace, depth.depths[-1]) + visits * (1 + depth.generate_tokens) * pace.decode_s
+    visit = pace.collect_s + (1 + depth.generate_tokens) * pace.decode_s
+    return _feed_s(pace, depth.depths[-1]) + visits * visit
 
 
 def _answers_s(cell: Cell, study: Study, pace: Pace, texts: Texts) -> float:

@@ -28,7 +28,8 @@ Kind = Literal["file", "random", "converted"]  # of what is loaded
 # The machine whose figures these are, when it had nothing else to do; of another machine they scale
 # with its own.
 _PROBED = MachineSpeed(python_s=1.41e-3, copy_bytes_per_s=34e9)
-START_S = 2.3  # an interpreter, torch, facts, and the end of both
+START_S = 2.0  # an interpreter, torch, facts, and the end of both
+_COLLECT_S = 0.1  # of rubbish, before what is timed token by token
 _LAYER_S = 150e-6  # of Python and small operations, per layer and call
 _OTHER_LAYER_S = 240e-6  # the same where weights are not in the activations' format
 _DECODE_BYTES = {"fp32": 0.61, "bf16": 0.39, "fp16": 0.39, UINT8: 0.156}  # share of a copy's
@@ -53,6 +54,7 @@ class Pace:
     prefill_s: float  # more per token of a prompt
     decode_s: float  # per step of one row
     draw_s: float = 0.0  # more per token of an answer
+    collect_s: float = 0.0  # more per pass, and per visit of a depth
     head_s: float = 0.0  # more per token of a prompt whose probabilities are wanted
     score_s: float = 0.0  # more per token that is held against the reference
     answer_tokens: float | None = None  # of one question, its prompt not counted
@@ -111,6 +113,7 @@ def _worked_s(record: PastRecord, pace: Pace) -> float:
         speed = record.asked.get("speed") or {}
         work += timed * (passes + speed.get("warmup_passes", 1)) / passes
         work += max((one.s for one in record.prefill), default=0.0)  # once more, for its memory
+        work += (passes + speed.get("warmup_passes", 1)) * pace.collect_s
     for answer in record.answers:
         drawing = pace.draw_s * len(answer.token_ids)
         work += (answer.prefill_s or 0.0) + sum(answer.decode_s) + drawing
@@ -141,6 +144,7 @@ def modelled_pace(
         call_s=call,
         prefill_s=prefill,
         decode_s=call + decode,
+        collect_s=slow * _COLLECT_S,
         draw_s=slow * (_DRAW_S + _DRAW_ITEM_S * shape.n_vocab),
         head_s=2 * matrix_items(shape, is_head=True) / _flop_per_s(slots[-1], threads, slow),
         score_s=score_seconds(shape, speed),

@@ -25,6 +25,7 @@ PACE = Pace(
     prefill_s=0.01,
     decode_s=0.1,
     draw_s=0.02,
+    collect_s=0.7,
     head_s=0.001,
     score_s=0.05,
     answer_tokens=6.0,
@@ -93,10 +94,11 @@ def asked_of(load):
 @pytest.mark.parametrize(
     ("workload", "work"),
     [
-        # 5 passes over 1 + 2 chunks and 10 steps; then the longest prompt and 4 steps.
-        ("speed", 5 * (3 + 4 + 1) + (2 + 3 + 0.4)),
+        # 5 passes over 1 + 2 chunks and 10 steps, each behind a collection of rubbish; then the
+        # longest prompt and 4 steps.
+        ("speed", 5 * (0.7 + 3 + 4 + 1) + (2 + 3 + 0.4)),
         # 600 tokens in 3 chunks, then 1 + 4 × 2 visits of 1 + 9 steps.
-        ("depth", 3 + 6 + 9 * 10 * 0.1),
+        ("depth", 3 + 6 + 9 * (0.7 + 10 * 0.1)),
         # 2 questions: a prompt of 24, and 6 tokens drawn.
         ("answers", 2 * (1 + 0.24 + 6 * 0.12)),
         # 200 tokens in chunks of 64, each scored; 2 answers with their prompts, 6 tokens scored.
@@ -131,7 +133,7 @@ def test_a_batch_reads_the_weights_once_and_multiplies_for_each_row(load, forese
     study = load(text=TEXT).study
     one = cell(foresee(("speed: {", "speed: {batch: 4, ")), "speed").cell
     # 400 tokens of 4 rows; each of 3 rows more takes a step as long as a token of a prompt.
-    passes = 5 * (3 + 16 + 10 * 0.13)
+    passes = 5 * (0.7 + 3 + 16 + 10 * 0.13)
     assert trial_seconds(one, study, PACE, TWO) == pytest.approx(110 + passes + 2 + 12 + 4 * 0.13)
 
 
@@ -264,7 +266,7 @@ def test_weights_are_converted_once_where_they_are_not_there(foresee):
         each.cell.id for each in found.cells if (each.cell.model, each.cell.strategy) == reads
     }
     assert len(one.before) == 2
-    assert 2.3 + 1 < one.s < 2.3 + 5
+    assert 2.0 + 1 < one.s < 2.0 + 5
     assert (
         seconds(
             foresee(int8, converted={reads: ConvertedFile(name="f", is_there=True)}),
@@ -318,7 +320,7 @@ def test_a_machine_that_is_half_as_fast_takes_twice_as_long(foresee):
 
 
 @pytest.mark.parametrize(
-    ("took_s", "times"), [(3.3, 1.0), (1.0 + 2 * 2.3, 2.0), (1.0 + 1.0, 1.0), (900.0, 4.0)]
+    ("took_s", "times"), [(3.0, 1.0), (1.0 + 2 * 2.0, 2.0), (1.0 + 1.0, 1.0), (900.0, 4.0)]
 )
 def test_what_is_done_once_is_as_slow_as_records_say_that_processes_start(took_s, times, foresee):
     converted = {("made-up", "cpu bf16"): not_there()}
@@ -449,7 +451,7 @@ def test_trials_wait_to_cool_down_as_long_as_others_of_the_rule_did(foresee):
     n_trials = sum(one.trials for one in found.cells)
     assert found.cooling_s == 30.0 * n_trials
     assert found.total_s == pytest.approx(without.total_s + 30.0 * n_trials)
-    assert found.total_at_least_s == found.total_s
+    assert found.total_at_least_s == pytest.approx(found.total_s)
     assert time_document(found)["cooling"] == {"total_s": 30.0 * n_trials, "trial_at_most_s": 90.0}
     assert without.cooling is None
     assert time_document(without)["cooling"] is None

@@ -113,9 +113,9 @@ def test_records_are_looked_for_where_run_keeps_them(shown, study, tmp_path):
 
 def test_references_are_sized(shown):
     flat = " ".join(shown().split())
-    assert "needs them: tiny: about 2.3 s, at most 8.00 KiB in the cache (32 rows × 64 ×" in flat
-    assert "made-up: about 4.5 s, at most 6.14 MiB in the cache (32 rows × 50,277 × 4" in flat
-    assert [one["s"] for one in shown("--json")["references"]] == pytest.approx([2.3, 4.5], abs=0.1)
+    assert "needs them: tiny: about 2.0 s, at most 8.00 KiB in the cache (32 rows × 64 ×" in flat
+    assert "made-up: about 4.2 s, at most 6.14 MiB in the cache (32 rows × 50,277 × 4" in flat
+    assert [one["s"] for one in shown("--json")["references"]] == pytest.approx([2.0, 4.2], abs=0.1)
 
 
 def test_what_lies_in_the_caches_is_not_made_again(shown, study):
@@ -220,8 +220,8 @@ def test_references_that_are_there_are_said_to_be():
 def test_a_reference_without_room_is_said_to_go(shown, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE_BUDGET", "1MiB")
     flat = " ".join(shown().split())
-    assert "tiny: about 2.3 s, at most 8.00 KiB in the cache" in flat
-    assert "made-up: about 4.5 s, at most 6.14 MiB beside the results, for one command" in flat
+    assert "tiny: about 2.0 s, at most 8.00 KiB in the cache" in flat
+    assert "made-up: about 4.2 s, at most 6.14 MiB beside the results, for one command" in flat
     assert [one["stays"] for one in shown("--json")["references"]] == [True, False]
 
 
