@@ -34,11 +34,33 @@ def choose_run(
         except RecordsError as error:
             click.echo(f"Note: a run is left alone: {error}", err=True)
             continue
-        if resume or n_left(planned, RecordStore(folder)):
+        if resume or n_left(_as_it_began(planned, folder), RecordStore(folder)):
             return folder
     for change in () if fresh else software_changes(machine_folder, identity):
         click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
     return new_run_path(machine_folder, planned.study)
+
+
+def _as_it_began(planned: Plan, folder: Path) -> Plan:
+    """The plan as the release had it that began the run: what it finished then stays finished.
+
+    Answers had one trial. Where a study says how many there are, it asks for more.
+    """
+    from dataclasses import replace
+
+    from harness.config.study import Answers
+    from harness.records.runs import answered_once
+
+    by_default = Answers(questions="…").trials
+    if not answered_once(folder):
+        return planned
+    cells = (
+        replace(one, trials=1)
+        if one.cell.workload == "answers" and one.trials == by_default
+        else one
+        for one in planned.cells
+    )
+    return replace(planned, cells=tuple(cells))
 
 
 def create_folder(

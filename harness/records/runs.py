@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from harness.records.store import FACTS_NAME, RECORDS_NAME
+from harness.records.store import FACTS_NAME, RECORDS_NAME, RESOLVED_NAME
 from harness.records.writing import write_json
 
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -39,6 +39,15 @@ def runs_of_study(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator
         recorded = _identity(facts_file)
         if recorded is not None and _same(recorded, identity):
             yield facts_file.parent
+
+
+def answered_once(folder: Path) -> bool:
+    """Whether a run is of a release whose workload `answers` had one trial, and no key for it."""
+    try:
+        study = json.loads((folder / RESOLVED_NAME).read_text(encoding="utf-8"))
+        return "trials" not in study["workloads"]["answers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # it has no answers, or tells nothing
 
 
 def software_changes(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[str]:
