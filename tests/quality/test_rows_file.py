@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harness.errors import ReferenceUnusable
-from harness.quality.rows_file import RowsFile, RowsWriter, rows_bytes
+from harness.quality.rows_file import CHUNK, RowsFile, RowsWriter, rows_bytes
 
 
 @pytest.fixture
@@ -35,6 +35,22 @@ def test_each_passage_gets_its_rows_back(written):
 
 def test_the_rows_are_mapped_not_loaded(written):
     assert isinstance(RowsFile(written[0]).rows("b")[:], np.memmap)
+
+
+def test_more_rows_than_are_mapped_at_once_come_one_after_the_other(tmp_path):
+    rows = np.random.default_rng(1).standard_normal((2 * CHUNK + 3, 2)).astype(np.float32)
+    with (tmp_path / "rows").open("wb") as file:
+        writer = RowsWriter(file, {"a": len(rows)}, 2, {})
+        writer.write(rows)
+        writer.finish()
+    np.testing.assert_array_equal(list(RowsFile(tmp_path / "rows").rows("a")), rows)
+
+
+def test_rows_begin_where_the_format_wants_them():
+    for name in ("a", "ab", "abc", "abcdefgh"):
+        file = io.BytesIO()
+        RowsWriter(file, {name: 1}, 3, {})
+        assert file.tell() % 8 == 0
 
 
 def test_the_library_reads_it_too(written):
@@ -105,11 +121,13 @@ def test_another_file_is_refused(tmp_path, content):
         RowsFile(path)
 
 
-def test_a_torn_file_is_refused(written):
+def test_a_torn_file_and_a_longer_one_are_refused(written):
     path, _ = written
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ReferenceUnusable, match="not a whole file"):
-        RowsFile(path)
+    whole = path.read_bytes()
+    for content in (whole[:-1], whole + b"\0"):
+        path.write_bytes(content)
+        with pytest.raises(ReferenceUnusable, match="not a whole file"):
+            RowsFile(path)
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path):

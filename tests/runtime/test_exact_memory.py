@@ -8,10 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from harness.runtime import save_random
+from harness.runtime import load_model, save_random
+from harness.runtime.exact import exact_log_probs
+from harness.runtime.passage import Passage
 from harness.runtime.shape import ModelShape
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +36,21 @@ passages = [Passage(ids, first={n_tokens} - 150), Passage((3, 2, 1))]
 n_rows = sum(len(rows) for _, rows in exact_log_probs({source!r}, passages))
 print(json.dumps({{"peak": peak_rss_bytes().bytes, "n_rows": n_rows}}))
 """
+
+
+@pytest.mark.slow
+def test_it_equals_the_whole_430m_model_in_float32():
+    torch.set_num_threads(1)
+    ids = np.random.default_rng(0).integers(0, SHAPE.n_vocab, 60)
+    passages = [Passage(tuple(ids.tolist())), Passage(tuple(ids[:20].tolist()), first=7)]
+    found = [[], []]
+    for index, rows in exact_log_probs("random:430m", passages):
+        found[index].append(rows)
+    model = load_model("random:430m", "cpu fp32")
+    for passage, chunks in zip(passages, found, strict=True):
+        logits, _ = model.forward(passage.ids, full_output=True)
+        expected = torch.log_softmax(logits[passage.first :], dim=-1).numpy()
+        assert np.abs(np.concatenate(chunks) - expected).max() < 1e-6
 
 
 @pytest.mark.parametrize(
