@@ -161,6 +161,14 @@ def test_penalties_count_what_was_drawn():
     assert (found.index, found.reference_token) == (2, 0)
 
 
+def test_probabilities_are_of_rows_that_need_not_be_normalised():
+    found = first_difference(rows_for(1) + np.float32(8), [2], GREEDY)
+    assert found.reference_p == pytest.approx(0.1, rel=1e-5)
+    assert found.reference_p_of_reference_token == pytest.approx(0.5, rel=1e-5)
+    whole = completed(found, rows_for(2)[0] - np.float32(8))
+    assert (whole.p, whole.p_of_reference_token) == pytest.approx((0.5, 0.1), rel=1e-5)
+
+
 def test_a_banned_token_is_never_the_references():
     found = first_difference(rows_for(1), [1], SamplingSettings(ban=(1,)))
     assert (found.token, found.reference_token) == (1, 0)

@@ -10,6 +10,7 @@ from harness.errors import BadInput, NotANumber, ReferenceUnusable
 from harness.language.tokenizer import load_tokenizer
 from harness.quality.gate import ROUNDING, judge_gate, tolerated
 from harness.quality.small_form import condense
+from harness.quality.tokens import compare_rows
 from harness.quickstart import files
 from harness.runtime import load_model
 from tests.quality.rows import make_row
@@ -187,6 +188,13 @@ def test_what_is_said_of_a_broken_strategy(reference):
         "--set gate=false measures it all the same."
     )
     assert gate.figures["kl"] > 1
+
+
+def test_the_divergence_is_the_mean_of_the_tokens():
+    rng = np.random.default_rng(3)
+    rows, others = (np.stack([make_row(rng, 90, "usual") for _ in range(8)]) for _ in range(2))
+    expected = np.mean(compare_rows(rows, others, [0] * 8).kl)
+    assert judge_gate(rows, others).figures["kl"] == pytest.approx(expected)
 
 
 def test_the_scale_of_a_model_does_not_matter():

@@ -142,6 +142,12 @@ def test_others_without_any_mass_add_nothing():
     )
 
 
+def test_no_bound_is_below_nothing():
+    hardly = Others(mass=1e-20, entropy=0.0, most=1e-20)
+    assert kl_bounds(0.0, hardly, np.array([-np.inf, -1.0])) == (0.0, np.inf)
+    assert min(kl_bounds(0.0, hardly, np.array([-1.0, -1.0]))) == 0.0
+
+
 def test_a_strategy_that_excludes_others_has_no_upper_bound():
     rng = np.random.default_rng(9)
     reference = make_row(rng, 100, "usual")[None]
