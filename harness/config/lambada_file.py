@@ -45,7 +45,11 @@ def locate_lambada(root: Node, lock: Mapping[str, Locked], problems: list[Proble
 
 def lambada_problems(root: Node, found: Found | None) -> Iterator[Problem]:
     """What is wrong with the file that is here: it is known before anything is measured."""
-    if found is not None and found.path is not None:
+    if found is None:
+        return
+    if found.path is None and found.remote is None and _is_folder(found.where):
+        yield root.problem(_KEY, f"'{found.text}' is a folder. Name a file in it.")
+    elif found.path is not None:
         try:
             lambada_texts(found)
         except BadInput as error:
@@ -102,6 +106,13 @@ def lambada_content(found: Found) -> str:
         return file_sha256(found.need())
     except (OSError, SourceError):
         return found.expected_sha256 or _name(found)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # it cannot be looked at, which the plan says
 
 
 def _name(found: Found) -> str:

@@ -27,7 +27,7 @@ from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem, listed, nearest
 from harness.config.quality_settings import read_quality_text, text_source
 from harness.config.questions import Question, question_source, read_questions
-from harness.config.settings import OPTION, Settings, apply_settings
+from harness.config.settings import OPTION, Settings, apply_settings, escaped
 from harness.config.study import Study
 from harness.config.study_identity import sha256_of, study_identity
 from harness.config.validate import schema_problems
@@ -207,9 +207,9 @@ def _whole_text(source: Source, root: Node, applied: Settings) -> str:
         return read_text(source)
     whole = yaml.safe_dump(plain(root), sort_keys=False, allow_unicode=True, width=100)
     set_here = "".join(f"# {OPTION} {line}\n" for line in applied.kept)
+    name = escaped(name_of(source.shown))
     return (
-        f"# {name_of(source.shown)}, with what it extends written in; paths as each file has them\n"
-        f"{set_here}{whole}"
+        f"# {name}, with what it extends written in; paths as each file has them\n{set_here}{whole}"
     )
 
 

@@ -184,12 +184,17 @@ def _name(key: Key) -> str:
     return key_text(key) or "a study"
 
 
+def escaped(text: str) -> str:
+    """The text in one line, for YAML too, to which U+2028 is a line break."""
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+
+
 def _written(value: Any) -> str:
     """A value in one line of YAML that is read as the same again."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_written(name)}: {_written(v)}' for name, v in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_written, value))}]"
-    text = json.dumps(value, ensure_ascii=False)
+    text = escaped(json.dumps(value, ensure_ascii=False))
     # JSON's 1e-06 is text to YAML.
     return text.replace("e", ".0e") if isinstance(value, float) and "." not in text else text

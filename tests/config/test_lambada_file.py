@@ -93,6 +93,12 @@ def test_weights_by_mistake_are_not_read(load, tmp_path, monkeypatch):
         load(lambada="w.pth")
 
 
+def test_a_folder_is_no_file(load):
+    with pytest.raises(StudyError, match=r"lambada: '\.' is a folder. Name a file in it"):
+        load(lambada=".")
+    assert load(lambada="n" * 300).lambada.path is None  # what that is, the plan says
+
+
 def test_what_cannot_be_read_says_why(load, tmp_path, monkeypatch):
     def refusing(path, on_bytes=None):
         raise PermissionError(13, "Permission denied", str(path))

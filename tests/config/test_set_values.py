@@ -116,6 +116,7 @@ def test_a_path_is_relative_to_where_it_was_typed(changed, tmp_path, monkeypatch
         "'12'",
         "1.0e+22",
         "Grüße",
+        r'"one\u2028two\u0085three\x7f\U000E0001\nfour"',
     ],
 )
 def test_what_was_set_can_be_set_again(value, write_study, good_study):
@@ -300,3 +301,13 @@ def test_a_slip_of_the_studys_own_stays_one(write_study, good_study):
     path = write_study(good_study.replace("{model: made-up,", "{model: made-ip,"))
     with pytest.raises(StudyError, match="'made-ip' is not among the models"):
         load_study(path, ["workloads.speed.trials=1"])
+
+
+def test_what_is_kept_is_yaml_whatever_was_set_and_however_the_file_is_called(
+    write_study, good_study
+):
+    path = write_study(good_study, "two\nlines\u2028.yaml")
+    loaded = load_study(path, [r'description="one\u2028two: {"'])
+    again = load_study(write_study(loaded.text, "again.yaml"))
+    assert again.study == loaded.study
+    assert again.study.description == "one\u2028two: {"
