@@ -83,9 +83,10 @@ def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun:
     n_again = sum(store.latest_outcome(c.id, t) not in (None, "skipped") for c, t in rest)
     again = f", {n_again} of them to be made again" if n_again else ""
     most = "at most " if planned.until is not None else ""
-    trials = "trial is" if len(rest) == 1 else "trials are"
+    trials = "trial" if planned.n_trials == 1 else "trials"
+    are = "is" if len(rest) == 1 else "are"
     return (
-        f"{_refusal(budget, store, n_begun)}: {most}{len(rest)} of {planned.n_trials} {trials} "
+        f"{_refusal(budget, store, n_begun)}: {most}{len(rest)} of {planned.n_trials} {trials} {are} "
         f"left{again}, about {needed}."
     )
 

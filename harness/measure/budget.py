@@ -40,15 +40,14 @@ class Budget:
         return self.ends_at is not None
 
     def fits(self, turns: Sequence[Turn], store: RecordStore) -> bool:
-        """Whether these trials will probably end in time; a passed deadline lets none begin.
+        """Whether these trials will probably end in time; those that will not are `refused`.
 
-        Those that do not are kept as `refused`.
+        Not even what takes no time is begun behind the end.
         """
         if self.ends_at is None:
             return True
         end = self.ends_at - self.behind_s * self._slowness(store)
-        now = self.clock()
-        if now < end and now + self.needed_s(turns, store) <= end:
+        if self.clock() + self.needed_s(turns, store) <= end:
             return True
         self.refused = tuple(turns)
         return False

@@ -4,19 +4,27 @@ import ast
 import re
 import shlex
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
 from msgspec import structs
 
+from harness.cli.budget import rest_sentence
 from harness.cli.main import main
 from harness.config.load import load_study
+from harness.config.order_settings import Until
 from harness.machine import probe_machine
 from harness.machine.speed_probe import MachineSpeed
+from harness.measure.budget import Budget
+from harness.measure.trial import Trial
 from harness.plan.order import order
 from harness.plan.plan import plan
+from harness.records.quality import Gate
+from harness.records.record import Outcome
 from harness.records.store import read_run
 from tests.cli.in_process import TRIAL_S, run_in_process
+from tests.measure.scheduling import make_plan, make_store, record_of
 
 STRATEGIES = ["cpu fp32", "cpu bf16", "cpu fp32i8", "cpu fp32i8 *1 -> cpu fp32"]
 N_QUESTIONS = 20
@@ -229,3 +237,38 @@ def test_what_ran_and_failed_is_a_failure_whatever_is_left(n_failing, go, study)
 
 def test_a_bad_time_is_bad_input(go):
     assert go("--budget", "20")[0] == 2
+
+
+def test_the_rest_in_words(tmp_path):
+    """Each trial is counted once; what a wrong strategy leaves is recorded, and takes no time."""
+    planned = make_plan("abc", trials=2)
+    a, b, c = (one.cell for one in planned.cells)
+    store = make_store(tmp_path)
+    broken = Gate(tokens=32, why="other tokens")
+    with store.appending():
+        store.append(_record(a, outcome=Outcome(kind="skipped")))  # its file came since
+        store.append(_record(b, outcome=Outcome(kind="noisy"), took_s=30.0))
+        store.append(_record(c, outcome=Outcome(kind="wrong_answers"), gate=broken))
+    budget = Budget(ends_at=0.0, foreseen={a.id: 30.0, b.id: 30.0, c.id: 500.0}, clock=lambda: 9.0)
+    rest = "5 of 6 trials are left, 1 of them to be made again, about 2 min"
+
+    assert not budget.fits([(a, 1)], store)
+    said = rest_sentence(planned, store, budget, n_begun=1)
+    assert said == f"The next trial does not fit into the time (it takes about 30 s): {rest}."
+    assert not budget.fits([], store)  # to record what is wrong
+    assert rest_sentence(planned, store, budget, n_begun=0) == f"The time is up: {rest}."
+    with store.appending():
+        for turn in ((a, 0), (a, 1), (b, 0), (c, 1)):
+            store.append(_record(*turn, attempt=1))
+    assert not budget.fits([(b, 1)], store)
+    assert rest_sentence(planned, store, budget, n_begun=0) == (
+        "No trial fits into the time (the next one takes about 30 s): 1 of 6 trials is left, about "
+        "30 s."
+    )
+    until = Until(min_trials=2, max_trials=2)
+    said = rest_sentence(replace(planned, until=until), store, budget, n_begun=2)
+    assert "): at most 1 of 6 trials is left, about 30 s." in said
+
+
+def _record(cell, trial=0, attempt=0, **fields):
+    return structs.replace(record_of(Trial(cell=cell, trial=trial, attempt=attempt)), **fields)

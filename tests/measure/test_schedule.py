@@ -1,11 +1,13 @@
 """Which trial comes next: blocks, places, retries, and the end of a run with `until`."""
 
+import math
 import random
 from dataclasses import replace
 
 import pytest
 
 from harness.config.order_settings import Until
+from harness.measure.budget import Budget
 from harness.measure.schedule import due, n_left, stop_of
 from harness.plan.order import order
 from tests.measure.scheduling import carry_out, make_plan, make_store, record_of
@@ -193,6 +195,10 @@ def test_disturbed_trials_do_not_count_for_the_stop(tmp_path):
     assert len(carry_out(planned, unlucky, measure)) == 4  # trials 0, 2 and 3 count
     # The next run tries the disturbed one again; what comes of that may take all the others.
     assert n_left(planned, unlucky) == 8 - 3
+    # In a given time it comes after all others, also where these were enough.
+    again = carry_out(planned, unlucky, steady, budget=Budget(ends_at=math.inf))
+    assert again == [("a", 1, 1)]
+    assert n_left(planned, unlucky) == 0
 
 
 def test_a_cell_that_was_only_disturbed_does_not_leave(tmp_path):
