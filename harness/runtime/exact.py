@@ -133,34 +133,34 @@ def _compute(
     chunk_tokens: int,
     report: Progress,
 ) -> Iterator[tuple[int, Rows]]:
-    for n, lot in enumerate(lots):
-        said = partial(_said_of_all, report, n, len(lots))
-        some = passages[lot.start : lot.stop]
-        for index, rows in _compute_lot(opening, some, chunk_tokens, said):
-            yield lot[index], rows
+    with closing(opening()) as stored:  # once: a file that is replaced meanwhile is another model
+        n_slots = stored.shape.n_layer + 1
+        for n, lot in enumerate(lots):
+            said = partial(_said_of_all, report, n * n_slots, len(lots) * n_slots)
+            some = passages[lot.start : lot.stop]
+            for index, rows in _compute_lot(stored, some, chunk_tokens, said):
+                yield lot[index], rows
 
 
-def _said_of_all(report: Progress, lots: int, all_lots: int, done: int, n_slots: int) -> None:
-    report(lots * n_slots + done, all_lots * n_slots)
+def _said_of_all(report: Progress, before: int, total: int, done: int) -> None:
+    report(before + done, total)
 
 
 def _compute_lot(
-    opening: Callable[[], StoredModel],
+    stored: StoredModel,
     passages: Sequence[Passage],
     chunk_tokens: int,
-    report: Progress,
+    report: Callable[[int], None],
 ) -> Iterator[tuple[int, Rows]]:
-    with closing(opening()) as stored:
-        sweep = _Sweep(stored, passages, chunk_tokens)
-        n_slots = stored.shape.n_layer + 1
-        report(0, n_slots)
-        x = sweep.embedded()
-        for index in range(n_slots - 1):
-            sweep.through_block(index, x)
-            report(index + 1, n_slots)
-        head = sweep.head()
-    yield from _log_probs(head, x, passages)
-    report(n_slots, n_slots)
+    """`report` hears how many slots are done."""
+    sweep = _Sweep(stored, passages, chunk_tokens)
+    report(0)
+    x = sweep.embedded()
+    for index in range(stored.shape.n_layer):
+        sweep.through_block(index, x)
+        report(index + 1)
+    yield from _log_probs(sweep.head(), x, passages)
+    report(stored.shape.n_layer + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,6 +304,16 @@ def test_random_rows_behind_many_others_are_the_same():
     assert torch.equal(rows, source.read("emb.weight")[4000:4003])
 
 
+def test_weights_that_are_replaced_meanwhile_are_not_mixed_with_others(tmp_path):
+    path = tmp_path / "model.pth"
+    save_random(path, SMALL.shape, seed=1)
+    passages = [Passage((1, 2, 3)), Passage((1, 2, 3))]
+    found = exact_log_probs(path, passages, activation_bytes=0)
+    _, first = next(found)
+    save_random(path, SMALL.shape, seed=2)
+    assert [(index, np.array_equal(rows, first)) for index, rows in found] == [(1, True)]
+
+
 # -- what is refused -----------------------------------------------------------------------------
 
 
