@@ -153,3 +153,17 @@ def test_raven_names_three_files_and_their_urls():
         assert f"{name} (weights of raven-{size.lower()}) is missing" in text
         assert f"{url}\n" in f"{text}\n"
     assert [file.kind for file in missing].count("tokenizer") == 1
+
+
+def test_what_was_set_is_set_for_the_download_too(load, study_folder):
+    loaded = load_study(load().path, ["models.tiny.weights=hf://a/b/my w.pth", "seed=3"])
+
+    (missing,) = missing_files(loaded)
+
+    assert shlex.split(missing.how) == [
+        *("python", "-m", "harness", "pull", str(study_folder / "planned.yaml")),
+        *("--set", 'models.tiny.weights="hf://a/b/my w.pth"', "--set", "seed=3"),
+    ]
+    of_shipped = load_study(files.BUILTIN, ["models.quickstart.weights=hf://a/b/w.pth"])
+    (missing, *_) = missing_files(of_shipped)
+    assert shlex.split(missing.how)[3:6] == ["pull", files.BUILTIN, "--set"]
