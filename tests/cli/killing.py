@@ -3,13 +3,15 @@
     python killing.py PLAN REPORT
 
 PLAN is a file of JSON: `results`, `arguments` of `harness run`, `kills`, how many there shall be,
+`workers`, whether trials run in processes of their own or here, where they can be killed as well,
 and `moments`, each `[kind, n]`. As kind "line" the harness is killed with SIGKILL before the n-th
 line of its own code in `measure/`, `records/` and `cli/run.py`; as "byte" when it has written n
 bytes of records, in the midst of a line as it may be. A run that ends before its moment is followed
-by another. Each attempt is a process forked from this one, which has imported what is slow; the
-last one is not killed. REPORT gets a list of all attempts: its process, how it ended (negative: by
-which signal), and how many whole records there were then; of the last one, how many lines of code
-it ran in all and before its first record.
+by another. Before each attempt the references in the cache are removed, so that it computes them.
+Each attempt is a process forked from this one, which has imported what is slow; the last one is not
+killed. REPORT gets a list of all attempts: its process, how it ended (negative: by which signal),
+and how many whole records there were then; of the last one, how many lines of code it ran in all
+and before its first record.
 """
 
 import json
@@ -18,14 +20,18 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 import harness.cli.main
 import harness.cli.pull
 import harness.cli.run
+import harness.folders
 import harness.machine
 import harness.measure.bench
 import harness.measure.schedule
 import harness.plan.plan
 from harness.records import store
+from tests.cli.in_process import run_in_process
 
 HARNESS = Path(harness.__file__).parent
 TRACED = tuple(str(HARNESS / part) for part in ("measure/", "records/", "cli/run.py"))
@@ -70,18 +76,23 @@ def writer(kill_after, count, first):
     return write
 
 
-def attempt(arguments, moment, last):
+def attempt(plan, moment, last):
     """Run in a process of its own, to be killed at the moment; its id and its end."""
     pid = os.fork()
     if pid:
         _, status = os.waitpid(pid, 0)
         return pid, os.waitstatus_to_exitcode(status)
+    for file in (harness.folders.cache_folder() / "references").glob("*.safetensors"):
+        file.unlink()
+    if not plan["workers"]:
+        run_in_process(pytest.MonkeyPatch())
+        os.getppid = os.getpid  # in whose service a model is opened
     kind, n = moment
     first = []
     count = trace(n if kind == "line" else None)
     store._write_all = writer(n if kind == "byte" else None, count, first)
     try:
-        harness.cli.main.main(arguments)
+        harness.cli.main.main(plan["arguments"])
     except SystemExit as stop:
         sys.settrace(None)
         if kind == "none":
@@ -98,7 +109,7 @@ def main():
     while True:
         is_last = sum(one["code"] < 0 for one in attempts) == plan["kills"]
         moment = ["none", 0] if is_last else next(moments)
-        pid, code = attempt(plan["arguments"], moment, last)
+        pid, code = attempt(plan, moment, last)
         files = Path(plan["results"]).glob("*/*/records.jsonl")
         records = sum(file.read_bytes().count(b"\n") for file in files)
         attempts.append({"pid": pid, "code": code, "records": records})

@@ -18,7 +18,7 @@ from harness.records.store import read_run
 ROOT = Path(__file__).parents[2]
 SCRIPT = {
     "vocab": 5,
-    "tokens": [[3], [1, 2]],
+    "model": {"likely": 4.0},
     "decode_s": [0.01, 0.02, 0.03],
     "log": "opened.log",
     "strategies": {
@@ -30,9 +30,10 @@ STUDY = {
     "workloads": {
         "speed": {"prompt_tokens": 4, "generate_tokens": 4, "passes": 1, "trials": 2},
         "answers": {"questions": "questions.yaml", "max_tokens": 5, "trials": 1},
+        "quality": {"max_tokens": 70},
     },
 }
-N_PLANNED = 2 * 2 + 2
+N_PLANNED = {None: 2 * (2 + 1 + 1), "speed": 2 * 2}  # trials, where one workload is run alone
 # Times and memory of this machine are not the same in any two runs.
 OF_THE_MACHINE = ("started_at", "took_s", "memory", "limits", "validity", "cooling")
 
@@ -41,16 +42,20 @@ OF_THE_MACHINE = ("started_at", "took_s", "memory", "limits", "validity", "cooli
 def run(fake_study, tmp_path):
     """Run the study, killed at each of some moments: the attempts, and the runs' folders."""
     study = fake_study(SCRIPT, **STUDY)
+    questions = [{"id": "one", "text": "yes"}, {"id": "two", "text": "no no"}]
+    (tmp_path / "questions.yaml").write_text(json.dumps({"questions": questions}))
 
-    def go(name, kills, moments):
+    def go(name, kills, moments, *, workers, only):
         results, plan, said = tmp_path / name, tmp_path / "plan", tmp_path / "said"
         arguments = ["run", str(study), "--results", str(results), "--machine", "here"]
+        arguments += [] if only is None else ["--only", only]
         plan.write_text(
             json.dumps(
                 {
                     "results": str(results),
                     "arguments": arguments,
                     "kills": kills,
+                    "workers": workers,
                     "moments": moments,
                 }
             )
@@ -59,7 +64,12 @@ def run(fake_study, tmp_path):
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         subprocess.run(
             [sys.executable, Path(__file__).with_name("killing.py"), plan, said],
-            env={**os.environ, "PYTHONPATH": path, "RWKV_HARNESS_PROBES": "off"},
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "RWKV_HARNESS_PROBES": "off",
+                "HARNESS_CACHE": str(tmp_path / "cache"),
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             check=True,
@@ -82,14 +92,17 @@ def records(folder):
     """As they should be in every run of the study."""
     kept = read_run(folder).records
     plain = [msgspec.to_builtins(one) for one in kept]
+    for one in plain:
+        if one["quality"] is not None and one["quality"]["reference"] is not None:
+            del one["quality"]["reference"]["s"]  # None where it was there
     return [{k: v for k, v in one.items() if k not in OF_THE_MACHINE} for one in plain]
 
 
-def moments(whole, a_record, n, seed):
+def moments(whole, n_planned, a_record, n, seed):
     """Random ones: anywhere before the first record, around it, and in the midst of writing."""
     chance = random.Random(seed)
     lines, first = whole["lines"], whole["first"]
-    a_trial = (lines - first) // (N_PLANNED - 1)
+    a_trial = (lines - first) // (n_planned - 1)
     chosen = []
     for turn in range(n):
         low, high = [(1, first), (first - a_trial, first + a_trial)][turn % 2]
@@ -99,14 +112,26 @@ def moments(whole, a_record, n, seed):
     return chosen
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(30, 5), pytest.param(200, 6, marks=pytest.mark.slow)])
-def test_a_run_that_is_killed_again_and_again_is_as_if_it_never_was(kills, seed, run):
-    (whole,), (folder,) = run("whole", 0, [])
-    expected = records(folder)
-    assert len(expected) == whole["opened"] == N_PLANNED
-    a_record = (folder / "records.jsonl").stat().st_size // N_PLANNED
+@pytest.mark.parametrize(
+    ("kills", "seed", "workers", "only"),
+    [
+        pytest.param(30, 5, False, None, id="here"),
+        pytest.param(3, 7, True, "speed", id="workers"),
+        pytest.param(200, 6, True, None, marks=pytest.mark.slow, id="many"),
+    ],
+)
+def test_a_run_that_is_killed_again_and_again_is_as_if_it_never_was(
+    kills, seed, workers, only, run, tmp_path
+):
+    (whole,), (folder,) = run("whole", 0, [], workers=workers, only=only)
+    expected, n_planned = records(folder), N_PLANNED[only]
+    assert len(expected) == whole["opened"] == n_planned
+    scored = [one["quality"] for one in expected if one["cell"]["workload"] == "quality"]
+    assert sorted(one["text"] is None for one in scored) == ([] if only else [False, True])
+    a_record = (folder / "records.jsonl").stat().st_size // n_planned
 
-    attempts, folders = run("killed", kills, moments(whole, a_record, 2 * kills, seed))
+    chosen = moments(whole, n_planned, a_record, 2 * kills, seed)
+    attempts, folders = run("killed", kills, chosen, workers=workers, only=only)
     killed = [one for one in attempts if one["code"] == -signal.SIGKILL]
     assert len(killed) == kills
     assert attempts[-1]["code"] == 3
@@ -115,4 +140,6 @@ def test_a_run_that_is_killed_again_and_again_is_as_if_it_never_was(kills, seed,
         new = after["records"] - before["records"]
         # Only what a kill stopped was begun and not recorded: the rest was measured once.
         assert 0 <= after["opened"] - new <= (after in killed)
-    assert attempts[-1]["records"] == len(folders) * N_PLANNED
+    assert attempts[-1]["records"] == len(folders) * n_planned
+    cached = (tmp_path / "cache" / "references").iterdir()
+    assert not [path for path in cached if path.suffix == ".partial"]
