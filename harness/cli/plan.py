@@ -30,6 +30,7 @@ def command(
     from harness.cli.foreseeing import foreseen_time
     from harness.config.load import load_study
     from harness.machine import probe_machine
+    from harness.machine.cores import usable_cores
     from harness.plan.look import look
     from harness.plan.plan import plan
 
@@ -37,7 +38,7 @@ def command(
     seen = look(loaded)
     planned = plan(loaded, machine, seen)
     runs = results / (label or machine.label)
-    time = foreseen_time(planned, loaded, seen, runs, cores=machine.cores)
+    time = foreseen_time(planned, loaded, seen, runs, cores=usable_cores(machine))
     if as_json:
         from harness.plan.document import plan_document
         from harness.plan.time_document import time_document

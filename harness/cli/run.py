@@ -141,6 +141,7 @@ def _carry_out(
     time: TimeGiven,
 ) -> int:
     """Measure what is planned into one of the `runs`, and report; the exit code."""
+    from harness.machine.cores import usable_cores
     from harness.measure.bench import Lent, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
@@ -161,7 +162,7 @@ def _carry_out(
         loaded,
         seen,
         runs,
-        cores=machine.cores,
+        cores=usable_cores(machine),
         no_cache=no_cache,
         n_before=len(store.records),
     )

@@ -10,6 +10,7 @@ from typing import Any
 from harness.config.engines import ENGINES, RWKV
 from harness.config.load import LoadedStudy
 from harness.machine import Machine
+from harness.machine.cores import usable_cores
 from harness.machine.facts import Facts, text
 from harness.machine.heat import HeatProbe
 from harness.measure.conversion import Conversions
@@ -138,7 +139,12 @@ def prepare_bench(
         machine_limits=run_limits(loaded.study, planned, plans, machine.facts, folder),
         logs=logs,
         conversions=lent.conversions,
-        quality=QualityInputs(loaded=loaded, shapes=shapes, references=lent.references),
+        quality=QualityInputs(
+            loaded=loaded,
+            shapes=shapes,
+            references=lent.references,
+            cores=usable_cores(machine),
+        ),
         cooler=Cooler(settings=loaded.study.cooldown, read=heat.read),
         forecasts={one.cell: one.forecasts for one in planned.cells},
     )

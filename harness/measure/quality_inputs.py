@@ -74,6 +74,7 @@ class QualityInputs:
     loaded: LoadedStudy
     shapes: Mapping[str, ModelShape] = field(default_factory=dict)  # by model, where it is known
     references: References = field(default_factory=References)
+    cores: int | None = None  # that computing a reference may keep busy; None: as the study says
     # By file and vocabulary: one may fit one model and not another.
     _tokenizers: dict[tuple[Path, int], Tokenizer | str] = field(default_factory=dict, init=False)
     _documents: dict[str, LambadaJob | str] = field(default_factory=dict, init=False)  # by model
@@ -174,7 +175,7 @@ class QualityInputs:
                 wanted.job,
                 engine=FAKE if wanted.cell.engine == FAKE else TORCH,
                 strategy="cpu fp32",
-                threads=max(self.loaded.study.thread_counts),
+                threads=self.cores or max(self.loaded.study.thread_counts),
             ),
             limits=self.loaded.study.limits,
             log=wanted.log,

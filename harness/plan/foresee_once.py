@@ -187,7 +187,7 @@ class OnceInRun:
             self.known.speed,
             tokens=tokens,
             rows=rows,
-            threads=self.known.at_once(max(self.loaded.study.thread_counts)),
+            threads=self.known.cores or max(self.loaded.study.thread_counts),
             loaded=kind_of(self.loaded, model),
         )
 

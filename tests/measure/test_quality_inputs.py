@@ -284,6 +284,16 @@ def test_without_a_reference_nothing_fails_and_all_is_explained(bench):
     assert prepared.job.gate is None
 
 
+@pytest.mark.parametrize(("cores", "threads"), [(None, 2), (6, 6), (1, 1)])
+def test_a_reference_keeps_all_cores_busy_whatever_is_measured(tmp_path, cores, threads):
+    """It is not timed; where the cores are not known, the study says how many threads run here."""
+    held = Bench(tmp_path, {**STUDY, "threads": [1, 2]})
+    held.inputs = replace(held.inputs, cores=cores)
+    held.prepare(gated=True)
+    held.references.close()
+    assert [job.threads for job in held.run.jobs] == [threads]
+
+
 @pytest.mark.parametrize("small", [False, True])
 def test_a_record_names_no_folder_of_what_it_was_held_against(bench, tmp_path, small):
     """The worker names the file that it could not read; small forms lie with the results."""

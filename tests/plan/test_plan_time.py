@@ -44,8 +44,9 @@ def study(load):
 
 
 @pytest.fixture
-def shown(study, tmp_path, capsys):
-    """What `plan` prints: as text, or with `--json` what it says of the time."""
+def shown(study, tmp_path, capsys, monkeypatch):
+    """What `plan` prints on one core: as text, or with `--json` what it says of the time."""
+    monkeypatch.setattr("harness.machine.cores.usable_cores", lambda _machine: 1)
 
     def run(*options):
         results = ["--results", str(tmp_path / "results"), "--machine", "here"]
