@@ -122,6 +122,27 @@ def _variants(points: Sequence[Combination]) -> dict[Combination, str]:
     }
 
 
+def told_elsewhere(
+    groups: Mapping[RowKey, Sequence[CellTrials]], labels: Mapping[RowKey, str]
+) -> dict[RowKey, dict[str, str]]:
+    """For each row, the workloads that were run in another row for both, with that one's label.
+
+    Speed is of one batch size. All others stand with the least, of which they were run one row at a
+    time, and what asks no question with the first of the samplings and prompts.
+    """
+    found: dict[RowKey, dict[str, str]] = {}
+    for key, cells in groups.items():
+        own = {one.cell.workload for one in cells}
+        for other, its_cells in groups.items():
+            if other == key or other[:3] != key[:3]:
+                continue
+            for one in its_cells:
+                workload = one.cell.workload
+                if workload not in own and (workload != SPEED or other[3] == key[3]):
+                    found.setdefault(key, {}).setdefault(workload, labels[other])
+    return found
+
+
 def intended_workloads(study: Study, model: str) -> dict[RowKey, list[str]]:
     """The workloads that the study has for each row, be they in this run or not."""
     points = [point for point in study_cells(study) if point.model == model]

@@ -23,6 +23,14 @@ _LATENCY = {
     "depth": "depth",
 }
 
+# Of figures that stand in another row of the strategy.
+_ONCE = {
+    "speed": "timed once for all samplings and prompts",
+    "depth": "timed once for all batch sizes, samplings and prompts",
+    "answers": "answered one row at a time",
+    "quality": "scored once for all batch sizes, samplings and prompts",
+}
+
 
 def reasons(
     row: Row,
@@ -54,6 +62,11 @@ def reasons(
         )
     if row.quality is None:
         found["quality"] = _of_workload(row, "quality", workloads)
+        found["same_answers"] = found["quality"]
+        if "quality" in row.elsewhere and any(o.workload == "answers" for o in row.outcomes):
+            found["same_answers"] = (
+                "only answers with the first sampling and prompt are held against the reference"
+            )
     if row.load_s is None:
         found["load_s"] = "not recorded" if measured else _why_nothing(row)
     return found | _of_memory(row, measured)
@@ -65,24 +78,15 @@ def why(outcome: CellOutcome) -> str:
     return f"{words}: {outcome.reason}" if outcome.reason else words
 
 
-def broken_first(row: Row) -> list[CellOutcome]:
-    """Its outcomes, the one first whose own gate it did not pass: others only point to that."""
-    return sorted(row.outcomes, key=lambda one: not _is_own_gate(row, one))
-
-
-def _is_own_gate(row: Row, outcome: CellOutcome) -> bool:
-    return row.gate is not None and outcome.reason is not None and outcome.reason == row.gate.why
-
-
 def _of_workload(row: Row, workload: str, workloads: Collection[str]) -> str:
     outcome = next((o for o in row.outcomes if o.workload == workload), None)
-    if outcome is not None and outcome.kind == "wrong_answers":
-        outcome = next((one for one in row.outcomes if _is_own_gate(row, one)), outcome)
-    if outcome is None and workload in workloads:
+    if outcome is not None:
+        return why(outcome) if outcome.ok == 0 else "not recorded"
+    if workload in workloads:
         return f"the workload '{workload}' has not been run in this run's folder"
-    if outcome is None:
-        return f"the study does not run the workload '{workload}' on it"
-    return why(outcome) if outcome.ok == 0 else "not recorded"
+    if workload in row.elsewhere:
+        return f"{_ONCE[workload]}: see “{row.elsewhere[workload]}”"
+    return f"the study does not run the workload '{workload}' on it"
 
 
 def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
@@ -101,4 +105,6 @@ def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
 
 
 def _why_nothing(row: Row) -> str:
-    return next((why(outcome) for outcome in broken_first(row) if outcome.ok == 0), "not recorded")
+    # What is broken was not run any further; that is the reason, in whichever cell it was found.
+    outcomes = sorted(row.outcomes, key=lambda outcome: outcome.kind != "wrong_answers")
+    return next((why(outcome) for outcome in outcomes if outcome.ok == 0), "not recorded")

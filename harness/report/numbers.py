@@ -31,16 +31,16 @@ def decode(model: ModelSummary) -> Table:
                 *_spread(row.decode_tok_per_s, row.missing.get("decode_tok_per_s")),
                 against_reference(row),
             )
-            for row in _tried(model)
+            for row in _timed(model)
         ),
     )
 
 
 def prefill(model: ModelSummary) -> Table:
     """Prefill speed over trials, at each prompt length."""
-    lengths = sorted({one.tokens for row in _tried(model) for one in row.prefill_lengths})
+    lengths = sorted({one.tokens for row in _timed(model) for one in row.prefill_lengths})
     rows: list[tuple[Cell, ...]] = []
-    for row in _tried(model):
+    for row in _timed(model):
         by_length = {one.tokens: one.tok_per_s for one in row.prefill_lengths}
         why = row.missing.get("prefill_tok_per_s")
         if not by_length:
@@ -81,7 +81,7 @@ def tradeoff(model: ModelSummary) -> Table:
     """Decode speed against memory."""
     titles = ("Peak memory, host and devices", "Decode, tok/s")
     rows = []
-    for row in _tried(model):
+    for row in _timed(model):
         total, speed = row.memory.total_peak_bytes, row.decode_tok_per_s
         rows.append(
             (
@@ -121,6 +121,10 @@ def latency(model: ModelSummary) -> Table:
             for at in range(longest)
         ),
     )
+
+
+def _timed(model: ModelSummary) -> list[Row]:
+    return [row for row in model.rows if row.is_timed]
 
 
 def _tried(model: ModelSummary) -> list[Row]:

@@ -81,7 +81,7 @@ def memory(model: ModelSummary) -> Drawing | None:
 
 
 def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) -> Drawing | None:
-    pairs = [(row, v) for row, v in zip(model.rows, values, strict=True) if row.was_tried]
+    pairs = [(row, v) for row, v in zip(model.rows, values, strict=True) if row.is_timed]
     known = [value for _, value in pairs if value is not None]
     if not known:
         return None

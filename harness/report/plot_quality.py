@@ -114,13 +114,18 @@ def quality_table(model: ModelSummary) -> Table:
         rows=tuple(
             (code(row.label), decode(row), divergence(row), agreement(row), peak(row))
             for row in model.rows
+            if not _is_elsewhere(row)
         ),
     )
 
 
+def _is_elsewhere(row: Row) -> bool:
+    return {"speed", "quality"} <= set(row.elsewhere)
+
+
 def why_not_shown(row: Row) -> str | None:
-    """Why a strategy has no place in the plot; None for one that has."""
-    if _place(row) is not None:
+    """Why a strategy has no place in the plot; None for one that has, maybe by another row."""
+    if _place(row) is not None or _is_elsewhere(row):
         return None
     if any(outcome.kind == "wrong_answers" for outcome in row.outcomes):
         return "wrong answers, so it was not measured"

@@ -171,7 +171,7 @@ def same(row: Row) -> Cell:
     if row.agreement is not None:
         return figure(f"{row.agreement.same} of {row.agreement.of}")
     if row.quality is None:
-        return figure(None, row.missing.get("quality"))
+        return figure(None, row.missing.get("same_answers"))
     missing = row.quality.missing
     why = missing.get("differences") or missing.get("answers")
     return figure(None, why or "none of its answers was held against the reference")

@@ -79,9 +79,15 @@ def about_quality(model: ModelSummary) -> tuple[str, ...]:
     return (*_reference(scored), *_left_out(model, scored), *_gated(model))
 
 
+def scored_here(model: ModelSummary) -> list[Row]:
+    """The rows whose quality stands in no other row."""
+    return [row for row in model.rows if "quality" not in row.elsewhere]
+
+
 def text_table(model: ModelSummary) -> Table | None:
     """Every strategy on the fixed text; None where none was scored on it."""
-    found = {row.label: row.quality.text for row in model.rows if row.quality is not None}
+    rows = scored_here(model)
+    found = {row.label: row.quality.text for row in rows if row.quality is not None}
     if not any(found.values()):
         return None
     shown: list[Figure] = [*_divergences(), ("Perplexity", _perplexity), *_changes()]
@@ -91,8 +97,7 @@ def text_table(model: ModelSummary) -> Table | None:
         "fixed text",
         columns=_columns([title for title, _ in shown]),
         rows=tuple(
-            (code(row.label), *_cells(row, found.get(row.label), shown, "text"))
-            for row in model.rows
+            (code(row.label), *_cells(row, found.get(row.label), shown, "text")) for row in rows
         ),
         remarks=(_NOT_INDEPENDENT, *_small_form(model)),
     )
@@ -100,7 +105,8 @@ def text_table(model: ModelSummary) -> Table | None:
 
 def scored_answers_table(model: ModelSummary) -> Table | None:
     """Every strategy along its own answers; None where none was scored so."""
-    found = {row.label: row.quality.answers for row in model.rows if row.quality is not None}
+    rows = scored_here(model)
+    found = {row.label: row.quality.answers for row in rows if row.quality is not None}
     if not any(found.values()):
         return None
     of_tokens: Figure = ("Tokens", lambda _, scored: figure(f"{scored.tokens:,}"))
@@ -118,7 +124,7 @@ def scored_answers_table(model: ModelSummary) -> Table | None:
                 right(row),
                 *_cells(row, found.get(row.label), shown, "answers"),
             )
-            for row in model.rows
+            for row in rows
         ),
         remarks=(
             *([_DRAWS_NOTHING] if model.by_exact else []),
@@ -129,21 +135,22 @@ def scored_answers_table(model: ModelSummary) -> Table | None:
 
 def lambada_table(model: ModelSummary) -> Table | None:
     """Last words; None where the study does not ask for them."""
-    found = {row.label: row.quality.lambada for row in model.rows if row.quality is not None}
+    rows = scored_here(model)
+    found = {row.label: row.quality.lambada for row in rows if row.quality is not None}
     documents = sorted({one.documents for one in found.values() if one is not None})
     if not documents:
         return None
-    rows = []
-    for row in model.rows:
+    cells = []
+    for row in rows:
         one = found.get(row.label)
         if one is None or one.accuracy is None:
             why = why_unscored(row, "lambada")
-            rows.append((code(row.label), figure(None, why), figure(None, why)))
+            cells.append((code(row.label), figure(None, why), figure(None, why)))
             continue
         low, high = one.accuracy_low, one.accuracy_high
         tag = None if low is None or high is None else between(low, high)
         perplexity = None if one.perplexity is None else number(one.perplexity)
-        rows.append(
+        cells.append(
             (
                 code(row.label),
                 figure(share(one.accuracy), tag=tag),
@@ -153,7 +160,7 @@ def lambada_table(model: ModelSummary) -> Table | None:
     return Table(
         caption=f"LAMBADA: the last words of {count(documents[-1], 'passage')}, {model.name}",
         columns=_columns(["Accuracy", "Perplexity of the word"]),
-        rows=tuple(rows),
+        rows=tuple(cells),
     )
 
 
@@ -288,15 +295,17 @@ def _left_out(model: ModelSummary, scored: Sequence[RowQuality]) -> Iterator[str
 
 
 def _gated(model: ModelSummary) -> Iterator[str]:
-    gates = [row.gate for row in model.rows if row.gate is not None]
+    found = {row.strategy: row.gate for row in model.rows if row.gate is not None}
+    gates = list(found.values())
     passed = [gate for gate in gates if gate.why is None and gate.missing is None]
     if passed and len(passed) == len(gates):
         tokens = count(max(gate.tokens for gate in passed), "token")
         lost = max(gate.figures.get("lost", 0.0) for gate in passed)
+        who = "Each strategy" if len(found) > 1 else f"“{next(iter(found))}”"
         yield (
-            f"{'It' if len(passed) == 1 else 'Each strategy'} was first looked at on {tokens}, to "
-            f"stop one that computes something else: none lost more than {_lost(lost)} of "
-            "what the reference says there, which rounding explains."
+            f"{who} was first looked at on {tokens}, to stop one that computes something else: "
+            f"no more than {_lost(lost)} was lost of what the reference says there, which rounding "
+            "explains."
         )
     for why in dict.fromkeys(gate.missing for gate in gates if gate.missing is not None):
         yield f"Of {model.name} the first tokens of some strategies were not looked at: {why}."

@@ -87,7 +87,7 @@ def roofline_table(model: ModelSummary, facts: Sequence[Fact]) -> Table | None:
 
 def short_table(model: ModelSummary) -> Table | None:
     """The same in few columns, for a terminal; None where no strategy has a share."""
-    rows = [row for row in model.rows if row.was_tried]
+    rows = [row for row in model.rows if row.is_timed]
     if not any(row.roofline.decode_share or row.roofline.prefill_share for row in rows):
         return None
     shown: list[tuple[str, Callable[[Row], Cell]]] = [

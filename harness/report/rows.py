@@ -6,7 +6,7 @@ Each trial is first reduced to one value, its own median; the statistics then ru
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -39,11 +39,12 @@ def build_row(
     cells: Sequence[CellTrials],
     workloads: Collection[str] = (),
     broken: Collection[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Row:
     """The row of one model, engine, strategy, thread count and batch, without any comparison.
 
     `workloads` are those that the study runs on it, also where this run left them out; `broken` is
-    `judge`'s.
+    `judge`'s, `elsewhere` the row's own.
     """
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
     depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
@@ -68,6 +69,7 @@ def build_row(
         batch=ok[0].batch if ok else max(one.cell.batch for one in cells),
         reference=label,
         outcomes=tuple(judge(cell, broken) for cell in cells),
+        elsewhere=dict(elsewhere or {}),
         decode_tok_per_s=_estimate(headline),
         decode_trials=headline,
         places=places_of(ok),
@@ -89,7 +91,8 @@ def build_row(
         curve_s=_curve(ok),
         score=score_of(given),
         quality=quality_of(() if scored is None else scored.counted or _cut_short(scored)),
-        gate=gate_of([record for cell in cells for record in cell.records]),
+        # Noise may have had the first trial, which alone begins with it, measured again.
+        gate=gate_of([one for cell in cells for one in (*cell.records, *cell.earlier)]),
         unsteady=steadiness(answers),
         categories=score_by_category(given),
         placement=_placement(measured[0].plan) if measured else (),

@@ -28,6 +28,7 @@ from harness.report.grouping import (
     intended_workloads,
     labels_of,
     same_strategies,
+    told_elsewhere,
 )
 from harness.report.order import order_of, until_stop
 from harness.report.rows import build_row, compare_with
@@ -69,11 +70,12 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     groups = groups_of(cells, same)
     labels = labels_of(list(groups))
     intended = intended_workloads(study, name)
+    elsewhere = told_elsewhere(groups, labels)
     gates = (record.gate for cell in cells for record in cell.records)
     broken = {gate.why for gate in gates if gate is not None and gate.why is not None}
     rows = [
         msgspec.structs.replace(
-            build_row(labels[key], group, intended.get(key, ()), broken),
+            build_row(labels[key], group, intended.get(key, ()), broken, elsewhere.get(key)),
             also=also_called(key, same),
             variant=key[-1],
         )

@@ -120,6 +120,7 @@ class Row(Struct, frozen=True, kw_only=True):
     variant: str = ""  # of sampling and prompt, what tells its answers from other rows'
     also: tuple[str, ...] = ()  # strategies of the study that are the same computation
     outcomes: tuple[CellOutcome, ...]  # one per workload
+    elsewhere: dict[str, str] = field(default_factory=dict)  # workload -> label of the row it is in
     decode_tok_per_s: Estimate | None = None
     decode_trials: tuple[float, ...] = ()  # the values behind it, one per trial
     places: tuple[TrialPlace, ...] = ()  # the same with when each ran; none in older records
@@ -159,6 +160,11 @@ class Row(Struct, frozen=True, kw_only=True):
     def was_tried(self) -> bool:
         """Whether a trial of it was started."""
         return any(outcome.state not in ("skipped", "not run") for outcome in self.outcomes)
+
+    @property
+    def is_timed(self) -> bool:
+        """The same, but not of a row whose speed stands in another one."""
+        return self.was_tried and "speed" not in self.elsewhere
 
 
 class Given(Struct, frozen=True, kw_only=True):

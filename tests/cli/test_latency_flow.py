@@ -91,4 +91,5 @@ def test_the_summary_has_a_row_per_batch_and_says_what_it_cannot(run_of):
     assert one.latency.depth.slope.value == pytest.approx(0, abs=1e-9)
     assert one.latency.depth.slope.verdict(0.02) == "cannot tell"
     assert four.latency.depth is None
-    assert "does not run the workload 'depth'" in four.missing["depth"]
+    assert "timed once for all batch sizes" in four.missing["depth"]
+    assert f"see “{four.elsewhere['depth']}”" in four.missing["depth"]

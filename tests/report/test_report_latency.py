@@ -270,7 +270,9 @@ def test_answers_and_the_choice_belong_to_the_least_batch(model_of):
     rows = {row.label: row for row in model.rows}
     assert rows["cpu fp32, batch 1"].score is not None
     assert rows["cpu fp32, batch 4"].score is None
-    assert "does not run the workload" in rows["cpu fp32, batch 4"].missing["score"]
+    assert rows["cpu fp32, batch 4"].missing["score"] == (
+        "answered one row at a time: see “cpu fp32, batch 1”"
+    )
     assert {choice.label for choice in model.choices} == {"cpu fp32, batch 1"}
     assert [texts(choice_table(model), at)["Run"] for at in range(1)] == ["cpu fp32, batch 1"]
     assert len(choice_table(model).rows) == 1
