@@ -74,6 +74,7 @@ def go(study, clock, capfd):
         with pytest.raises(SystemExit) as stop:
             main(["run", str(study), "--results", results, "--machine", "here", *options])
         shown = capfd.readouterr()
+        run.err = shown.err
         return stop.value.code, " ".join(shown.out.split()), clock.now - begin
 
     return run
@@ -214,6 +215,52 @@ def test_the_last_line_is_the_command_that_goes_on(go, monkeypatch):
     assert shlex.split(going_on)[-4:] == ["run", "my study.yaml", "--budget", "60s"]
     go()
     assert reports == [False, True]  # then the report's own next command is
+
+
+def test_what_is_only_recorded_was_not_begun(go, study):
+    """The other trials of a wrong strategy are recorded in no time, also where there is none."""
+    script = {
+        **{name: value for name, value in SCRIPT.items() if name != "tokens"},
+        "model": {"likely": 4.0},
+        "strategies": {STRATEGIES[0]: {"off": {"turned": 1.0}}},
+    }
+    (study.parent / "script.yaml").write_text(yaml.safe_dump(script), "utf-8")
+    n_recorded = 0
+    for _ in range(9):
+        if n_recorded:
+            break
+        go("--budget", "30s")
+        n_before = len(records(study))
+        code, shown, _ = go("--budget", "8s")  # enough for the report, for no trial beside it
+        n_recorded = len(records(study)) - n_before
+        assert code == 4
+        assert "No trial fits into the time" in shown
+    new = records(study)[-n_recorded:]
+    assert {(one.outcome.kind, one.took_s) for one in new} == {("wrong_answers", None)}
+
+
+def test_the_time_left_that_is_shown_is_the_budgets(go):
+    go("--budget", "60s")
+    assert "[block 1, 2 of at most 36] scripted fake" in go.err
+    assert "…, at most 55 s left" in go.err
+    go()
+    assert "of at most" not in go.err
+    assert "…, 2 min 20 s left" in go.err
+
+
+def test_a_budget_knows_what_other_commands_measured(go, study, monkeypatch):
+    import harness.measure.budget as budgets
+
+    known = []
+    budget_of = budgets.budget_of
+    monkeypatch.setattr(
+        budgets, "budget_of", lambda *given: known.append(given[-1]) or budget_of(*given)
+    )
+    go("--budget", "30s")
+    n_done = len(records(study))
+    go("--budget", "1s")
+    assert known == [0, n_done]
+    assert n_done > 0
 
 
 def test_a_failure_stays_the_runs_whichever_command_met_it(go, study):

@@ -177,6 +177,8 @@ def test_without_caches_nothing_is_converted_and_all_references_are_made(
     found = foreseen_time(planned, loaded, seen, tmp_path, cores=4, no_cache=True)
     names = [one.what for one in found.once]
     assert (names.count("converting weights"), names.count("references")) == (0, 2)
+    assert not any(one.will_stay for one in found.references)
+    assert not any(one.is_kept for one in found.once if one.what == "references")
 
 
 def test_weights_that_were_never_read_are_not_read_now(study, monkeypatch, shown):
