@@ -17,14 +17,15 @@ from harness.sources.random_weights import is_random
 from harness.sources.reference import without_secrets
 
 _OF_MODEL = ("weights", "tokenizer", "source", "tokenizer_source")
-_OF_WORKLOADS = (("answers", "questions"), ("quality", "text"), ("quality", "lambada"))
+_OF_WORKLOADS = {"answers": ("questions",), "quality": ("text", "lambada")}
 
 
 def is_file(key: Key) -> bool:
     """Whether the text at `key` of a study names a file."""
-    if key[:1] == ("models",):
-        return len(key) == 3 and key[2] in _OF_MODEL
-    return key[:1] == ("workloads",) and key[1:] in _OF_WORKLOADS
+    if len(key) != 3:
+        return False
+    axis, name, field = key
+    return field in (_OF_MODEL if axis == "models" else _OF_WORKLOADS.get(str(name), ()))
 
 
 def name_of(text: str) -> str:

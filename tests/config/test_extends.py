@@ -184,6 +184,14 @@ def test_a_range_or_set_of_the_other_is_no_reason_to_drop_what_it_says(write_stu
     assert fewer.include == []
 
 
+def test_what_an_inherited_entry_was_of_can_be_taken_away_later(write_study, good_study):
+    more = "  - {model: tiny, workload: speed, strategy: cpu fp32}\n"
+    write_study(good_study.replace("reference:", f"{more}reference:"), "base.yaml")
+    child = write_study("extends: base.yaml\nworkloads: {answers: null}\n")
+    assert [one.model for one in load_study(child).study.exclude] == ["tiny"]
+    assert load_study(child, ["models.tiny=null"]).study.exclude == []
+
+
 def test_an_entry_keeps_its_place_where_one_before_it_goes(write_study, good_study):
     more = "  - {model: tiny, workload: speed, threads: 9}\n  - {strategy: cpu bf16}\n"
     path = write_study(good_study.replace("exclude:\n", f"exclude:\n{more}"))

@@ -142,6 +142,11 @@ def test_what_is_no_file_is_refused(quality, words, load):
     assert words in told
 
 
+def test_a_number_without_a_file_stays_a_slip_whatever_is_set(load):
+    with pytest.raises(StudyError, match="lambada_documents: 500 says nothing"):
+        load(lambada=None, lambada_documents=500, settings=["seed=3"])
+
+
 def test_a_number_of_documents_goes_with_the_file(load, tmp_path):
     path = load(lines("a b"), lambada_documents=5).path
     assert (

@@ -209,6 +209,12 @@ HASH = "ab" * 32
         ("models.tiny.prompt=a/b {question}", '"a/b {question}"', '"a/b {question}"'),
         ("workloads.quality={text: here/t.txt}", '{"text": "t.txt"}', '{"text": "file"}'),
         ("workloads.answers.questions=here/q.txt", '"q.txt"', '"file"'),
+        ("models.tiny.weights=.", '"."', '"file"'),
+        (
+            "models.tiny.prompt={source: 'a/b {question}'}",
+            '{"source": "a/b {question}"}',
+            '{"source": "a/b {question}"}',
+        ),
         ("description=a/b", '"a/b"', '"a/b"'),
         ("workloads.answers.stop=[a/b]", '["a/b"]', '["a/b"]'),
     ],
@@ -295,6 +301,13 @@ def test_an_addition_that_is_set_as_a_strategy_goes(write_study, good_study):
 def test_what_leaves_nothing_or_contradicts_itself_is_refused(settings, words, refused):
     [told] = refused(*settings)
     assert words in told
+
+
+def test_a_study_that_is_empty_by_itself_is_not_set_so(write_study):
+    path = write_study("name: a\nmodels: {m: {weights: 'random:169m'}}\nstrategies: [cpu fp32]\n")
+    with pytest.raises(StudyError) as caught:
+        load_study(path, ["workloads={}"])
+    assert "workloads: names no workload" in str(caught.value)
 
 
 def test_a_slip_of_the_studys_own_stays_one(write_study, good_study):
