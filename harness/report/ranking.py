@@ -86,8 +86,8 @@ def _machine(run: Run) -> str:
 
 
 def _hash(run: Run, model: str, fact: str) -> str | None:
-    """Of its weights or questions, by its newest record that tells."""
-    told = (one.facts.get(fact) for one in reversed(run.records) if one.cell.model == model)
+    """Of its weights or questions, by the first of its records that tells."""
+    told = (one.facts.get(fact) for one in run.records if one.cell.model == model)
     return next((one for one in told if isinstance(one, str)), None)
 
 
@@ -150,11 +150,7 @@ def _found(parts: Sequence[Part], batch: int) -> list[list[Found]]:
         text = part.text if several_texts else None
         option = option_of(row, names[key_of(row)], part.run, text=text)
         compared = {one.label: names.get(key_of(one)) for one in part.model.rows}
-        option = replace(
-            option,
-            reference=compared.get(row.reference),
-            questions=None if option.right is None else part.questions,
-        )
+        option = replace(option, reference=compared.get(row.reference), questions=part.questions)
         found.setdefault(key_of(row), []).append(Found(part=part, row=row, option=option))
     return list(found.values())
 

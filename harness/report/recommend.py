@@ -38,7 +38,7 @@ class Option:
     kl_mean: float | None = None  # nats per token; of the small form, the least that it can be
     kl_most: float | None = None  # the most: equal where it is exact, None where nothing bounds it
     right: tuple[int, int] | None = None  # answers, of how many
-    questions: str | None = None  # the hash of those, where it is known
+    questions: str | None = None  # the hash of what was asked, where it is known
     # The speeds behind the two above, one per trial.
     decode_trials: tuple[float, ...] = ()
     prefill_trials: tuple[float, ...] = ()

@@ -12,7 +12,7 @@ from harness.records.phases import Figure, PhaseMemory
 from harness.records.quality import AnswerQuality, Quality, ScoredTokens
 from harness.records.record import Answer, Memory, SlotRecord
 from harness.records.store import read_run
-from harness.report.options import option_of
+from harness.report.options import faults_of, option_of
 from harness.report.ranking import rank_model, rank_runs
 from harness.report.recommend import Wishes
 from harness.report.summary import summarise
@@ -110,6 +110,18 @@ def test_what_the_whole_process_held_of_a_device_counts(rows_of):
     memory = Memory(peak_rss_bytes=MIB, device_peak_bytes={"cuda:0": 3 * MIB}, phases=[phase])
     measured(run, "cuda fp16", memory, ["cuda:0"])
     assert options_in(rows_of(run))["cuda fp16"].vram_bytes == 7 * MIB
+
+
+@pytest.mark.parametrize("name", ["allocated_peak_bytes", "reserved_peak_bytes", "process_bytes"])
+def test_the_largest_of_what_was_held_counts(rows_of, name):
+    run = Fabricated(["cuda fp16"])
+    held = {"allocated_peak_bytes": 1, "reserved_peak_bytes": 2, "process_bytes": 3, name: 9}
+    figures = {each: Figure(bytes=n * MIB, method="m") for each, n in held.items()}
+    memory = Memory(
+        peak_rss_bytes=MIB, phases=[PhaseMemory(phase="load", devices={"cuda": figures})]
+    )
+    measured(run, "cuda fp16", memory, ["cuda:0"])
+    assert options_in(rows_of(run))["cuda fp16"].vram_bytes == 9 * MIB
 
 
 def test_without_a_placement_the_plan_tells_which_devices_are_used(rows_of):
@@ -378,3 +390,15 @@ def test_what_changes_its_answers_is_no_choice_of_the_report_either(summary_of):
 def test_an_option_can_be_written_as_json(rows_of):
     option = option_of(rows_of(with_devices())["cuda fp16"])
     assert msgspec.json.encode(dataclasses.asdict(option))
+
+
+def test_of_two_cells_of_a_workload_either_may_be_at_fault(rows_of):
+    run = Fabricated(["cpu fp32"])
+    run.answers("cpu fp32")
+    row = rows_of(run)["cpu fp32"]
+    [good] = row.outcomes
+    bad = msgspec.structs.replace(good, state="failed", kind="crashed", reason="x", ok=0)
+    for outcomes in ((good, bad), (bad, good)):
+        assert faults_of(msgspec.structs.replace(row, outcomes=outcomes)) == {
+            "answers": "crashed: x"
+        }

@@ -170,8 +170,11 @@ def test_of_each_workload_the_newest_run_says_whether_it_failed(tmp_path):
     assert unfit("b", old=failed("speed", year=2023), new=ok) is None
     # That it can compute does not say that it can answer.
     assert unfit("c", old=failed("answers", year=2023), new=ok) == "crashed: why"
-    assert unfit("d", old=ok, new=failed("speed", "skipped")) is None
-    assert unfit("e", old=ok, new=failed("speed", "interrupted")) is None
+    # What was not tried again is as it was.
+    for kind in ("skipped", "interrupted"):
+        assert unfit(f"{kind}-ok", old=ok, new=failed("speed", kind)) is None
+        bad = failed("speed", year=2023)
+        assert unfit(f"{kind}-bad", old=bad, new=failed("speed", kind)) == "crashed: why"
 
 
 def test_a_gate_that_is_passed_now_speaks_against_one_that_was_not(tmp_path):
@@ -210,13 +213,78 @@ def test_of_several_samplings_the_first_speaks_and_it_is_said(summary_of):
     )
 
 
-def test_what_is_wrong_under_one_sampling_is_wrong(summary_of):
+@pytest.mark.parametrize("steady_first", [True, False])
+def test_what_is_wrong_under_one_sampling_is_wrong(summary_of, steady_first):
     run = timed("cpu fp32")
-    under(run, "greedy", 7, 7)
-    under(run, "warm", 8, 9)
+    under(run, "greedy", 7, 7 if steady_first else 8)
+    under(run, "warm", 8, 9 if steady_first else 8)
     [(option, why)] = of_one(summary_of, run).found.refused
     assert why == "nondeterministic: 1 answer changed from trial to trial"
     assert option.decode_tok_per_s is not None
+
+
+def test_a_gate_that_another_sampling_met_is_what_is_told(summary_of):
+    run = Fabricated(["cpu fp32"])
+    cells = [
+        dataclasses.replace(run.cell("cpu fp32", "answers"), sampling=name, variant=name)
+        for name in ("greedy", "warm")
+    ]
+    run.planned(cells[0], trials=1)
+    run.planned(cells[1], trials=1)
+    run.add(cells[1], outcome="wrong_answers", reason=WHY, gate=Gate(tokens=32, why=WHY))
+    run.add(cells[0], outcome="wrong_answers", reason=f"not measured: in {cells[1].id} {WHY}")
+    [(_, why)] = of_one(summary_of, run).found.refused
+    assert why == f"wrong answers: {WHY}"
+
+
+def test_the_samplings_of_another_run_are_not_told_of(tmp_path):
+    old, new = timed("cpu fp32"), timed("cpu fp32")
+    for name in ("cold", "warm"):
+        under(old, name, 7)
+    for name in ("greedy", "warm"):
+        under(new, name, 7)
+    [ranking] = ranked(tmp_path, old=old, new=with_facts(new, 2025))
+    assert "Right answers are those of “greedy”; the report has those of “warm”." in ranking.notes
+
+
+def test_the_newest_run_says_what_a_strategy_is_compared_with(tmp_path):
+    old = timed("cpu fp32", "cpu bf16")
+    new = Fabricated(["cpu bf16", "cpu fp32"])
+    for strategy in new.strategies:
+        new.answers(strategy)
+    [ranking] = ranked(tmp_path, old=old, new=with_facts(new, 2025))
+    assert {one.name: one.is_reference for one in ranking.options} == {
+        "cpu bf16": True,
+        "cpu fp32": False,
+    }
+    assert {one.reference for one in ranking.options} == {"cpu bf16"}
+    assert {one.questions for one in ranking.options} == {None}
+
+
+def test_right_answers_bring_their_questions_along(tmp_path):
+    old = Fabricated(["cpu fp32", "cpu bf16"])
+    for strategy in old.strategies:
+        old.speed(strategy, 100)
+        old.answers(strategy)
+    new = timed("cpu fp32", year=2025, questions_sha256="b")
+    [ranking] = ranked(tmp_path, old=with_facts(old, questions_sha256="a"), new=new)
+    assert {one.questions for one in ranking.options} == {"a"}
+    assert not any("questions" in note for note in ranking.notes)
+
+
+def test_a_figure_that_the_newest_score_lacks_has_its_reason(tmp_path):
+    old, new = timed("cpu fp32"), Fabricated(["cpu fp32"])
+    for run in (old, new):
+        run.quality("cpu fp32", answers=[])
+    quality = new.records[-1].quality
+    text = msgspec.structs.replace(quality.text, kl=[None, *quality.text.kl[1:]])
+    new.records[-1] = msgspec.structs.replace(
+        new.records[-1], quality=msgspec.structs.replace(quality, text=text)
+    )
+    [ranking] = ranked(tmp_path, old=old, new=with_facts(new, 2025))
+    [option] = ranking.options
+    assert (option.kl_mean, option.agreement) == (None, 0.99)
+    assert dict(option.why_missing)["kl_mean"].startswith("infinite")
 
 
 def test_notes_on_many_strategies_are_one_sentence(tmp_path):
@@ -236,6 +304,8 @@ def test_notes_on_many_strategies_are_one_sentence(tmp_path):
     assert ranking.notes == (
         "“cpu fp32” and “cpu bf16” were measured in 2 runs; of each figure the newest counts: new.",
     )
+    [ranking] = ranked(tmp_path / "single", old=timed("cpu fp32"), new=timed("cpu fp32", year=2025))
+    assert ranking.notes[0].startswith("“cpu fp32” was measured in 2 runs; ")
     [ranking] = ranked(
         tmp_path / "one", old=timed("cpu fp32", "cpu bf16"), new=timed("cpu fp32", year=2025)
     )

@@ -211,6 +211,11 @@ def test_what_is_not_known_is_said_beside_a_limit_that_is_broken():
     )
 
 
+def test_what_failed_failed_whatever_the_limits_are():
+    one = option("both", 1.0, 1.0, 2, 0, 1.0, unfit="crashed")
+    assert recommend([one], Wishes(ram_bytes=GIB)).refused == ((one, "crashed"),)
+
+
 def test_all_that_is_not_known_is_said_each_reason_once():
     gone = [(name, "skipped: no GPU") for name in ("vram_bytes", "ram_bytes")]
     one = option("lost", None, None, None, None, None, why_missing=(*gone, ("agreement", "late")))

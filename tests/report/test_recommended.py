@@ -211,6 +211,7 @@ def test_a_limit_within_the_interval_of_the_agreement_is_said():
     assert heading == "Careful"
     assert "98.50 % to 99.90 %, and 99 % lies between" in text
     assert list(unmeasured(ranking([unsure], min_agreement=0.98))) == []
+    assert list(unmeasured(ranking([unsure], min_agreement=0.985))) == []
     assert list(unmeasured(ranking([unsure]))) == []
 
 
@@ -343,6 +344,8 @@ def test_a_reason_that_is_everyones_stands_without_all_their_names():
     unscored = [missing("agreement", name=name, why="not asked for") for name in "ab"]
     [(heading, text)] = unmeasured(ranking(unscored))
     assert (heading, text) == ("Without quality", "every one of these: not asked for.")
+    [(_, text)] = unmeasured(ranking(unscored[:1]))
+    assert text == "“a”: not asked for."
     [(_, text)] = unmeasured(ranking([BEST, *unscored]))
     assert text == "“a” and “b”: not asked for."
 
@@ -389,3 +392,10 @@ def test_an_interval_that_says_nothing_is_called_too_noisy():
     assert "0.750 × the decode speed (too noisy to tell), " in text
     once = replace(SECOND, decode_trials=(30.0,))
     assert "0.750 × the decode speed, " in next(costs(ranking([BEST, once])))
+
+
+def test_memory_within_a_percent_is_the_same():
+    for more, said in ((1.009, "the same RAM"), (1.011, "28.2 MiB more RAM")):
+        second = replace(SECOND, ram_bytes=int(BEST.ram_bytes * more))
+        [text] = costs(ranking([BEST, second]))
+        assert f", {said}, " in text
