@@ -132,6 +132,7 @@ def _against_exact(row: Row, answer: Answer) -> Given:
         first_difference=None if difference is None else difference.index,
         same_characters=len(answer.text) if same is None else min(same, len(answer.text)),
         difference=difference,
+        is_end=difference is not None and difference.index >= len(answer.token_ids),
     )
 
 
@@ -143,10 +144,12 @@ def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
     shown = _shown(row, answer)
     if reference is None or row.is_reference:
         return shown
+    at = first_difference(answer.token_ids, reference.token_ids)
     return structs.replace(
         shown,
         compared=True,
-        first_difference=first_difference(answer.token_ids, reference.token_ids),
+        first_difference=at,
+        is_end=at is not None and at >= len(answer.token_ids),
         same_characters=_shared_beginning(answer.text, reference.text),
     )
 

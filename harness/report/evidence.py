@@ -180,6 +180,8 @@ def _answer(question: Question, label: str, *, by_exact: bool) -> Cell:
     if given is None:
         return figure(None, "this strategy did not answer")
     remarks = [] if given.right is None else ["right" if given.right else "wrong"]
+    if not given.text.strip():
+        remarks.append("no text" if not given.text else "nothing but blanks")
     if given.is_cut:
         remarks.append("cut at its deadline (limits.question_s)")
     if by_exact and not given.compared:
@@ -188,15 +190,17 @@ def _answer(question: Question, label: str, *, by_exact: bool) -> Cell:
     if given.first_difference is not None:
         remarks.append(_difference(given))
         mark_from = given.same_characters
-    lines = [", ".join(remarks), *both_tokens(given.difference)]
+    lines = [", ".join(remarks), *both_tokens(given.difference, is_end=given.is_end)]
     return Cell(text=given.text, tag="\n".join(filter(None, lines)) or None, mark_from=mark_from)
 
 
-def both_tokens(difference: Difference | None) -> Iterator[str]:
+def both_tokens(difference: Difference | None, *, is_end: bool = False) -> Iterator[str]:
     """The token that came and the reference’s, each with its probability under both models."""
     if difference is None:
         return
     mine = token_text(difference.token, difference.text)
+    if is_end:
+        mine = f"the end ({mine})"
     theirs = token_text(difference.reference_token, difference.reference_text)
     yield f"{mine}: {chance(difference.p)}, reference {chance(difference.reference_p)}"
     yield (
@@ -215,8 +219,10 @@ def token_text(token: int, text: str | None) -> str:
 
 def _difference(given: Given) -> str:
     assert given.first_difference is not None
+    if given.is_end:
+        return f"ends at token {given.first_difference + 1}, where the reference goes on"
     if given.same_characters == len(given.text):
-        # The texts are alike, or this one ends first: there is nothing to mark in it.
+        # The texts are alike: there is nothing to mark in it.
         return f"other tokens from token {given.first_difference + 1} on"
     return f"differs from token {given.first_difference + 1} on"
 

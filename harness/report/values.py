@@ -179,6 +179,7 @@ class Given(Struct, frozen=True, kw_only=True):
     compared: bool = False
     same_characters: int = 0  # length of the beginning that both texts share, or would
     difference: Difference | None = None  # from the exact reference, with both tokens
+    is_end: bool = False  # the first token that differs is the one that ended it
     is_cut: bool = False  # at the deadline of a question
 
 

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import pytest
-from fabricate import QUESTIONS, Fabricated
+from fabricate import QUESTIONS, Fabricated, scored_tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.records.quality import AnswerQuality, Difference
 from harness.records.record import Answer
 from harness.report.answers import first_difference
+from harness.report.html import render_html
+from harness.report.markdown import render_markdown
 from harness.report.page import make_page
 
 ids = st.lists(st.integers(0, 5), max_size=8)
@@ -154,3 +157,132 @@ def test_an_answer_that_was_cut_at_its_deadline_is_marked(summary_of):
     (model,) = make_page(summary_of(run)).models
     tags = {row[1].text: row[1].tag for table in model.agreeing for row in table.rows}
     assert tags == {"a": "cut at its deadline (limits.question_s)", "b": None}
+
+
+def beside_exact(
+    text, *, index, same, token="x", other="y", ids=(1, 2, 3), strategies=("cpu fp32",)
+):
+    """A run whose strategies all give this answer, which the reference would leave at a token."""
+    run = Fabricated(list(strategies), {"<i>m</i>": "m.pth"}, trials=1)
+    told = Difference(
+        index=index,
+        token=7,
+        reference_token=9,
+        p=0.25,
+        reference_p=0.2,
+        p_of_reference_token=0.24,
+        reference_p_of_reference_token=0.3,
+        text=token,
+        reference_text=other,
+        same_characters=same,
+    )
+    scored = AnswerQuality(id="q", scored=scored_tokens(1e-6, 0, tokens=5), difference=told)
+    for strategy in strategies:
+        cell = run.planned(run.cell(strategy, "answers"), trials=1)
+        answer = Answer(id="q", text=text, token_ids=list(ids), question="<b>Q</b> & | `q`\n# h?")
+        run.add(cell, answers=[answer])
+        run.quality(strategy, answers=[scored])
+    return run
+
+
+@pytest.mark.parametrize(
+    "case, shown, tag",
+    [
+        (
+            {"text": "Grüße 世界 👩\u200d👧", "index": 1, "same": 6, "token": "世"},
+            "Grüße <mark>世界 👩\u200d👧</mark>",
+            ["differs from token 2 on", "“世”: 25.0 %", "not “y”: 24.0 %"],
+        ),
+        (
+            {"text": "Lyon", "index": 0, "same": 0, "token": "Ly"},
+            "<mark>Lyon</mark>",
+            ["differs from token 1 on", "“Ly”: 25.0 %", "not “y”: 24.0 %"],
+        ),
+        (  # the stop token is drawn behind the last token, and is no text
+            {"text": "Lyon", "index": 3, "same": 4, "token": None},
+            "Lyon",
+            [
+                "ends at token 4, where the reference goes on",
+                "the end (token 7): 25.0 %",
+                "not “y”",
+            ],
+        ),
+        (
+            {"text": "", "index": 0, "same": 0, "token": "", "ids": ()},
+            "",
+            [
+                "no text, ends at token 1, where the reference goes on",
+                "the end (token 7)",
+                "not “y”",
+            ],
+        ),
+        (  # tokens of a stop string are no text of the answer
+            {"text": "Lyon", "index": 2, "same": 4, "token": "\n\n", "other": " "},
+            "Lyon",
+            ["other tokens from token 3 on", "“↵↵”: 25.0 %", "not “\u00a0”"],
+        ),
+        (
+            {"text": " \n", "index": 1, "same": 1, "token": "\n"},
+            " <mark>\n</mark>",
+            ["nothing but blanks, differs from token 2 on", "“↵”", "not “y”"],
+        ),
+        (  # half a character
+            {"text": "a\ufffdb", "index": 1, "same": 1, "token": "\ufffd"},
+            "a<mark>\ufffdb</mark>",
+            ["differs from token 2 on", "token 7: 25.0 %", "not “y”"],
+        ),
+        (
+            {"text": "</td><script>x", "index": 2, "same": 5, "token": "<scr", "other": "</b>"},
+            "&lt;/td&gt;<mark>&lt;script&gt;x</mark>",
+            ["differs from token 3 on", "“&lt;scr”: 25.0 %", "not “&lt;/b&gt;”"],
+        ),
+        (
+            {"text": "word " * 900, "index": 2, "same": 4000},
+            "word " * 800 + "<mark>" + "word " * 100 + "</mark>",
+            ["differs from token 3 on", "“x”", "not “y”"],
+        ),
+    ],
+)
+def test_the_first_differing_token_of_any_answer_is_marked_and_told(case, shown, tag, summary_of):
+    page = make_page(summary_of(beside_exact(**case)))
+    html = render_html(page)
+    (cell,) = (one for one in html.split("<td>") if "reference 20.0" in one)
+    text, small = cell.split("</td>")[0].split("<small>")
+    assert text == shown
+    lines = small.removesuffix("</small>").replace("\u00a0%", " %").split("\n")
+    assert len(lines) == 3
+    assert all(line.startswith(begin) for line, begin in zip(lines, tag, strict=True))
+    assert "<script" not in html
+    assert "<script" not in render_markdown(page)
+
+
+def test_eight_strategies_stand_beside_each_other_a_few_at_a_time(summary_of):
+    names = [*(f"cpu fp32 *{at}" for at in range(7)), 'x<b>"&$m$ *4 -> |`a`']
+    run = beside_exact("Lyon", index=0, same=0, strategies=names)
+    page = make_page(summary_of(run))
+    tables = page.models[0].differing
+    shown = [one.title for table in tables for one in table.columns[1:]]
+    assert list(dict.fromkeys(shown)) == names
+    assert all(2 <= len(table.columns) <= 5 for table in tables)
+    html, markdown = render_html(page), render_markdown(page)
+    assert html.count("<mark>Lyon</mark>") == len(shown)
+    assert markdown.count("<b>Lyon</b>") == len(shown)
+    for written in (html, markdown):
+        assert 'x<b>"' not in written
+        assert "<i>m" not in written
+        assert "<b>Q" not in written
+
+
+def test_an_answer_that_ends_before_the_reference_strategys_says_so(summary_of):
+    run = Fabricated()
+    answered(run, "cpu fp32", {"q": ("ab", [1, 2], True)})
+    answered(run, "cpu bf16", {"q": ("a", [1], True)})
+    answered(run, "cpu fp32i8", {"q": ("abc", [1, 2, 3], True)})
+    (model,) = make_page(summary_of(run)).models
+    (table,) = model.differing
+    tags = [cell.tag for cell in table.rows[0][1:]]
+    assert tags == [
+        "right",
+        "right, ends at token 2, where the reference goes on",
+        "right, differs from token 3 on",
+    ]
