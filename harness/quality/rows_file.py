@@ -1,7 +1,7 @@
 """A file of a reference's log-probabilities: rows [n, V] in float32 of each passage, by its key.
 
 A safetensors file, written chunk after chunk, and read by mapping parts of it: neither side ever
-holds more rows than it works on. Only what is finite goes in, so what comes out otherwise is
+holds more rows than it works on. Only log-probabilities go in, so what comes out otherwise is
 damaged. That the file is whole is seen when it is opened, and again whenever a part is mapped. One
 that is cut short while a part is looked at would end the process, as mapped files do: so files are
 only ever replaced or removed whole. Knows keys and numbers; nothing of passages, models or caches.
@@ -20,12 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ReferenceUnusable
-from harness.quality.tokens import check_reference, not_finite
+from harness.quality.tokens import check_reference
 
 Rows = npt.NDArray[np.float32]
 
 CHUNK = 64  # rows that are mapped at once
 _ITEM = 4  # bytes of a float32
+_NEAR = 1e-3  # to a sum of 1, to which float32 comes a hundred times as near
 _MOST_HEADER_BYTES = 2**27
 _FORMAT = "rwkv-harness reference rows 1"
 
@@ -141,11 +142,11 @@ class StoredRows:
             raise ReferenceUnusable(
                 f"{self._path}: cannot be read any more ({getattr(error, 'strerror', 0) or error})"
             ) from error
-        bad = not_finite(rows)
+        bad = _damaged(rows)
         if bad:
             raise ReferenceUnusable(
-                f"{self._path}: damaged, with {bad:,} NaN or infinite log-probabilities. Remove "
-                "it; it is computed again."
+                f"{self._path}: damaged, {bad:,} of {len(rows):,} rows hold no probabilities. "
+                "Remove it; it is computed again."
             )
         return rows
 
@@ -153,6 +154,13 @@ class StoredRows:
         """Row by row."""
         for start in range(0, len(self), CHUNK):
             yield from self[start : start + CHUNK]
+
+
+def _damaged(rows: Rows) -> int:
+    """How many rows are no log-probabilities: not finite, zeros, or other bytes."""
+    with np.errstate(over="ignore"):
+        total = np.exp(rows).sum(axis=1, dtype=np.float64)
+    return int((~(np.abs(total - 1) < _NEAR) | ~np.isfinite(rows).all(axis=1)).sum())
 
 
 def rows_bytes(rows: Mapping[str, int], n_vocab: int) -> int:

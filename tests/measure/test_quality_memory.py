@@ -48,7 +48,8 @@ print(msgspec.json.encode([peak_rss_bytes().bytes, n]).decode())
 
 def stored(path, passages):
     """Their rows: all the same, so that writing 100 MB takes no time."""
-    row = np.full((1, SHAPE.n_vocab), -np.log(SHAPE.n_vocab), dtype=np.float32)
+    others = np.log((1 - np.exp(-1)) / (SHAPE.n_vocab - 1))
+    row = np.full((1, SHAPE.n_vocab), others, dtype=np.float32)
     row[0, 0] = -1  # what the reference would draw
     with path.open("wb") as file:
         writer = RowsWriter(file, {one.key: one.n_rows for one in passages}, SHAPE.n_vocab, {})

@@ -216,7 +216,7 @@ def test_damaged_rows_of_the_reference_stop_no_trial(tmp_path):
     said = []
     look_at_first_tokens(Session(rows_of), gate, said.append)
     assert said[0].gate.tokens == 0
-    assert "damaged, with 1 NaN" in said[0].gate.missing
+    assert "damaged, 1 of " in said[0].gate.missing
 
 
 @pytest.mark.parametrize("lost", ["text", "answers"])
@@ -226,7 +226,7 @@ def test_a_damaged_part_is_missing_and_no_other_is(tmp_path, lost):
     damage((text if lost == "text" else one).file, row=1)
     quality = quality_of(Session(rows_of), Scoring(reference=REFERENCE, passages=[text, one]))
     assert list(quality.missing) == [lost]
-    assert "damaged, with 1 NaN" in quality.missing[lost]
+    assert "damaged, 1 of " in quality.missing[lost]
     assert (quality.text is None) == (lost == "text")
     assert len(quality.answers) == (lost == "text")
 

@@ -6,11 +6,12 @@ import pytest
 
 from harness.errors import ReferenceUnusable
 from harness.quality.rows_file import CHUNK, RowsFile, RowsWriter, rows_bytes
+from tests.quality.rows import SHAPES, log_softmax, make_row
 
 
 @pytest.fixture
 def written(tmp_path):
-    rows = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    rows = np.stack([log_softmax(row) for row in np.random.default_rng(0).normal(size=(5, 7))])
     path = tmp_path / "rows.safetensors"
     with path.open("wb") as file:
         writer = RowsWriter(file, {"a": 2, "b": 3, "none": 0}, 7, {"weights": "w"})
@@ -38,12 +39,24 @@ def test_the_rows_are_mapped_not_loaded(written):
 
 
 def test_more_rows_than_are_mapped_at_once_come_one_after_the_other(tmp_path):
-    rows = np.random.default_rng(1).standard_normal((2 * CHUNK + 3, 2)).astype(np.float32)
+    rng = np.random.default_rng(1)
+    rows = np.stack([log_softmax(row) for row in rng.normal(size=(2 * CHUNK + 3, 2))])
     with (tmp_path / "rows").open("wb") as file:
         writer = RowsWriter(file, {"a": len(rows)}, 2, {})
         writer.write(rows)
         writer.finish()
     np.testing.assert_array_equal(list(RowsFile(tmp_path / "rows").rows("a")), rows)
+
+
+@pytest.mark.parametrize("n_vocab", [2, 777, 65536])
+def test_what_references_hold_is_not_taken_for_damage(n_vocab, tmp_path):
+    rng = np.random.default_rng(2)
+    rows = np.stack([make_row(rng, n_vocab, shape) for shape in SHAPES * 2])
+    with (tmp_path / "rows").open("wb") as file:
+        writer = RowsWriter(file, {"a": len(rows)}, n_vocab, {})
+        writer.write(rows)
+        writer.finish()
+    np.testing.assert_array_equal(RowsFile(tmp_path / "rows").rows("a")[:], rows)
 
 
 def test_rows_begin_where_the_format_wants_them():
@@ -151,19 +164,21 @@ def test_a_file_that_goes_or_shrinks_meanwhile_says_so(written):
             read()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "bad",
+    [[np.nan], [np.inf], [-np.inf], [0] * 7, [-1], [3e38], [-90] * 7],
+    ids=["nan", "inf", "-inf", "zeros", "other", "vast", "nothing"],
+)
 def test_damaged_rows_are_refused_and_no_others(bad, written):
     path, rows = written
     whole = bytearray(path.read_bytes())
-    at = len(whole) - 7 * 4  # the first number of the last row
-    whole[at : at + 4] = np.float32(bad).tobytes()
+    at = len(whole) - 7 * 4  # the last row
+    whole[at : at + 4 * len(bad)] = np.array(bad, dtype=np.float32).tobytes()
     path.write_bytes(whole)
     stored = RowsFile(path).rows("b")
     np.testing.assert_array_equal(stored[:2], rows[2:4])
     for read in (lambda: stored[1:3], lambda: list(stored)):
-        with pytest.raises(
-            ReferenceUnusable, match=r"damaged, with 1 NaN or infinite .* Remove it"
-        ):
+        with pytest.raises(ReferenceUnusable, match=r"damaged, 1 of \d rows hold no .* Remove it"):
             read()
 
 

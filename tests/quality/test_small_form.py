@@ -127,6 +127,15 @@ def test_the_cap_tightens_the_upper_bound():
     assert even[1] == pytest.approx(0.01 * 50 + 0.99 * 5 - entropy, rel=0.3)
 
 
+def test_the_cap_counts_what_is_left_behind_full_ones():
+    """0.1, 0.1 and 0.05 on the three that the strategy has least of: nothing can be further."""
+    log_q = np.array([-1.0, -50.0, -2.0, -40.0, -30.0])
+    p = np.array([0.1, 0.1, 0.05])
+    entropy = float(-(p @ np.log(p)))
+    _, most = kl_bounds(0.0, Others(mass=0.25, entropy=entropy, most=0.1), log_q)
+    assert most == pytest.approx(0.1 * 50 + 0.1 * 40 + 0.05 * 30 - entropy)
+
+
 def test_others_that_are_as_likely_as_the_last_one_kept_leave_nothing_open():
     reference = log_softmax([5.0, *[0.0] * 199])[None]
     candidate = reference.copy()

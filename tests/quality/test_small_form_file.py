@@ -242,6 +242,14 @@ def test_a_token_that_is_there_twice_is_refused(written):
         read_small_forms(path)
 
 
+def test_equals_in_another_order_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    write_small_forms(path, {"a": FORM})
+    rewrite(path, changed("ids", (0, slice(2, 4)), [3, 1])(entries(path)))
+    with pytest.raises(RecordsError, match="in no order"):
+        read_small_forms(path)
+
+
 def test_others_where_there_can_be_none_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     write_small_forms(path, {"a": condense(rows_of(2, 10), [0, 0])})
