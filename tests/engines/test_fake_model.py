@@ -116,7 +116,7 @@ def test_a_strategy_that_is_a_bit_off_has_a_known_divergence(off, tmp_path):
 
 
 def test_a_strategy_that_is_turned_agrees_less_and_the_same_each_time(tmp_path):
-    path = script(tmp_path, strategies(turned=0.3))
+    path = script(tmp_path, {**strategies(turned=0.3), "log": "opened.log"})
     quality = compared(path)
     assert 0.5 < np.mean(quality.agree) < 0.9
     assert [kl > 1 for kl in quality.kl] == [not agree for agree in quality.agree]
@@ -186,7 +186,8 @@ def test_a_pipe_holds_a_call_up_until_it_was_written(tmp_path):
     order = []
 
     def let_go():
-        with (tmp_path / "pipe").open("wb"):  # once it is being read
+        with (tmp_path / "pipe").open("wb") as file:
+            file.write(b"." * 2**20)  # more than a pipe holds: somebody reads it
             order.append("written")
 
     threading.Thread(target=let_go, daemon=True).start()
@@ -194,3 +195,17 @@ def test_a_pipe_holds_a_call_up_until_it_was_written(tmp_path):
         assert len(list(one.score(np.array(IDS)))) == 2
         order.append("scored")
     assert order == ["written", "scored", "scored"]
+
+
+def test_scoring_and_references_take_scripted_time(tmp_path):
+    path = script(tmp_path, {**MODEL, "load_s": 1, "prefill_s": 0.5})
+    engine = FakeEngine()
+    one = engine.open(ModelSource(weights=path), EXACT, threads=1)
+    list(one.score(np.array(IDS)))
+    assert engine.clock() == 1 + 50
+    passage = Passage(ids=IDS, first=20)
+    rows = engine.reference(
+        ModelSource(weights=path), [passage], threads=1, on_progress=lambda *_: None
+    )
+    assert sum(len(some) for _, some in rows) == 80
+    assert engine.clock() == 1 + 50 + 40
