@@ -28,7 +28,7 @@ class QualityReference(Struct, frozen=True, kw_only=True):
 class ScoredTokens(Struct, frozen=True, kw_only=True):
     """One value per token of a text, each given all tokens before it."""
 
-    kl: list[float | None]  # None: the strategy's row is not finite; of the small form, the least
+    kl: list[float | None]  # None: infinite, or no number; of the small form, the least
     kl_most: list[float | None] = field(default_factory=list)  # of the small form
     agree: list[int]  # 1: the same likeliest token as the reference, lowest id on ties
     log_p: list[float | None]  # of the token that came, under the strategy
