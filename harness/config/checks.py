@@ -173,9 +173,7 @@ def _exclude_problems(root: Node, axes: Axes) -> Iterator[Problem]:
             if unknown:
                 wrong = True
                 yield root.problem(("exclude", index, field), unknown)
-        misplaced = list(_misplaced(root, ("exclude", index), said))
-        wrong = wrong or bool(misplaced)
-        yield from misplaced
+        yield from _misplaced(root, ("exclude", index), said)
     if "exclude" in root.entries and not wrong and whole and not read_cells(root, axes):
         yield root.problem(("exclude",), "leaves out every cell of the study.")
 

@@ -47,7 +47,7 @@ def lambada_problems(root: Node, found: Found | None) -> Iterator[Problem]:
     """What is wrong with the file that is here: it is known before anything is measured."""
     if found is None:
         return
-    if found.path is None and found.remote is None and _is_folder(found.where):
+    if found.path is None and _is_folder(found.where):
         yield root.problem(_KEY, f"'{found.text}' is a folder. Name a file in it.")
     elif found.path is not None:
         try:

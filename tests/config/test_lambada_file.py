@@ -124,6 +124,20 @@ def test_what_the_lock_says_is_held_before_anything_is_measured(load, tmp_path, 
     assert load(lambada=hub, to_pull=True).lambada.path == path
 
 
+def test_a_damaged_file_of_the_hubs_cache_is_noticed_before_anything_is_measured(
+    load, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    folder = tmp_path / "hub/hub/models--owner--words"
+    for name in ("blobs", "snapshots/main"):
+        (folder / name).mkdir(parents=True)
+    (folder / "blobs" / ("0" * 64)).write_text(lines("a b"), encoding="utf-8")
+    (folder / "snapshots/main/test.jsonl").symlink_to(folder / "blobs" / ("0" * 64))
+    with pytest.raises(StudyError, match=r"test\.jsonl has sha256 .* it is damaged\. Get it again"):
+        load(lambada="hf://owner/words/test.jsonl")
+
+
 @pytest.mark.parametrize(
     ("quality", "words"),
     [

@@ -152,6 +152,10 @@ def test_an_addition_may_name_both_and_has_the_first_ones_without(load):
             "include: [{model: tiny, strategy: cpu fp32, workload: answers, sampling: warm}]",
             "include[0]: this cell is in the study already.",
         ),
+        (
+            "exclude: [{model: gone, prompt: bob}]",
+            "exclude[0].model: 'gone' is not among the models of this study.",
+        ),
         ("exclude: [{sampling: 3}]", "exclude[0].sampling: 3 is not allowed; allowed: text"),
         ("exclude: [{smpling: warm}]", "Did you mean 'sampling'?"),
         ("exclude: [{}]", "Name one of: model, engine, strategy, threads, workload, batch, sam"),
@@ -162,6 +166,11 @@ def test_slips_name_what_is_allowed(more, words, load):
         load(f"{more}\n")
     [told] = caught.value.problems
     assert words in told
+
+
+def test_one_row_is_what_everything_runs_with(load):
+    entry = "{model: tiny, strategy: cpu fp32i8, workload: answers, batch: 1}"
+    assert variants(load(f"include: [{entry}]\n"), strategy="cpu fp32i8") == [("greedy", "bob")]
 
 
 def test_a_sampling_without_a_name_cannot_be_named(write_study, good_study):
