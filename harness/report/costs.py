@@ -14,6 +14,8 @@ from harness.report.quality_cells import NO_DIFFERENCE, nats
 from harness.report.ranking import Ranking
 from harness.report.recommend import SAME_MEMORY, Option, against
 
+_NO_BOUND = "no bound"
+
 
 def costs(ranking: Ranking) -> Iterator[str]:
     """What the runner-up costs beside the best, and both beside the reference."""
@@ -28,16 +30,16 @@ def costs(ranking: Ranking) -> Iterator[str]:
             yield _costs(one, reference, "the reference")
 
 
-def divergence_text(option: Option) -> str:
-    """`2.1e−5`, or the bounds between which it lies; the option has one."""
-    least, most = option.kl_mean or 0.0, option.kl_most
-    if most == least:
-        return nats(least)
-    if most is None:
-        return "no bound" if least < NO_DIFFERENCE else f"≥ {nats(least)}"
-    if least < NO_DIFFERENCE:
-        return f"≤ {nats(most)}" if most >= NO_DIFFERENCE else nats(most)
-    return f"{nats(least)} to {nats(most)}"
+def bounds_text(option: Option) -> str:
+    """Its KL, as `2.1e−5`, or the bounds between which it lies; the option has one."""
+    least, most = nats(option.kl_mean or 0.0), None
+    if option.kl_most is not None:
+        most = nats(option.kl_most)
+    if least == most:
+        return least
+    if (option.kl_mean or 0.0) < NO_DIFFERENCE:
+        return _NO_BOUND if most is None else f"≤ {most}"
+    return f"≥ {least}" if most is None else f"{least} to {most}"
 
 
 def _costs(option: Option, other: Option, what: str) -> str:
@@ -103,12 +105,12 @@ def _divergences(option: Option, other: Option) -> Iterator[str]:
     """The two divergences, and whether their bounds tell which is less."""
     if option.kl_mean is None or other.kl_mean is None:
         return
-    mine, its = (divergence_text(one) for one in (option, other))
+    mine, its = (bounds_text(one) for one in (option, other))
     most, its_most = (math.inf if one.kl_most is None else one.kl_most for one in (option, other))
     is_exact = most == option.kl_mean and its_most == other.kl_mean
-    if "no bound" in (mine, its):
+    if _NO_BOUND in (mine, its):
         yield "no KL to compare, as nothing bounds it"
-    elif is_exact and mine == its:
+    elif mine == its and (is_exact or max(most, its_most) < NO_DIFFERENCE):
         yield f"the same KL of {mine}"
     elif is_exact or most < other.kl_mean or its_most < option.kl_mean:
         yield f"a KL of {mine} instead of {its}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from harness.report.asked import asked_share
-from harness.report.costs import divergence_text
+from harness.report.costs import bounds_text
 from harness.report.format import count, listing, number, share, size
 from harness.report.nearest import nearest
 from harness.report.ranking import Ranking
@@ -228,7 +228,7 @@ def _agreement(option: Option) -> Cell:
 def _kl(option: Option) -> Cell:
     if option.kl_mean is None:
         return figure(None, option.why("kl_mean"))
-    return figure(divergence_text(option).replace(" to ", " to\n"))
+    return figure(bounds_text(option).replace(" to ", " to\n"))
 
 
 def _right(option: Option) -> Cell:

@@ -318,7 +318,10 @@ def test_bounds_of_a_divergence_are_compared_as_bounds():
     assert kl_beside((4e-5, None), (3e-5, 3e-5)) == "a KL of ≥ 4.0e−5 instead of 3.0e−5"
     for sides in ((0.0, None), (3e-5, 3e-5)), ((3e-5, 3e-5), (0.0, None)):
         assert kl_beside(*sides) == "no KL to compare"  # and behind the comma why
-    assert kl_beside((0.0, 1e-10), (0.0, 1e-10)).startswith("a KL of < 1e−9 beside < 1e−9")
+    # Bounds that read alike are one number.
+    assert kl_beside((2.01e-5, 2.02e-5), (9e-5, 9e-5)) == "a KL of 2.0e−5 instead of 9.0e−5"
+    assert kl_beside((0.0, 1e-10), (0.0, 0.0)) == "the same KL of < 1e−9"
+    assert kl_beside((2e-5, 2.01e-5), (2e-5, 2.01e-5)).endswith(unsure)
 
 
 def test_quality_on_other_tokens_and_answers_to_other_questions_are_not_compared():
