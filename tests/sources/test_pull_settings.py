@@ -109,3 +109,15 @@ def test_lambada_that_is_set_is_pulled_by_the_command_that_is_shown(harness, hub
     harness(*shlex.split(told)[3:])
     assert find(text, kind="lambada").path.read_bytes() == LINES
     assert read_lock(path)[text].sha256 == sha256(LINES)
+
+
+def test_a_file_of_another_form_can_be_pulled_again(harness, hub, study):
+    text = hub.put("test.jsonl", b"rubbish\n")
+    path = study(quality={"max_tokens": 8, "lambada": text})
+    refused = harness("pull", path, code=2)
+    assert "workloads.quality.lambada: test.jsonl:1: not a line of LAMBADA" in refused.stderr
+    assert "test.jsonl:1" in harness("plan", path, code=2).stderr
+    hub.put("test.jsonl", LINES)
+    harness("pull", path, "--update")
+    assert read_lock(path)[text].sha256 == sha256(LINES)
+    assert find(text, kind="lambada", lock=read_lock(path)).path.read_bytes() == LINES
