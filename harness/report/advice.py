@@ -156,7 +156,7 @@ def _told_in_brief(choices: Sequence[Choice]) -> str | None:
         f"in {listing(what)} not told apart from {count(len(names), 'other')}"
         for names, what in _ties(choices).items()
     ]
-    return "\n".join(parts) or None
+    return "; ".join(parts) or None
 
 
 def _ties(choices: Sequence[Choice]) -> dict[tuple[str, ...], list[str]]:

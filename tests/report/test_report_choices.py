@@ -147,7 +147,7 @@ def test_those_that_are_not_told_apart_in_several_respects_are_named_once(summar
     (row,) = choice_table(model).rows
     assert row[0].text == "speed, nearness to the exact model and right answers"
     assert row[1].tag == (
-        "in speed and right answers not told apart from 4 others\n"
+        "in speed and right answers not told apart from 4 others; "
         "in quality not told apart from 3 others"
     )
 

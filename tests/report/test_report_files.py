@@ -13,6 +13,8 @@ from rich.console import Console
 from harness.cli import report as report_command
 from harness.cli.main import main
 from harness.errors import RecordsError
+from harness.report.html import render_html
+from harness.report.page import make_page
 from harness.report.terminal import result_table
 from harness.report.write import write_report
 
@@ -221,3 +223,10 @@ def test_commands_are_shown_as_the_user_types_them_and_kept_alike(tmp_path, monk
         text = (folder / name).read_text(encoding="utf-8")
         assert "python -m harness fit random:14b" in text
         assert "harness-of-mine" not in text
+
+
+def test_an_arrow_of_a_strategy_is_never_broken_and_is_copied_as_it_is_typed(summary_of):
+    html = render_html(make_page(summary_of(fabricate.plausible())))
+    arrow = '<span class="arrow">-&gt;</span>'
+    assert f"<code>cpu fp32i8 *3 {arrow} cpu fp32</code>" in html
+    assert ".arrow { white-space: nowrap; }" in html
