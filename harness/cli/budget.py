@@ -14,6 +14,7 @@ from harness.cli.durations import Duration, about
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
+    from harness.machine import Machine
     from harness.measure.budget import Budget
     from harness.plan.look import Surroundings
     from harness.plan.plan import Plan
@@ -41,11 +42,9 @@ class TimeGiven:
     def budget(
         self,
         planned: Plan,
-        loaded: LoadedStudy,
-        seen: Surroundings,
+        found: tuple[LoadedStudy, Machine, Surroundings],
         machine_folder: Path,
         *,
-        cores: int | None,
         no_cache: bool,
         n_before: int,
     ) -> Budget:
@@ -54,10 +53,13 @@ class TimeGiven:
         The run has `n_before` records of other commands.
         """
         from harness.cli.foreseeing import foreseen_time
+        from harness.machine.cores import usable_cores
         from harness.measure.budget import Budget, budget_of
 
         if self.seconds is None:
             return Budget()
+        loaded, machine, seen = found
+        cores = usable_cores(machine)
         foreseen = foreseen_time(
             planned, loaded, seen, machine_folder, cores=cores, no_cache=no_cache
         )
@@ -85,10 +87,8 @@ def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun:
     most = "at most " if planned.until is not None else ""
     trials = "trial" if planned.n_trials == 1 else "trials"
     are = "is" if len(rest) == 1 else "are"
-    return (
-        f"{_refusal(budget, store, n_begun)}: {most}{len(rest)} of {planned.n_trials} {trials} {are} "
-        f"left{again}, about {needed}."
-    )
+    count = f"{most}{len(rest)} of {planned.n_trials} {trials} {are} left{again}"
+    return f"{_refusal(budget, store, n_begun)}: {count}, about {needed}."
 
 
 def _refusal(budget: Budget, store: RecordStore, n_begun: int) -> str:

@@ -27,6 +27,8 @@ from harness.cli.setting import pull_command, set_option, set_words
 from harness.invocation import as_typed, command_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.config.load import LoadedStudy
     from harness.machine import Machine
     from harness.measure.bench import Lent
@@ -141,13 +143,12 @@ def _carry_out(
     time: TimeGiven,
 ) -> int:
     """Measure what is planned into one of the `runs`, and report; the exit code."""
-    from harness.machine.cores import usable_cores
     from harness.measure.bench import Lent, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.runs import note_identity
     from harness.records.stop import read_stop, stop_sentence, write_stop
 
-    loaded, machine, seen = found
+    loaded, machine, _ = found
     out = console(stderr=as_json)
     models = _identify(loaded)
     identity = run_identity(loaded, models, machine.facts)
@@ -157,15 +158,7 @@ def _carry_out(
         create_folder(folder, loaded, machine, identity)
     store = opened_store(folder)
     left = n_left(planned, store)
-    budget = time.budget(
-        planned,
-        loaded,
-        seen,
-        runs,
-        cores=usable_cores(machine),
-        no_cache=no_cache,
-        n_before=len(store.records),
-    )
+    budget = time.budget(planned, found, runs, no_cache=no_cache, n_before=len(store.records))
     with (
         store.appending(),
         opened_conversions(no_cache=no_cache) as conversions,
@@ -177,13 +170,24 @@ def _carry_out(
         bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
         words = f"{word} {folder}: {_to_do(planned, left)}{time.words}"
         out.print(words, markup=False, soft_wrap=True)
-        finished, n_begun = _measure_all(planned, store, bench, left, budget)
+        went = finished, _ = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
         write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
     if stop is not None:
         out.print(stop_sentence(stop), markup=False, soft_wrap=True)
+    _report(folder, as_json=as_json, is_last=finished and budget.refused is None)
+    code = _say_rest(planned, store, budget, went, out)
+    if code or left == 0:
+        return code
+    return code_of_run(store, planned)
+
+
+def _say_rest(
+    planned: Plan, store: RecordStore, budget: Budget, went: tuple[bool, int], out: Console
+) -> int:
+    """Say how to go on with what was not done; the exit code where that decides it, else 0."""
+    finished, n_begun = went
     ran_out = budget.refused is not None
-    _report(folder, as_json=as_json, is_last=finished and not ran_out)
     if ran_out:
         words = rest_sentence(planned, store, budget, n_begun=n_begun)
         out.print(words, markup=False, soft_wrap=True)
@@ -192,9 +196,7 @@ def _carry_out(
         out.print(f"{why}To go on: {_same_command()}", markup=False, soft_wrap=True)
     if not finished:
         return EXIT_INTERRUPTED
-    if ran_out and not n_begun:
-        return EXIT_NOTHING_MEASURED
-    return 0 if left == 0 else code_of_run(store, planned)
+    return EXIT_NOTHING_MEASURED if ran_out and not n_begun else 0
 
 
 def _say_without_locks(store: RecordStore) -> None:
@@ -276,7 +278,10 @@ def _measure_all(
                 )
                 store.append(record)
                 display.end(trial, record)
-            bench.machine_limits.at_end(on_note=display.aside, on_wait=display.tick)
+            if budget.is_late:
+                display.aside("Left out, for want of time: how much the machine drifted.")
+            else:
+                bench.machine_limits.at_end(on_note=display.aside, on_wait=display.tick)
         except InterruptedTrial as stop:
             store.append(stop.record)
             return False, n_begun

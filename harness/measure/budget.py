@@ -39,6 +39,11 @@ class Budget:
         """Whether there is an end."""
         return self.ends_at is not None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether what comes after the last trial will not end in time either."""
+        return self.ends_at is not None and self.clock() + self.behind_s > self.ends_at
+
     def fits(self, turns: Sequence[Turn], store: RecordStore) -> bool:
         """Whether these trials will probably end in time; those that will not are `refused`.
 

@@ -248,6 +248,25 @@ def test_the_time_left_that_is_shown_is_the_budgets(go):
     assert "…, 2 min 20 s left" in go.err
 
 
+def test_the_machines_drift_is_left_out_where_a_trial_took_the_time_for_it(go, clock, monkeypatch):
+    measured = []
+    monkeypatch.setattr(
+        "harness.measure.roofline.Limits.at_end", lambda *_, **__: measured.append(clock.now)
+    )
+    begin = clock.now
+    go("--budget", "22s")
+    assert measured == [begin + 15]
+    assert "Left out" not in go.err
+    monkeypatch.setattr("harness.cli.display.RunDisplay.end", lambda *_: _hold_up(clock))
+    go("--budget", "22s")
+    assert len(measured) == 1
+    assert "Left out, for want of time: how much the machine drifted." in go.err
+
+
+def _hold_up(clock):
+    clock.now += 30
+
+
 def test_a_budget_knows_what_other_commands_measured(go, study, monkeypatch):
     import harness.measure.budget as budgets
 

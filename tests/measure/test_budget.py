@@ -183,6 +183,15 @@ def test_without_a_budget_noise_of_before_comes_last_in_its_block(tmp_path):
     assert second in {name for name, *_ in done[2:]}
 
 
+def test_what_comes_last_is_late_where_a_trial_took_too_long(clock):
+    budget = Budget(ends_at=clock.now + 20, behind_s=8.0, clock=clock)
+    clock.now += 12
+    assert not budget.is_late
+    clock.now += 0.1
+    assert budget.is_late
+    assert not Budget(behind_s=8.0, clock=clock).is_late
+
+
 def test_what_was_refused_is_known(clock, tmp_path):
     planned = make_plan("ab", trials=2)
     foreseen = {one.cell.id: 10.0 for one in planned.cells}
