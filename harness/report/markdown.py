@@ -103,6 +103,10 @@ def _model_lines(model: ModelPage) -> Iterator[str]:
             yield escape(text)
             yield ""
         yield from _tables(*model.quality)
+        # A page tells them to whoever points at a title.
+        what = {one.title: one.what for table in model.quality for one in table.columns if one.what}
+        yield from (f"- {escape(title)}: {escape(text)}" for title, text in what.items())
+        yield ""
         yield from _plot_lines(model, [plot for plot in model.plots if plot.kind == "quality"])
     yield from _tables(model.roofline, *model.latency)
     yield from _plot_lines(model, [plot for plot in model.plots if plot.kind != "quality"])

@@ -68,7 +68,12 @@ def definitions(model: ModelSummary) -> tuple[str, ...]:
     if not is_scored(model):
         return ()
     on = scored_on(model)
-    return (f"Agreement: {AGREEMENT}; {on}.", f"Mean KL: {MEAN_KL}; {on}.")
+    asked = any(row.score is not None for row in model.rows)
+    return (
+        f"Agreement: {AGREEMENT}; {on}.",
+        f"Mean KL: {MEAN_KL}; {on}.",
+        *([f"Right answers: {RIGHT}."] if asked else []),
+    )
 
 
 def scored_on(model: ModelSummary) -> str:

@@ -103,6 +103,11 @@ def _what_quality_is(model: ModelSummary) -> Iterator[str]:
     yield (
         "Agrees: holds the same next token for the likeliest as the exact float32 reference. "
         f"KL: mean divergence from it per token. Both {scored_on(model)}."
+        + (
+            " Right: answers that match the pattern of a right one."
+            if any(row.score is not None for row in model.rows)
+            else ""
+        )
     )
 
 

@@ -133,9 +133,7 @@ def judge(group: CellTrials, broken: Collection[str] = ()) -> CellOutcome:
 def _reason(record: Record, broken: Collection[str]) -> str | None:
     """Why a trial did not end well; what was left out for a broken gate has that gate's words."""
     reason = record.outcome.reason
-    if reason is None or record.outcome.kind != "wrong_answers":
-        return reason
-    return next((why for why in broken if reason.endswith(why)), reason)
+    return next((why for why in broken if reason is not None and reason.endswith(why)), reason)
 
 
 def _rank(record: Record) -> tuple[bool, int]:

@@ -74,6 +74,17 @@ def test_agreement_divergence_and_right_answers_stand_in_the_result_table(model)
         assert any(word in remark and "200 tokens" in remark for remark in table.remarks)
 
 
+def test_every_figure_of_quality_is_defined_where_nobody_can_point_at_a_title(model, summary_of):
+    summary = summary_of(fabricate.with_quality())
+    markdown = render_markdown(make_page(summary))
+    for table in (text_table(model), scored_answers_table(model)):
+        for one in table.columns[1:]:
+            if one.title != "Tokens":
+                assert markdown.count(f"\n- {one.title}: ") == 1, one.title
+    assert "\nRight answers: answers that match the pattern of a right one" in markdown
+    assert "Right: answers that match" in on_terminal(summary).replace("\n", " ")
+
+
 def test_a_strategy_without_quality_says_why(model):
     table = result_table(model)
     assert "does not run the workload 'quality'" in column(table, "Agreement")["cpu fp16"].why
