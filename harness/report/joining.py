@@ -116,4 +116,4 @@ def _unfit(found: Sequence[Found]) -> str | None:
             for name, fault in faults_of(one.row).items():
                 here[name] = here.get(name) or fault
         faults |= {name: fault for name, fault in here.items() if name not in faults}
-    return faults.get("gate") or next((fault for fault in faults.values() if fault), None)
+    return next((fault for fault in faults.values() if fault), None)
