@@ -168,6 +168,14 @@ def test_slips_name_what_is_allowed(more, words, load):
     assert words in told
 
 
+def test_an_addition_without_an_axis_to_take_the_first_of_is_no_cell(load):
+    entry = "{model: tiny, strategy: cpu fp32i8, workload: answers, sampling: warm}"
+    with pytest.raises(StudyError) as caught:
+        load(f"engines: []\ninclude: [{entry}]\n")
+    [told] = caught.value.problems
+    assert "engines: an empty list" in told
+
+
 def test_one_row_is_what_everything_runs_with(load):
     entry = "{model: tiny, strategy: cpu fp32i8, workload: answers, batch: 1}"
     assert variants(load(f"include: [{entry}]\n"), strategy="cpu fp32i8") == [("greedy", "bob")]

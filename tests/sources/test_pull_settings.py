@@ -121,3 +121,9 @@ def test_a_file_of_another_form_can_be_pulled_again(harness, hub, study):
     harness("pull", path, "--update")
     assert read_lock(path)[text].sha256 == sha256(LINES)
     assert find(text, kind="lambada", lock=read_lock(path)).path.read_bytes() == LINES
+
+
+def test_what_a_setting_lacks_and_has_no_source_is_said(harness, study):
+    told = harness("pull", study(), "--set", "models.tiny.weights=some-3b", code=4)
+    assert "some-3b (weights of tiny) is missing" in told.stderr
+    assert "Next:" not in told.stdout
