@@ -197,7 +197,9 @@ class _Sweep:
         for (start, _), (low, high), rows in zip(
             spans, pairwise(bounds), self._stored.embedding_rows(spans), strict=True
         ):
-            x[where[low:high]] = rows[ids[low:high] - start]
+            for at in range(low, high, _SPAN_ROWS):  # or they would all be there twice
+                some = slice(at, min(at + _SPAN_ROWS, high))
+                x[where[some]] = rows[ids[some] - start]
         return x
 
     @torch.no_grad()

@@ -214,6 +214,24 @@ def test_neighbouring_rows_of_the_embedding_are_read_at_once_but_not_all(spied, 
     assert spied.parts["emb.weight"] == [(0, 20), (20, 40), (40, 50)]
 
 
+def test_the_same_rows_of_the_embedding_are_not_there_for_all_tokens_at_once(spied, monkeypatch):
+    """A copy for every token would be the activations once more."""
+    monkeypatch.setattr(module, "_SPAN_ROWS", 20)
+    sizes, real = [], Transformed.embedding_rows
+
+    class Counted:
+        def __init__(self, rows):
+            self.rows = rows
+
+        def __getitem__(self, index):
+            sizes.append(len(index))
+            return self.rows[index]
+
+    monkeypatch.setattr(Transformed, "embedding_rows", lambda *given: map(Counted, real(*given)))
+    list(exact_log_probs("", [Passage((5,) * 45 + (6,) * 7, first=51)]))
+    assert sizes == [20, 20, 12]
+
+
 def test_layers_are_reported_as_they_are_done(checkpoint):
     told = []
     found = exact_log_probs(
