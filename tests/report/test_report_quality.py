@@ -274,6 +274,16 @@ def test_why_a_strategy_is_broken_is_said_once_by_the_cell_whose_gate_it_did_not
     assert "not measured: in" not in on_terminal(summary)
 
 
+def test_what_is_broken_lacks_its_figures_for_that_and_not_because_a_run_ended(rows_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    run.planned(run.cell("cpu bf16"))
+    cell = run.planned(run.cell("cpu bf16", "answers"))
+    gate = Gate(tokens=32, why="another function", figures={})
+    run.add(cell, outcome="wrong_answers", reason=gate.why, gate=gate)
+    row = rows_of(run)["cpu bf16"]
+    assert row.missing["peak_rss_bytes"] == "wrong answers: another function"
+
+
 def test_answers_that_were_judged_wrong_keep_their_own_reason_beside_a_gate(rows_of):
     run = fabricate.with_quality()
     cell = run.planned(run.cell("cpu bf16", "depth"), trials=1)
