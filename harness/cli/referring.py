@@ -29,7 +29,7 @@ def opened_references(results: Path, *, no_cache: bool) -> Iterator[References]:
 
     small = results / SMALL_FOLDER
     budget = max(0, free_bytes(results.absolute()) - _SPARED_BYTES)
-    passing = ReferenceCache(small / PASSING_FOLDER, budget=budget)
+    passing = ReferenceCache(small / PASSING_FOLDER, budget, "the folder beside the results")
     with ExitStack() as stack:
         _clear(passing)  # what a killed run left
         stack.callback(_clear, passing)

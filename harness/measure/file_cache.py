@@ -67,15 +67,20 @@ class Cleared:
 class FileCache(ABC, Generic[W]):
     """`folder` is made when it is first written to; `budget` is in bytes, by default `budget()`.
 
-    Raises `BadInput` for a budget in the environment that is no size.
+    `place` is what it is called in words. Raises `BadInput` for a budget in the environment that is
+    no size.
     """
 
     what: ClassVar[str]  # its files, in words
     usual_folder: ClassVar[str]  # one of `FOLDERS`
 
-    def __init__(self, folder: Path | None = None, budget: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, budget: int | None = None, place: str = "the cache"
+    ) -> None:
         self.folder = cache_folder() / self.usual_folder if folder is None else folder
         self._given = budget_given() if budget is None else budget
+        self._set_by = f" ({BUDGET_VARIABLE} sets that)" if budget is None else ""
+        self._place = place
         self._held: dict[str, BinaryIO] = {}
 
     def close(self) -> None:
@@ -128,7 +133,7 @@ class FileCache(ABC, Generic[W]):
             lock = wait_for_lock(_lock_file(self.folder, wanted.name), on_wait, deadline_s)
         except OSError as error:
             raise CacheUnusable(
-                f"the cache of {self.what} cannot be written ({_words(error)})"
+                f"{self._place} of {self.what} cannot be written ({_words(error)})"
             ) from error
         if lock is None:
             raise CacheUnusable(
@@ -152,11 +157,11 @@ class FileCache(ABC, Generic[W]):
             used, free = self._pool_bytes(), shutil.disk_usage(self.folder).free
             budget = self.budget()
         except OSError as error:
-            raise CacheUnusable(f"the cache folder cannot be read ({_words(error)})") from error
+            raise CacheUnusable(f"{self._place} cannot be read ({_words(error)})") from error
         if nbytes > budget:
             raise CacheUnusable(
-                f"{self.what} need {size(nbytes)}, and the cache may hold {size(budget)} "
-                f"({BUDGET_VARIABLE} sets that)"
+                f"{self.what} need {size(nbytes)}, and {self._place} may hold "
+                f"{size(budget)}{self._set_by}"
             )
         missing = max(used + nbytes - budget, nbytes - free)
         with ExitStack() as locked:
@@ -168,7 +173,7 @@ class FileCache(ABC, Generic[W]):
                     leaving.append(entry)
             if sum(one.nbytes for one in leaving) < missing:
                 raise CacheUnusable(
-                    f"{self.what} need {size(nbytes)}; the cache holds {size(used)} of at most "
+                    f"{self.what} need {size(nbytes)}; {self._place} holds {size(used)} of at most "
                     f"{size(budget)}, its disk has {size(free)} free, and nothing that is not "
                     "in use is left to remove"
                 )

@@ -102,6 +102,7 @@ class References:
         sha256 = source_sha256(model.weights)
         if sha256 is None:
             return Found(missing="the content of the weights is not known")
+        passages = list({one.key: one for one in passages}.values())  # two answers may be one
         both = list({one.key: one for one in (*passages, *beside)}.values())
         places, why, took = self._kept(sha256, both, model), None, None
         left = [one for one in passages if one.key not in places]
@@ -175,16 +176,19 @@ class References:
         Raises `NotComputed`, or `CacheUnusable` where they can be kept nowhere.
         """
         wanted = WantedRows(weights_sha256=sha256, passages=tuple(passages), n_vocab=model.n_vocab)
-        *others, last = self._caches
+        whys: list[str] = []
         with ExitStack() as making:
-            for cache in others:
+            for cache in self._caches:
                 try:
                     out = making.enter_context(self._making(cache, wanted, model))
                     break
-                except CacheUnusable as why:
-                    self._tell(model, f"The exact reference is computed for this run alone: {why}")
+                except CacheUnusable as problem:
+                    whys.append(str(problem))
             else:
-                out = making.enter_context(self._making(last, wanted, model))
+                raise CacheUnusable("; ".join(whys))
+            if whys:
+                why = "; ".join(whys)
+                self._tell(model, f"The exact reference is computed for this run alone: {why}")
             if out is not None:
                 self._run_into(out, wanted, model)
 

@@ -16,7 +16,7 @@ from tests.cli.in_process import run_in_process
 V, LIKELY = 5, 4.0
 EXACT, OTHER = "cpu fp32", "cpu bf16"
 TEXT_TOKENS = 120
-QUESTIONS = ("yes", "no", "stop", "Paris", "yes-yes", "yes-no", "no-no", "Paris-stop")
+QUESTIONS = ("yes", "no", "stop", "Paris", "yes yes", "yes no", "no no", "Paris stop")
 WORKLOADS = {
     "speed": {"prompt_tokens": 4, "generate_tokens": 2, "passes": 1, "trials": 2},
     "answers": {"questions": "questions.yaml", "max_tokens": 8, "trials": 2},
@@ -29,11 +29,11 @@ def go(fake_study, tmp_path, monkeypatch, without_report, capfd):
     """Run a study of both strategies, with this of the other one: exit code, run, what was said."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "text.txt").write_text("yes no Paris " * 50, encoding="utf-8")
-    questions = [{"id": name, "text": name.replace("-", " ")} for name in QUESTIONS]
-    (tmp_path / "questions.yaml").write_text(yaml.safe_dump({"questions": questions}), "utf-8")
     run_in_process(monkeypatch)
 
-    def run(other, *options, exact=None, script=None, **changes):
+    def run(other, *options, exact=None, script=None, questions=QUESTIONS, **changes):
+        asked = [{"id": f"q{n}", "text": text} for n, text in enumerate(questions)]
+        (tmp_path / "questions.yaml").write_text(yaml.safe_dump({"questions": asked}), "utf-8")
         strategies = {EXACT: exact or {}, OTHER: other}
         model = {"vocab": V, "model": {"likely": LIKELY}, "log": "opened.log"}
         study = fake_study(
@@ -86,7 +86,7 @@ def test_the_exact_strategy_and_one_a_bit_off_have_the_known_divergence(go):
         assert scored.quality.text.kl == pytest.approx([kl] * TEXT_TOKENS, abs=1e-6)
         assert set(scored.quality.text.agree) == {1}
         answers = [(one.id, one.difference) for one in scored.quality.answers]
-        assert answers == [(name, None) for name in QUESTIONS]
+        assert answers == [(f"q{n}", None) for n in range(len(QUESTIONS))]
         found = shown[strategy].quality.text
         assert found.is_exact
         for figure in (found.kl_mean, found.kl_median, found.kl_p99):
@@ -249,3 +249,14 @@ def test_where_a_reference_can_be_kept_nowhere_all_else_is_whole(go, tmp_path, m
         assert (scored.outcome.kind, scored.outcome.reason) == ("skipped", one.gate.missing)
         assert scored.quality.missing == dict.fromkeys(("text", "answers"), one.gate.missing)
     assert str(tmp_path) not in one.gate.missing
+
+
+def test_questions_that_are_one_to_the_tokenizer_are_scored_each(go, tmp_path):
+    code, run, _ = go({}, questions=["yes", "no", "yes"])
+    assert code == 0
+    for strategy in (EXACT, OTHER):
+        (scored,) = of(run, strategy, "quality")
+        assert not scored.quality.missing
+        assert [one.id for one in scored.quality.answers] == ["q0", "q1", "q2"]
+        first, _, again = scored.quality.answers
+        assert first.scored == again.scored

@@ -372,6 +372,24 @@ def test_what_one_cache_cannot_hold_is_kept_in_the_next(unusable, worker, home, 
     assert notes[0].startswith("The exact reference is computed for this run alone: ")
 
 
+def test_where_none_can_hold_them_all_say_why_and_nothing_is_said_to_be_computed(home, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", "0")
+    notes = []
+    passing = ReferenceCache(home / "passing", 1, "the folder beside the results")
+    both = References([ReferenceCache(), passing], run=refuse)
+    found = both.of(model(watch=Watch(note=notes.append)), some(0))
+    first, second = found.missing.split("; ")
+    assert first.endswith("the cache may hold 0 B (HARNESS_CACHE_BUDGET sets that)")
+    assert second.endswith("the folder beside the results may hold 1 B")
+    assert notes == [f"there is not all of the exact reference: {found.missing}"]
+
+
+def test_passages_that_are_one_are_computed_once(worker, references):
+    found = references(worker).of(model(), some(0, 0), beside=some(20, 20, 0))
+    assert (found.missing, found.reference.form) == (None, "full")
+    assert [len(job.reference.passages) for job in worker.jobs] == [2]
+
+
 def test_what_could_not_be_computed_for_one_cache_is_not_tried_for_the_next(home):
     calls = []
 
