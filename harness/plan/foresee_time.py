@@ -126,7 +126,7 @@ def _cell_time(
         trials_at_least=least,
         trial_s=None if seconds is None else min(seconds, deadline),
         is_late=seconds is not None and seconds > deadline,
-        source="records" if took or pace is None else pace.source,
+        source="records" if took else "model" if pace is None else pace.source,
     )
 
 

@@ -499,6 +499,17 @@ def test_references_take_all_cores_where_these_are_known(foresee):
     assert of(1) == of(8, cores=1) > of(2) > of(8)
 
 
+def test_a_script_rests_on_no_records_where_there_are_none(foresee, study_folder):
+    (study_folder / "script.yaml").write_text("tokens: [[1]]\n", encoding="utf-8")
+    change = (
+        "  tiny: {weights: tiny.safetensors, tokenizer: tokenizer.json}\n",
+        "  tiny: {weights: script.yaml, tokenizer: tokenizer.json}\n",
+    )
+    found = foresee(change, ("strategies:", "engines: [fake]\nstrategies:"), only="speed")
+    assert cell(found, "speed").trial_s > 0
+    assert (found.n_from("records"), found.n_from("model")) == (0, 2)
+
+
 def test_int8_takes_longer_to_make_than_a_cast(foresee):
     def took(strategy):
         change = ("[cpu fp32, cpu bf16]", f"[cpu fp32, {strategy}]")
