@@ -118,8 +118,8 @@ def test_one_wrong_matrix_in_one_layer_is_seen(layer, fault, model, passages, re
                 gate = judge_gate(rows, score(model, ids), FP32)
                 assert gate.why is not None, (part, name)
                 assert "another function" in gate.why
-                # Also where rounding to bf16 or int8 in every slot would be allowed.
-                assert gate.figures["lost"] > 0.011 > tolerated([("fp32", "uint8")] * 5)
+                # Also where rounding to bf16 or int8 in every slot would be allowed, with room.
+                assert gate.figures["lost"] > 0.011 > 2 * tolerated([("fp32", "uint8")] * 5)
 
 
 @pytest.mark.parametrize("strategy", ["cpu bf16", "cpu fp32i8"])
@@ -210,7 +210,7 @@ def test_the_scale_of_a_model_does_not_matter():
 
 
 def test_every_slot_may_lose_what_its_format_loses():
-    assert tolerated([("bf16", "bf16"), ("fp32", "uint8")]) == pytest.approx(2.5e-4 + 5e-4 + 2e-3)
+    assert tolerated([("bf16", "bf16"), ("fp32", "uint8")]) == pytest.approx(2.5e-4 + 5e-4 + 1e-3)
     assert tolerated([("fp8", "fp8")]) == tolerated([("bf16", "uint8")])
     assert tolerated([]) == tolerated([("bf16", "uint8")] * 1000) == 0.25
     assert max(ROUNDING.values()) == ROUNDING["bf16", "uint8"]
