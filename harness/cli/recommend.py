@@ -111,7 +111,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_document(wishes, rankings), indent=2, ensure_ascii=False))
     else:
-        _show(rankings, read)
+        _show(rankings, read, model)
     if not any(ranking.is_measured for ranking in rankings):
         return EXIT_NOTHING_MEASURED
     return 0 if all(one.found.best for one in rankings) else EXIT_GATE_FAILED
@@ -134,7 +134,7 @@ def _complain_of_model(model: str | None, names: Sequence[str]) -> None:
     raise BadInput("these runs have no models: nothing was planned in them")
 
 
-def _show(rankings: Sequence[Ranking], runs: Sequence[Run]) -> None:
+def _show(rankings: Sequence[Ranking], runs: Sequence[Run], asked: str | None) -> None:
     from harness.report.costs import costs
     from harness.report.recommended import misses, table, unmeasured
     from harness.report.terminal import printable
@@ -159,7 +159,7 @@ def _show(rankings: Sequence[Ranking], runs: Sequence[Run]) -> None:
         out.print(note, markup=False)
     if notes:
         out.print()
-    out.print(f"Next: {_next(rankings, runs)}", markup=False, soft_wrap=True)
+    out.print(f"Next: {_next(rankings, runs, asked)}", markup=False, soft_wrap=True)
 
 
 def _notes(rankings: Sequence[Ranking]) -> list[str]:
@@ -186,8 +186,11 @@ def _title(ranking: Ranking, rankings: Sequence[Ranking]) -> str:
     return f"{ranking.model} on {ranking.machine}" if len(machines) > 1 else ranking.model
 
 
-def _next(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
-    """The report behind the first answer; where nothing qualifies, the limits that let one pass."""
+def _next(rankings: Sequence[Ranking], runs: Sequence[Run], asked: str | None) -> str:
+    """The report behind the first answer; where nothing qualifies, the limits that let one pass.
+
+    `asked` is the model that was asked for, of maybe several.
+    """
     from harness.report.nearest import nearest
     from harness.report.retyped import loosened, wish_options
 
@@ -195,7 +198,7 @@ def _next(rankings: Sequence[Ranking], runs: Sequence[Run]) -> str:
     misses = nearest(none.options, none.wishes) if none is not None else ()
     if none is None or not misses:
         return command_line("report", _behind(none or rankings[0], runs)[0].path)
-    model = ["--model", none.model] if len(rankings) > 1 else []
+    model = ["--model", none.model] if asked is not None or len(rankings) > 1 else []
     kept = wish_options(none.wishes, without=[name for name, _ in misses[0].needs])
     paths = [run.path for run in runs if run in _behind(none, runs)]
     return command_line("recommend", *paths, *kept, *loosened(misses[0]), *model)

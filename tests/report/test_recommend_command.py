@@ -258,6 +258,18 @@ def test_one_model_that_qualifies_does_not_hide_that_another_does_not(run, tmp_p
     assert out.splitlines()[-1].endswith("--model random-169m")
 
 
+def test_the_next_command_is_about_the_model_that_was_asked_for(run, tmp_path):
+    folder = fabricate.plausible().write(tmp_path / "here" / "1")
+    for model in ("quickstart", "random-169m"):
+        code, out, _ = run("recommend", folder, "--ram", "200MiB", "--model", model)
+        assert code == 1
+        again = out.splitlines()[-1].removeprefix("Next: python -m harness ").split()
+        assert again[-2:] == ["--model", model]
+        code, out, _ = run(*again)
+        assert code == 0
+        assert out.startswith(f"{model}: run “")
+
+
 def test_what_was_not_tried_is_named_with_its_reason(run, tmp_path):
     folder = fabricate.plausible().write(tmp_path / "here" / "1")
     _, out, _ = run("recommend", folder, "--model", "quickstart")
