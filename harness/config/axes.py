@@ -15,6 +15,7 @@ from harness.config.matrix import (
     Axes,
     Combination,
     combinations,
+    without_one_row,
 )
 from harness.config.study import WORKLOADS
 from harness.errors import StrategyError
@@ -109,13 +110,16 @@ def read_matrix(root: Node, axes: Axes) -> tuple[Combination, ...]:
 
 
 def read_selector(entry: Node) -> dict[str, str | int]:
-    """What a selector (or an addition) says, with its strategy in canonical spelling."""
+    """What a selector (or an addition) says, with its strategy in canonical spelling.
+
+    Without a batch that says nothing.
+    """
     said: dict[str, str | int] = {}
     for name, node in entry.entries.items():
         kind = int if name in _NUMBERS else str
         if name in AXIS_OF and isinstance(node.value, kind) and not isinstance(node.value, bool):
             said[name] = (spell(node) or node.value) if name == "strategy" else node.value
-    return said
+    return without_one_row(said)
 
 
 def read_addition(entry: Node, axes: Axes) -> Combination | None:

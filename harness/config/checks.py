@@ -149,8 +149,6 @@ def _include_problems(root: Node, axes: Axes) -> Iterator[Problem]:
         wrong = None if engine is None else wrong_engine(engine)
         if wrong:
             yield root.problem(("include", index, "engine"), wrong)
-        if said.get("batch") == 1:
-            del said["batch"]  # as everything runs
         yield from _misplaced(root, ("include", index), said)
         cell = read_addition(entry, axes)
         if cell is not None and cell in seen:

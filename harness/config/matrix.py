@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import asdict
 
-from harness.config.study import Study
+from harness.config.study import WORKLOADS, Study
+
+T = TypeVar("T")
 
 WITH_TOKENIZER = ("answers", "quality")  # workloads that read or write text
 ANSWERS = "answers"
@@ -107,7 +109,7 @@ def study_cells(study: Study) -> tuple[Combination, ...]:
         },
     )
     excluded = [
-        {name: value for name, value in asdict(one).items() if value is not None}
+        without_one_row({name: value for name, value in asdict(one).items() if value is not None})
         for one in study.exclude
     ]
     included = (
@@ -139,6 +141,13 @@ def _as_answered(points: tuple[Combination, ...], axes: Axes) -> tuple[Combinati
         return next((one for one in wanted if one in answered), point)
 
     return tuple(map(settled, points))
+
+
+def without_one_row(said: dict[str, T]) -> dict[str, T]:
+    """What is said of cells, without a batch of 1 where all of the workload have that."""
+    if said.get("batch") == 1 and said.get("workload") in set(WORKLOADS) - {SPEED}:
+        return {name: value for name, value in said.items() if name != "batch"}
+    return said
 
 
 def sampling_names(study: Study) -> tuple[str | None, ...]:

@@ -133,10 +133,6 @@ def test_an_addition_may_name_both_and_has_the_first_ones_without(load):
             ),
         ),
         (
-            "exclude: [{workload: answers, batch: 1}]",
-            "exclude[0].batch: 1 rows: the workload 'answers' runs one at a time.",
-        ),
-        (
             "include: [{model: tiny, strategy: cpu fp32i8, workload: speed, prompt: q}]",
             "include[0].prompt: 'q': the workload 'speed' has no prompts.",
         ),
@@ -179,6 +175,38 @@ def test_an_addition_without_an_axis_to_take_the_first_of_is_no_cell(load):
 def test_one_row_is_what_everything_runs_with(load):
     entry = "{model: tiny, strategy: cpu fp32i8, workload: answers, batch: 1}"
     assert variants(load(f"include: [{entry}]\n"), strategy="cpu fp32i8") == [("greedy", "bob")]
+
+
+@pytest.mark.parametrize("batch", ["1", "[4, 8]"])
+def test_one_row_of_a_workload_that_has_no_more_is_all_of_it(batch, load):
+    text = STUDY.replace("speed: {}", f"speed: {{batch: {batch}}}")
+    whole = load(text=text)
+    for workload in ("answers", "quality"):
+        entry = f"workload: {workload}, strategy: cpu bf16"
+        less = load(f"exclude: [{{{entry}, batch: 1}}]\n", text)
+        assert set(study_cells(whole.study)) - set(study_cells(less.study)) == set(
+            points(whole, workload, strategy="cpu bf16")
+        )
+    with pytest.raises(StudyError) as caught:
+        load(
+            "exclude: [{workload: answers, batch: 4}]\n", STUDY.replace("{}", "{batch: [1, 4]}", 1)
+        )
+    [told] = caught.value.problems
+    assert "exclude[0].batch: 4 rows: the workload 'answers' runs one at a time." in told
+
+
+def test_one_row_without_a_workload_is_of_speed_alone(load):
+    text = STUDY.replace("speed: {}", "speed: {batch: [1, 4]}")
+    whole, less = load(text=text), load("exclude: [{batch: 1}]\n", text)
+    assert set(study_cells(whole.study)) - set(study_cells(less.study)) == set(
+        points(whole, "speed", batch=1)
+    )
+
+
+def test_what_is_left_out_of_answers_stays_so_with_another_batch_of_speed(load):
+    path = load("exclude: [{workload: answers, strategy: cpu bf16, batch: 1}]\n").path
+    loaded = load_study(path, ["workloads.speed.batch=4"])
+    assert points(loaded, "answers", strategy="cpu bf16") == []
 
 
 def test_a_sampling_without_a_name_cannot_be_named(write_study, good_study):
