@@ -7,6 +7,7 @@ import re
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _IEC = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SI = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_LEAST_BARE = 2**20  # bytes that a number without a unit may mean; below, one was forgotten
 _WRITTEN = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>[kmgt]?)(?P<tail>ib|i|b)?")
 
 
@@ -17,6 +18,18 @@ def parse_size(text: str) -> int | None:
         return None
     factor = _SI[match["unit"]] if match["unit"] and match["tail"] == "b" else _IEC[match["unit"]]
     return int(float(match["number"]) * factor)
+
+
+def unit_meant(text: str) -> str | None:
+    """What a number without a unit hardly means in bytes, with one; None where all is said.
+
+    `8` becomes `8GiB`, `8192` becomes `8192MiB`; from 1 MiB on a number may be one of bytes.
+    """
+    number = text.strip()
+    n_bytes = parse_size(number)
+    if n_bytes is None or n_bytes >= _LEAST_BARE or not number[-1].isdigit():
+        return None
+    return f"{number}{'GiB' if n_bytes < 1024 else 'MiB'}"
 
 
 def size(n_bytes: float) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.sizes import parse_size
-
-_LEAST_BARE = 2**20  # bytes that a number without a unit may mean; below, one was forgotten
+from harness.sizes import parse_size, unit_meant
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
@@ -32,9 +30,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2
             )
         if n_bytes < 1:
             self.fail(f"'{value}' is no memory at all", param, ctx)
-        number = str(value).strip()
-        if n_bytes < _LEAST_BARE and number[-1].isdigit():
-            meant = f"{number}{'GiB' if n_bytes < 1024 else 'MiB'}"  # 8, or 8192
+        meant = unit_meant(str(value))
+        if meant is not None:
             self.fail(f"'{value}' has no unit. Do you mean {meant}?", param, ctx)
         return n_bytes
 

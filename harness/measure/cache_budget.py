@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from harness.errors import BadInput
-from harness.sizes import parse_size
+from harness.sizes import parse_size, unit_meant
 
 BUDGET_VARIABLE = "HARNESS_CACHE_BUDGET"
 SPARED_BYTES = 10 * 2**30  # that stay free on the disk, where no budget is given
@@ -21,7 +21,11 @@ def usual_budget(used: int, free: int) -> int:
 
 
 def budget_given() -> int | None:
-    """The budget in the environment, if any; raises `BadInput` for one that is no size."""
+    """The budget in the environment, if any; raises `BadInput` for one that is no size.
+
+    A number without a unit is one of bytes, but none below 1 MiB: `5` is hardly meant so, and would
+    empty the cache. `0` is none.
+    """
     text = os.environ.get(BUDGET_VARIABLE)
     if not text:
         return None
@@ -30,4 +34,7 @@ def budget_given() -> int | None:
         raise BadInput(
             f"{BUDGET_VARIABLE} is '{text}'; it takes a size such as 50GiB, 500MB, or 0 for none"
         )
+    meant = unit_meant(text)
+    if given and meant is not None:
+        raise BadInput(f"{BUDGET_VARIABLE} is '{text}', which has no unit. Do you mean {meant}?")
     return given

@@ -74,7 +74,8 @@ def test_the_usual_budget_does_not_shrink_as_the_cache_fills():
         ("50GiB", 50 * 2**30),
         ("1.5 MB", 1_500_000),
         (" 2 TiB ", 2 * 2**40),
-        ("7", 7),
+        ("0GiB", 0),
+        ("2000000", 2_000_000),
         ("5g", 5 * 2**30),
     ],
 )
@@ -87,6 +88,17 @@ def test_a_budget_is_a_size(text, nbytes, monkeypatch):
 def test_a_budget_that_is_no_size_is_refused(text, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE_BUDGET", text)
     with pytest.raises(BadInput, match="HARNESS_CACHE_BUDGET is"):
+        ConvertedCache()
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("5", "5GiB"), ("50 ", "50GiB"), ("1.5", "1.5GiB"), ("8192", "8192MiB")],
+)
+def test_a_budget_without_a_unit_is_refused(text, meant, monkeypatch):
+    """As bytes it would empty the cache."""
+    monkeypatch.setenv("HARNESS_CACHE_BUDGET", text)
+    with pytest.raises(BadInput, match=f"'{text}', which has no unit. Do you mean {meant}"):
         ConvertedCache()
 
 
