@@ -27,7 +27,7 @@ _INDEX = re.compile(r"\[?([0-9]{1,6})\]?")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was set: keys, each once, with plain values."""
+    """What was set: keys with plain values, in an order that gives the same study again."""
 
     values: tuple[tuple[Key, Any], ...] = ()
 
@@ -66,7 +66,7 @@ def apply_settings(
     root: Node, given: Iterable[str], problems: list[Problem]
 ) -> tuple[Node, Settings]:
     """The tree with every `key=value` set, in order, and what was set; adds to `problems`."""
-    values: dict[Key, Any] = {}
+    values: list[tuple[Key, Any]] = []
     known = set(root.get("models").entries)
     for one in given:
         text, equals, written = one.partition("=")
@@ -84,9 +84,20 @@ def apply_settings(
         except _Refused as refused:
             problems.append(Problem(source.shown, None, text.strip(), str(refused)))
             continue
-        values.pop(key, None)  # the last one counts, in its place
-        values[key] = plain(node)
-    return _without_strangers(root, known, problems), Settings(tuple(values.items()))
+        values = [*_still_needed(values, key), (key, plain(node))]
+    return _without_strangers(root, known, problems), Settings(tuple(values))
+
+
+def _still_needed(values: list[tuple[Key, Any]], key: Key) -> list[tuple[Key, Any]]:
+    """What was set before `key` is, without its earlier value: the last one counts, in its place.
+
+    All of it where items of a list are counted, for one that went moves the others; and where a
+    value was set inside an earlier one, for it may have no place in what there was before.
+    """
+    is_counted = any(isinstance(part, int) for part in key)
+    if is_counted or any(one != key and one[: len(key)] == key for one, _ in values):
+        return values
+    return [(one, value) for one, value in values if one != key]
 
 
 def _key(root: Node, text: str) -> Key:

@@ -86,6 +86,43 @@ def test_items_can_be_removed_and_the_last_word_counts(changed):
     assert loaded.settings.lines == ("strategies[1]=null", "threads=3", "seed=4")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("strategies[0]=null", "strategies[0]=null"),
+        ("strategies[0]=null", "threads=3", "strategies[0]=cpu fp32i8"),
+        ("strategies[2]=cpu fp16", "strategies[0]=null", "strategies[2]=cpu fp32i8"),
+        ("strategies[1]=null", "strategies[0]=null", "strategies[1]=cpu bf16"),
+        ("exclude[1].model=tiny", "exclude[0]=null", "exclude[1].model=tiny"),
+        ("threads=[1]", "threads[1]=3", "threads=[4]"),
+        ("strategies=[cpu bf16]", "strategies[0]=null", "strategies=[cpu fp16]"),
+        ("threads=[1]", "threads[0]=3", "threads[0]=null", "threads[0]=4"),
+    ],
+)
+def test_what_was_set_gives_the_same_study_again(settings, write_study, good_study):
+    from harness.config.document import Source, parse_yaml, plain
+    from harness.config.settings import apply_settings
+
+    text = good_study.replace("  - cuda fp16i8", "  - cpu bf16\n  - cuda fp16i8")
+    problems = []
+    tree = parse_yaml(text, Source(write_study(text), "s"), problems)
+    root, applied = apply_settings(tree, settings, problems)
+    again, twice = apply_settings(tree, applied.lines, problems)
+    assert problems == []
+    assert plain(again) == plain(root)
+    assert twice == applied
+    assert len(applied.lines) == len(applied.kept) == len(applied.asked) == len(settings)
+
+
+def test_strategies_that_went_one_by_one_go_again(write_study, good_study):
+    path = write_study(good_study.replace("  - cpu fp32\n", "  - cpu fp32\n  - cpu bf16\n"))
+    loaded = load_study(path, ["strategies[1]=null", "strategies[1]=null"])
+    assert loaded.study.strategies == ["cpu fp32"]
+    assert loaded.settings.words == ("--set", "strategies[1]=null") * 2
+    assert loaded.text.count("# --set strategies[1]=null\n") == 2
+    assert load_study(path, loaded.settings.lines).study == loaded.study
+
+
 def test_names_may_hold_dots(write_study, good_study):
     path = write_study(good_study.replace("  tiny:", "  rwkv-4.1:").replace("made-up", "rwkv-4"))
 
