@@ -87,10 +87,10 @@ def command(
     it stopped; with another --set it is another one. Each trial runs in a fresh process and is
     recorded as it ends; Ctrl-C keeps what was measured.
 
-    Exit codes speak of the run so far, whichever command measured what: 0 every trial that was
-    begun was measured, or none was left to do; 2 bad input; 3 a cell failed (0 with
-    --allow-failures); 4 nothing could be measured, or no longer recorded, or --budget left this
-    command no time for any trial; 130 interrupted.
+    Exit codes speak of the run so far, whichever command measured what: 0 no trial failed, or none
+    was left to do; 2 bad input; 3 a cell failed (0 with --allow-failures); 4 nothing
+    could be measured, or no longer recorded, or --budget left this command no time for any trial;
+    130 interrupted.
     """
     from harness.config.load import load_study
     from harness.machine import probe_machine
