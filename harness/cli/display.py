@@ -64,6 +64,7 @@ class RunDisplay:
         self._begun: set[tuple[str, int]] = set()
         self._spent: list[float] = []  # seconds of finished trials
         self._name = self._phase = ""
+        self._is_scored = False
         self._trial_started = self._last_said = clock()
         self._drawn: float | None = None  # when; None: it must be drawn now
         self._live = Live(console=out, auto_refresh=False, transient=True)
@@ -86,6 +87,7 @@ class RunDisplay:
         self._n_trials += key in self._begun  # a noisy one, which is made again
         self._begun.add(key)
         self._name, self._phase = _name(trial), "starting"
+        self._is_scored = trial.cell.workload == "quality"
         self._block = None if trial.place is None else trial.place.block
         if not self._out.is_terminal:
             self._say(f"{self._count()} {self._name} …{self._left(', ')}")
@@ -124,7 +126,8 @@ class RunDisplay:
 
     def _refer(self, message: Referred) -> None:
         if not message.total and not self._out.is_terminal:
-            self.note("computing the exact reference, once …")
+            why = "" if self._is_scored else " for the gate"
+            self.note(f"computing the exact reference{why}, once …")
         share = message.done / max(1, message.total)
         self._phase = f"computing the reference {share:.0%}"
         if message.total and message.done == message.total:
@@ -205,13 +208,17 @@ class RunDisplay:
 
 
 def _name(trial: Trial) -> str:
+    """A trial as no other of the run is called, but for an attempt before the last."""
     cell = trial.cell
     engine = "" if cell.engine == "torch" else f" {cell.engine}"
     is_timed = cell.workload in ("speed", "depth")
     number = f" #{trial.trial + 1}" if (is_timed or trial.trial) and not trial.skip_reason else ""
     rows = f" | batch {cell.batch}" if cell.batch > 1 else ""
-    place = f"{cell.model}{engine} | {cell.strategy} | {cell.threads}t{rows}"
-    return f"{place} | {cell.workload}{number}"
+    threads = "1 thread" if cell.threads == 1 else f"{cell.threads} threads"
+    variant = f" {cell.variant}" if cell.variant else ""
+    again = ", again" if trial.attempt and not trial.skip_reason else ""
+    place = f"{cell.model}{engine} | {cell.strategy} | {threads}{rows}"
+    return f"{place} | {cell.workload}{variant}{number}{again}"
 
 
 def _result(record: Record) -> str:

@@ -1,13 +1,14 @@
 """The live line of a run: how often it is drawn, and that what it says is never long behind."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from harness.cli.display import RunDisplay
 from harness.machine import MemoryReading
-from harness.measure.job import Imported, Passed
+from harness.measure.job import Imported, Passed, Referred
 from harness.measure.trial import Trial
 from harness.plan.cell import Cell
 from harness.records.order import Cooling
@@ -87,7 +88,7 @@ def test_without_a_terminal_a_sign_of_life_comes_after_half_a_minute(shown):
             display.tick()
     assert lines == []
     said = out.file.getvalue().splitlines()
-    name = "m | cpu fp32 | 1t | speed #1"
+    name = "m | cpu fp32 | 1 thread | speed #1"
     assert said == [f"[1/3] {name} …", f"  {name}: starting, 31 s"]
 
 
@@ -142,4 +143,51 @@ def test_a_noisy_trial_shows_its_cause_and_its_figures(kind, given, said, shown)
     record = ended(kind, reason=None if kind == "ok" else "why", **given)
     display.begin(trial)
     display.end(trial, record)
-    assert out.file.getvalue().splitlines()[-1] == f"  m | cpu fp32 | 1t | speed #1: {said} (0 s)"
+    assert (
+        out.file.getvalue().splitlines()[-1]
+        == f"  m | cpu fp32 | 1 thread | speed #1: {said} (0 s)"
+    )
+
+
+def begun(shown, trial):
+    """What is said of a trial as it begins."""
+    display, out, _ = shown(terminal=False)
+    display.begin(trial)
+    return out.file.getvalue().splitlines()[-1]
+
+
+def test_cells_that_differ_in_sampling_and_prompt_alone_are_told_apart(shown):
+    cell = replace(CELL, workload="answers", threads=4, sampling="greedy", prompt="bob")
+    trial = Trial(cell=replace(cell, variant="greedy/bob"), trial=0, attempt=0)
+    assert begun(shown, trial) == "[1/3] m | cpu fp32 | 4 threads | answers greedy/bob …"
+
+
+@pytest.mark.parametrize(
+    ("workload", "called"),
+    [("speed", "speed #2"), ("answers", "answers #2"), ("depth", "depth #2")],
+)
+def test_a_trial_that_is_made_again_says_so(workload, called, shown):
+    cell = replace(CELL, workload=workload)
+    first, second = (begun(shown, Trial(cell=cell, trial=1, attempt=n)) for n in (0, 1))
+    assert first == f"[1/3] m | cpu fp32 | 1 thread | {called} …"
+    assert second == f"[1/3] m | cpu fp32 | 1 thread | {called}, again …"
+
+
+def test_what_is_skipped_again_is_not_made_again(shown):
+    display, out, _ = shown(terminal=False)
+    trial = Trial(cell=CELL, trial=0, attempt=1, skip_reason="no device cuda here")
+    display.end(trial, ended("skipped", reason="no device cuda here"))
+    said = out.file.getvalue().splitlines()[-1]
+    assert said == "  m | cpu fp32 | 1 thread | speed: skipped: no device cuda here"
+
+
+@pytest.mark.parametrize(
+    ("workload", "why"), [("quality", ""), ("speed", " for the gate"), ("answers", " for the gate")]
+)
+def test_a_reference_outside_of_quality_is_for_the_gate(workload, why, shown):
+    """Also of a model that the study leaves out of quality."""
+    display, out, _ = shown(terminal=False)
+    display.begin(Trial(cell=replace(CELL, workload=workload), trial=0, attempt=0))
+    display.message(Referred(done=0, total=0))
+    said = out.file.getvalue().splitlines()[-1]
+    assert said.endswith(f": computing the exact reference{why}, once …")
