@@ -264,7 +264,7 @@ class _Listener:
                 *lines, pending = (pending + data).split(b"\n")
                 if not data or [line for line in lines if self._hear(line)]:
                     return "done"
-            if is_late:
+            if now >= self.deadline.at:  # also after what was heard just now
                 return "late"
             if ready:
                 continue

@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import structs
 
 from harness.config.limit_settings import Limits
-from harness.errors import CheckpointError, HarnessError
+from harness.errors import CheckpointError, HarnessError, ReferenceUnusable
 from harness.measure.conversion import Watch, Weights
 from harness.measure.file_cache import CacheUnusable
 from harness.measure.job import Job, PassageJob, ReferenceJob, Referred, ScoredPassage
@@ -26,6 +26,7 @@ from harness.measure.process import Ended, run_job
 from harness.measure.reference_cache import ReferenceCache, WantedRows
 from harness.measure.small_forms import SmallForms
 from harness.measure.without_folders import folders_here, without_folders
+from harness.quality.rows_file import RowsFile
 from harness.records.quality import QualityReference
 from harness.runtime.checkpoint import read_header
 from harness.runtime.converted import Converted
@@ -80,7 +81,8 @@ class References:
         self._run = run
         # By the hash of the weights, for the rest of the run:
         self._alone: set[str] = set()  # more than what is needed could not be computed
-        self._failed: dict[str, str] = {}  # not even that
+        self._failed: dict[str, tuple[int, str]] = {}  # not even that: so many rows, and why
+        self._sound: set[str] = set()  # keys of passages whose rows were read, and are whole
         self._told: set[str] = set()
 
     def close(self) -> None:
@@ -144,10 +146,28 @@ class References:
         for cache in self._caches:
             with suppress(OSError):
                 for rows in cache.of(sha256, wanted):
-                    for key in rows.keys & wanted.keys():
-                        if rows.has(key, wanted[key].n_rows, model.n_vocab):
-                            places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
+                    found = [
+                        key
+                        for key in sorted(rows.keys & wanted.keys())
+                        if rows.has(key, wanted[key].n_rows, model.n_vocab)
+                    ]
+                    if not self._are_sound(rows, found, model.watch):
+                        cache.remove(rows.path)  # it is computed again
+                        continue
+                    for key in found:
+                        places[key] = ScoredPassage(passage=wanted[key], file=str(rows.path))
         return places
+
+    def _are_sound(self, rows: RowsFile, keys: Sequence[str], watch: Watch) -> bool:
+        """Whether no row is damaged; looked at once in a run."""
+        try:
+            for key in keys:
+                if key not in self._sound:
+                    rows.rows(key).check(watch.wait)
+        except ReferenceUnusable:
+            return False
+        self._sound.update(keys)
+        return True
 
     def _made(
         self, sha256: str, needed: list[PassageJob], more: list[PassageJob], model: Model
@@ -155,8 +175,10 @@ class References:
         """Why the rows could not be computed and kept; None where they were."""
         if is_converted(model.weights):
             return "it is computed from the original weights, and these are converted ones"
-        if sha256 in self._failed:
-            return self._failed[sha256]
+        n_rows = sum(one.n_rows for one in needed)
+        failed, why = self._failed.get(sha256, (None, None))
+        if failed is not None and 2 * n_rows > failed:  # as much again would fail again
+            return why
         if more and sha256 not in self._alone:
             try:
                 self._compute([*needed, *more], sha256, model)
@@ -167,8 +189,9 @@ class References:
         try:
             self._compute(needed, sha256, model)
         except HarnessError as problem:
-            self._failed[sha256] = str(problem)
-        return self._failed.get(sha256)
+            self._failed[sha256] = (n_rows, str(problem))
+            return str(problem)
+        return None
 
     def _compute(self, passages: Sequence[PassageJob], sha256: str, model: Model) -> None:
         """Have the rows computed, and kept where they can be.
@@ -191,6 +214,7 @@ class References:
                 self._tell(model, f"The exact reference is computed for this run alone: {why}")
             if out is not None:
                 self._run_into(out, wanted, model)
+                cache.use(wanted)  # before another run could remove what nobody holds
 
     @contextmanager
     def _making(
@@ -240,6 +264,11 @@ class References:
             )
         except OSError as error:
             raise NotComputed(f"no process to compute it: {error.strerror}") from error
+        if ended.timed_out_s is not None:
+            raise NotComputed(
+                f"it could not be computed: no layer was done within {ended.timed_out_s:g} s "
+                "(limits.trial_s)"
+            )
         outcome = judge(ended, None)
         if outcome.kind != "ok":
             here = folders_here([out, model.weights.path])

@@ -95,6 +95,7 @@ def measure(
         return record_of(trial, bench, started, Ran(outcome=wrong))
     reading: Reading | None = None
     cooling: Cooling | None = None
+    prepared: Prepared | None = None
     noise = bench.loaded.study.noise
     log = bench.logs / _log_name(trial)
     try:
@@ -132,7 +133,12 @@ def measure(
         if reading is not None and isinstance(stop, Interrupted):  # else a conversion was stopped
             messages, limits = stop.ended.messages, limits_held(stop.ended, job)
         ran = Ran(
-            outcome=outcome, reading=reading, messages=messages, cooling=cooling, limits=limits
+            outcome=outcome,
+            reading=reading,
+            messages=messages,
+            cooling=cooling,
+            limits=limits,
+            prepared=prepared,
         )
         raise InterruptedTrial(record_of(trial, bench, started, ran)) from stop
     validity = watcher.validity(noise)

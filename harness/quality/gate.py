@@ -43,9 +43,9 @@ is not known: none was at hand, and RWKV-4 is known for outliers that grow with 
 four bits cost a nat and more. A false alarm costs a cell, while what passes wrongly is still seen
 by the figures of quality: hence bf16 and int8 have more room than the first table asks for.
 
-What it cannot see: a fault that is smaller than the rounding it allows. In 32 and 16 bits none of
-the first table is; with bf16 some zeroed or flipped keys in the last of 12 layers are, with int8
-a few flipped ones, with bf16i8 a fifth of all single matrices of 12 layers, and with 40 layers more.
+What it cannot see: a fault that is smaller than the rounding it allows. In fp32 and fp16 none of
+the first table is; with bf16 some zeroed or flipped keys in the last of 12 layers are, with int8 a
+few flipped ones, with bf16i8 a fifth of all single matrices of 12 layers, and with 40 layers more.
 Never seen are a lost half step of int8, one wrong row of a large head, another epsilon of the
 norms. Nor what those tokens do not show: a state that is lost after them, a kernel for other
 lengths. Knows rows and the names of formats only.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -149,6 +149,13 @@ class StoredRows:
                 "Remove it; it is computed again."
             )
         return rows
+
+    def check(self, on_wait: Callable[[], None] | None = None) -> None:
+        """Read all rows; raises `ReferenceUnusable` for any that is damaged."""
+        for start in range(0, len(self), CHUNK):
+            self[start : start + CHUNK]
+            if on_wait is not None:
+                on_wait()
 
     def __iter__(self) -> Iterator[Rows]:
         """Row by row."""

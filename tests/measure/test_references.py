@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from harness.measure.process import Ended
 from harness.measure.reference_cache import ReferenceCache
 from harness.measure.references import Model, References
 from harness.measure.referring import compute_reference
-from harness.quality.rows_file import RowsFile
+from harness.quality.rows_file import RowsFile, StoredRows
 from harness.quality.small_form_file import read_small_forms
 from harness.quickstart import files
 from harness.runtime import convert_model
@@ -253,6 +254,10 @@ def too_slow(_job, **_settings):
     return ended(returncode=-9)
 
 
+def stuck(_job, **_settings):
+    return replace(ended(returncode=-9), timed_out_s=1800.0)
+
+
 def no_process(_job, **_settings):
     raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -267,6 +272,7 @@ def no_room(job, **_settings):
     [
         (killed, "killed by SIGKILL"),
         (no_process, "temporarily unavailable"),
+        (stuck, "no layer was done within 1800 s (limits.trial_s)"),
         (no_room, "safetensors needs 9 GiB"),
         (lambda _job, **_settings: ended(DONE), "cannot be read back"),
     ],
@@ -333,6 +339,20 @@ def test_once_the_least_could_not_be_computed_nothing_more_is_tried(references):
     other = "cd" * 32
     run.of(model(sha256=other), some(0, sha256=other))
     assert calls[2:] == [other]
+
+
+def test_what_needs_less_than_half_is_tried_where_more_could_not_be_computed(worker, references):
+    asked = []
+
+    def few(job, **settings):
+        asked.append(len(job.reference.passages))
+        return worker(job, **settings) if asked[-1] <= 1 else ended(returncode=-9)
+
+    run = references(few)
+    assert "SIGKILL" in run.of(model(), some(0, 20, 40)).missing
+    assert "SIGKILL" in run.of(model(), some(60, 80)).missing
+    assert run.of(model(), some(100)).missing is None
+    assert asked == [3, 1]
 
 
 def test_ctrl_c_leaves_nothing_half_made(references, home):
@@ -449,6 +469,49 @@ def test_a_damaged_file_is_computed_again(damage, worker, references, home):
     np.testing.assert_array_equal(
         rows(again.places[place.passage.key]), rows_of(place.passage.ids)[2:]
     )
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_damaged_rows_in_a_whole_file_are_computed_again(times, worker, references, home):
+    """As a disk may give them back; they are read through once in a run."""
+    first = references(worker)
+    place = next(iter(first.of(model(), some(0)).places.values()))
+    first.close()
+    content = bytearray(Path(place.file).read_bytes())
+    content[-20:] = bytes(20)
+    Path(place.file).write_bytes(content)
+    notes = []
+    again = references(worker)
+    for _ in range(times):
+        found = again.of(model(watch=Watch(note=notes.append)), some(0))
+    assert (found.missing, found.reference.form, notes) == (None, "full", [])
+    assert len(worker.jobs) == 2
+    np.testing.assert_array_equal(rows(found.places[place.passage.key]), rows_of(range(7))[2:])
+
+
+def test_rows_are_read_through_once_in_a_run(worker, references, monkeypatch):
+    looked = []
+    monkeypatch.setattr(StoredRows, "check", lambda _self, _wait: looked.append(1))
+    run = references(worker)
+    for _ in range(3):
+        run.of(model(), some(0, 20))
+    assert len(looked) == 2
+
+
+def test_what_was_computed_is_held_before_another_run_can_remove_it(references, home):
+    """Which removes all that nobody holds, as one that begins beside it does."""
+    worker = Worker()
+
+    class Cache(ReferenceCache):
+        def entries(self):
+            ReferenceCache(home / "passing").clear()
+            return super().entries()
+
+    run = References([Cache(home / "passing", budget=2**20)], run=worker)
+    found = run.of(model(), some(0))
+    assert (found.missing, len(worker.jobs)) == (None, 1)
+    assert Path(found.places[some(0)[0].key].file).exists()
+    run.close()
 
 
 def test_a_damaged_file_that_cannot_be_removed_hides_no_other(worker, references, monkeypatch):

@@ -396,6 +396,19 @@ def test_a_worker_that_was_done_before_a_parent_that_was_stopped_is_not_late(
     assert judge(ended, None).kind == "ok"
 
 
+@pytest.mark.usefixtures("asked_late")
+@pytest.mark.parametrize(("renewed_by", "late_s"), [(Passed, None), (None, LONG_S)])
+def test_what_renews_a_deadline_counts_also_where_it_is_heard_late(
+    renewed_by, late_s, stand_in, tmp_path, monkeypatch
+):
+    times = iter([0.0, 1.0])
+    monkeypatch.setattr(
+        process, "time", SimpleNamespace(monotonic=lambda: next(times, LONG_S + 1.0))
+    )
+    stand_in("imported(); opened(); passed(); os._exit(0)")
+    assert run(tmp_path, renewed_by=renewed_by).timed_out_s == late_s
+
+
 def test_an_interrupt_before_a_workers_number_is_known_leaves_none(stand_in, tmp_path, monkeypatch):
     if sys.platform != "linux":
         pytest.skip("elsewhere it is found by its environment, once it has one")
