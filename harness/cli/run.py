@@ -267,7 +267,6 @@ def _measure_all(
             retries = retries_of(study.noise)
             for trial in schedule(planned, store, retries=retries, gated=study.gate, budget=budget):
                 display.begin(trial)
-                n_begun += trial.skip_reason is None and trial.wrong_reason is None
                 record = measure(
                     trial,
                     bench,
@@ -277,6 +276,7 @@ def _measure_all(
                     on_cooling=display.cool,
                 )
                 store.append(record)
+                n_begun += trial.wrong_reason is None and record.outcome.kind != "skipped"
                 display.end(trial, record)
             if budget.is_late:
                 display.aside("Left out, for want of time: how much the machine drifted.")

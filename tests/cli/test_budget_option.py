@@ -143,6 +143,21 @@ def test_a_skipped_cell_is_no_trial_for_which_there_was_time(go, study):
     assert "No trial fits into the time (the next one takes about 5.0 s): 36 of 36" in shown
 
 
+def test_a_trial_that_ends_as_skipped_was_not_begun(go, study, clock, monkeypatch):
+    """As one of quality does whose reference cannot be had."""
+
+    def skipped(trial, *_, **__):
+        clock.now += TRIAL_S
+        return structs.replace(record_of(trial), outcome=Outcome(kind="skipped"))
+
+    monkeypatch.setattr("harness.measure.trial.measure", skipped)
+    code, shown, took = go("--budget", "22s")
+    assert took == 15
+    assert {record.outcome.kind for record in records(study)} == {"skipped"}
+    assert code == 4
+    assert "No trial fits into the time (the next one takes about 5.0 s): 36 of 36" in shown
+
+
 def test_a_single_trial_that_does_not_fit_is_named_as_one(go):
     _, shown, took = go("--budget", "22s")
     assert took == 15  # the report would be late
