@@ -17,6 +17,7 @@ from harness.engines.torch_engine import TorchEngine
 from harness.errors import HarnessError
 from harness.language.template import fill_template
 from harness.language.tokenizer import load_tokenizer
+from harness.measure import trial
 from harness.measure.conversion import Watch, Weights
 from harness.measure.identity import ModelIdentity
 from harness.measure.job import Failed, Gated, Job, Judged, Scored
@@ -27,13 +28,11 @@ from harness.measure.quality_inputs import QualityInputs, Wanted, gate_of, quali
 from harness.measure.reference_cache import ReferenceCache
 from harness.measure.references import References
 from harness.measure.referring import compute_reference
-from harness.measure.trial import Bench as TrialBench
-from harness.measure.trial import Trial
 from harness.measure.trial_record import Ran, record_of
 from harness.plan.look import look
 from harness.plan.matrix import cells
 from harness.quickstart import files
-from harness.records.quality import Gate, Quality
+from harness.records.quality import NO_ANSWERS, Gate, Quality
 from harness.records.record import Answer, Outcome
 from harness.runtime.model import load_model
 from harness.sources import Found, Locked
@@ -305,8 +304,8 @@ def test_a_record_names_no_folder_of_what_it_was_held_against(bench, tmp_path, s
         prepared = replace(prepared, job=structs.replace(prepared.job, scoring=scoring))
     file = prepared.job.scoring.passages[0].file
     known = record_of(
-        Trial(cell=bench.wanted().cell, trial=0, attempt=0),
-        TrialBench(
+        trial.Trial(cell=bench.wanted().cell, trial=0, attempt=0),
+        trial.Bench(
             loaded=bench.loaded,
             machine_facts={},
             models={"m": ModelIdentity(weights_sha256=SHA256, tokenizer_sha256=None)},
@@ -325,6 +324,28 @@ def test_a_record_names_no_folder_of_what_it_was_held_against(bench, tmp_path, s
     )
     assert known.quality.missing == {"text": f"{Path(file).name}: cannot be read"}
     assert known.gate.missing == f"{Path(prepared.job.gate.file).name}: cut short"
+
+
+def test_an_interrupted_trial_keeps_why_a_part_has_no_reference(bench, tmp_path, monkeypatch):
+    def stopped(*_args, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trial, "run_job", stopped)
+    (tmp_path / "logs").mkdir()
+    cell = bench.wanted().cell
+    with pytest.raises(trial.InterruptedTrial) as stop:
+        trial.measure(
+            trial.Trial(cell=cell, trial=0, attempt=0),
+            trial.Bench(
+                loaded=bench.loaded,
+                machine_facts={},
+                models={"m": ModelIdentity(weights_sha256=SHA256, tokenizer_sha256=None)},
+                plans={cell: None},
+                logs=tmp_path / "logs",
+                quality=bench.inputs,
+            ),
+        )
+    assert stop.value.record.quality.missing == {"answers": NO_ANSWERS}
 
 
 def test_half_of_a_part_is_not_scored(bench):
