@@ -22,7 +22,7 @@ from harness.cli.exits import (
 )
 from harness.cli.machine_folder import machine_option, results_option
 from harness.cli.referring import opened_references
-from harness.cli.run_folder import choose_run, create_folder, opened_store
+from harness.cli.run_folder import choose_run, create_folder, note_in_folder, opened_store
 from harness.cli.setting import pull_command, set_option, set_words
 from harness.invocation import as_typed, command_line
 
@@ -145,7 +145,6 @@ def _carry_out(
     """Measure what is planned into one of the `runs`, and report; the exit code."""
     from harness.measure.bench import Lent, run_identity
     from harness.measure.schedule import n_left, stop_of
-    from harness.records.runs import note_identity
     from harness.records.stop import read_stop, stop_sentence, write_stop
 
     loaded, machine, _ = found
@@ -165,7 +164,7 @@ def _carry_out(
         opened_references(runs.parent, no_cache=no_cache) as references,
     ):
         _say_without_locks(store)
-        note_identity(folder, identity)
+        note_in_folder(folder, loaded, identity)
         lent = Lent(conversions=conversions, references=references)
         bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
         words = f"{word} {folder}: {_to_do(planned, left)}{time.words}"

@@ -82,6 +82,19 @@ def create_folder(
         raise BadInput(str(error)) from error  # the folder is what the user named
 
 
+def note_in_folder(folder: Path, loaded: LoadedStudy, identity: dict[str, Any]) -> None:
+    """Keep what was not known when the run began, and that it is one of this release from now on.
+
+    To be called inside the store's `appending`.
+    """
+    from harness.records.runs import answered_once, note_answer_trials, note_identity
+
+    note_identity(folder, identity)
+    answers = loaded.study.workloads.answers
+    if answers is not None and answered_once(folder):
+        note_answer_trials(folder, answers.trials)
+
+
 def opened_store(folder: Path) -> RecordStore:
     """What the run has so far; what of it was damaged is said."""
     from harness.records.store import RecordStore

@@ -50,6 +50,17 @@ def answered_once(folder: Path) -> bool:
         return False  # it has no answers, or tells nothing
 
 
+def note_answer_trials(folder: Path, trials: int) -> None:
+    """Let a run of such a release have so many from now on: it is gone on with, and asks for more.
+
+    Without it, it would count as finished as soon as every cell has one.
+    """
+    path = folder / RESOLVED_NAME
+    study = json.loads(path.read_text(encoding="utf-8"))
+    study["workloads"]["answers"]["trials"] = trials
+    write_json(path, study)
+
+
 def software_changes(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[str]:
     """What the newest run of the same study was computed with, where that has changed since."""
     for folder in runs_of_study(machine_folder, {**identity, "software": None}):

@@ -7,6 +7,7 @@ import yaml
 
 from harness.cli.main import main
 from harness.records.store import read_run
+from tests.cli.in_process import run_in_process
 
 SCRIPT = {"vocab": 5, "tokens": [[3], [1, 2]]}
 ANSWERS = {"questions": "questions.yaml", "max_tokens": 5}
@@ -64,6 +65,34 @@ def test_resume_and_a_study_that_says_how_many_go_on_with_it(run):
 def test_what_was_not_finished_goes_on_as_it_is_asked_now(run):
     [old] = run()
     make_old(old, n_records=0)
+    assert run() == [old]
+    assert len(read_run(old).records) == 2
+
+
+@pytest.mark.parametrize("n_records", [0, 1])
+def test_what_is_gone_on_with_is_ended_in_the_same_run(n_records, study, run, monkeypatch):
+    """However many commands that takes: none begins another while this one has trials left."""
+    asked = yaml.safe_load(study.read_text("utf-8"))
+    asked["strategies"] = ["cpu fp32", "cpu bf16"]
+    study.write_text(yaml.safe_dump(asked), encoding="utf-8")
+    run_in_process(monkeypatch)
+    [old] = run()
+    make_old(old, n_records)
+    n_commands = 0
+    while len(read_run(old).records) < 4:
+        before = len(read_run(old).records)
+        assert run("--budget", "12s") == [old]
+        assert before < len(read_run(old).records) <= before + 2
+        n_commands += 1
+    assert n_commands > 1
+
+
+def test_one_that_was_taken_up_by_resume_needs_no_resume_any_more(run, monkeypatch):
+    [old] = run()
+    make_old(old)
+    with monkeypatch.context() as stopped:
+        stopped.setattr("harness.cli.run._measure_all", lambda *_: (True, 0))
+        run("--resume")
     assert run() == [old]
     assert len(read_run(old).records) == 2
 
