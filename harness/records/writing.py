@@ -47,8 +47,9 @@ def put_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             draft.replace(path)
-        finally:
+        except BaseException:  # from here on the name may be a draft of another machine's
             draft.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
 
 

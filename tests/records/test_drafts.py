@@ -103,6 +103,20 @@ def test_a_file_system_without_locks_is_written_and_nothing_removed(tmp_path, mo
     assert names(tmp_path) == sorted([".a.bin.12", "a.bin", ours])
 
 
+def test_a_draft_of_that_name_that_another_machine_begins_meanwhile_stays(tmp_path, monkeypatch):
+    real, begun = Path.replace, []
+
+    def replace(draft, target):
+        real(draft, target)
+        draft.touch()
+        begun.append(draft.name)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    put_whole(tmp_path / "a.bin", b"ours")
+    assert names(tmp_path) == sorted([*begun, "a.bin"])
+    assert len(begun) == 1
+
+
 def test_threads_write_the_same_file_at_once(tmp_path):
     contents = [bytes([n]) * 100_000 for n in range(8)]
     with ThreadPoolExecutor(8) as threads:
