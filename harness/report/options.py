@@ -1,6 +1,6 @@
 """From a row of a summary to an option of a recommendation: its figures, or why it has none.
 
-Knows one row; how those of several runs come together is `ranking.py`'s, and what is best among
+Knows one row; how those of several runs come together is `joining.py`'s, and what is best among
 options `recommend.py`'s.
 """
 
