@@ -106,7 +106,8 @@ def _model_lines(model: ModelPage) -> Iterator[str]:
         # A page tells them to whoever points at a title.
         what = {one.title: one.what for table in model.quality for one in table.columns if one.what}
         yield from (f"- {escape(title)}: {escape(text)}" for title, text in what.items())
-        yield ""
+        if what:
+            yield ""
         yield from _plot_lines(model, [plot for plot in model.plots if plot.kind == "quality"])
     yield from _tables(model.roofline, *model.latency)
     yield from _plot_lines(model, [plot for plot in model.plots if plot.kind != "quality"])

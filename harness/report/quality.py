@@ -68,9 +68,9 @@ def quality_of(records: Sequence[Record]) -> RowQuality | None:
 
 
 def gate_of(records: Sequence[Record]) -> Gate | None:
-    """What the first tokens of a strategy showed: one that failed before one that passed."""
+    """What the first tokens of a strategy showed: failed before passed before not compared."""
     gates = [one.gate for one in records if one.gate is not None]
-    return next((one for one in gates if one.why is not None), next(iter(gates), None))
+    return min(gates, key=lambda one: (one.why is None, one.missing is not None), default=None)
 
 
 def _is_scored(quality: Quality | None) -> bool:

@@ -300,6 +300,25 @@ def test_of_several_looks_at_the_first_tokens_the_bad_one_counts(rows_of):
     assert rows_of(run)["cpu fp32"].gate == bad
 
 
+def test_a_look_that_could_not_be_taken_does_not_hide_one_that_was(rows_of, model_of):
+    run = Fabricated(["cpu fp32"])
+    without = Gate(tokens=32, missing="the reference cannot be held")
+    run.add(run.planned(run.cell("cpu fp32"), trials=1), decode_tok_per_s=9.0, gate=without)
+    assert rows_of(run)["cpu fp32"].gate == without
+    run.quality("cpu fp32")  # passes
+    assert rows_of(run)["cpu fp32"].gate == run.records[-1].gate
+    assert "were not looked at" not in " ".join(about_quality(model_of(run)))
+
+
+def test_a_gate_without_figures_leaves_one_empty_line(summary_of):
+    run = Fabricated(["cpu fp32"])
+    passed = Gate(tokens=32, figures={"lost": 1e-5, "tolerated": 1e-3})
+    run.add(run.planned(run.cell("cpu fp32"), trials=1), decode_tok_per_s=9.0, gate=passed)
+    markdown = render_markdown(make_page(summary_of(run)))
+    assert "### Quality of" in markdown
+    assert "\n\n\n" not in markdown
+
+
 def drawn(model):
     with house_style():
         drawing = quality(model)
