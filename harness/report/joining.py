@@ -70,15 +70,18 @@ def joined(found: Sequence[Found]) -> Option:
     """One strategy in several runs, the newest first: each figure of the newest that has it.
 
     Speed and memory are of one run, so that they belong together. Of several samplings or prompts
-    in one run, the first speaks.
+    in one run, the first speaks; memory is the most under any of them.
     """
     options = [one.option for one in found]
     base = next((one for one in options if one.decode_tok_per_s is not None), options[0])
     scored = next((one for one in options if one.agreement is not None), base)
     judged = next((one for one in options if one.right is not None), base)
     used = tuple(dict.fromkeys((base, scored, judged)))
+    beside = [one for one in options if one.runs == base.runs]  # other samplings, other prompts
     return replace(
         base,
+        ram_bytes=_largest(base.ram_bytes, [one.ram_bytes for one in beside]),
+        vram_bytes=_largest(base.vram_bytes, [one.vram_bytes for one in beside]),
         agreement=scored.agreement,
         scored_on=scored.scored_on,
         agreement_low=scored.agreement_low,
@@ -94,6 +97,11 @@ def joined(found: Sequence[Found]) -> Option:
         cautions=tuple(dict.fromkeys(text for one in used for text in one.cautions)),
         runs=tuple(dict.fromkeys(name for one in used for name in one.runs)),
     )
+
+
+def _largest(own: int | None, others: Sequence[int | None]) -> int | None:
+    """The most that any of them took; None where its own is not known."""
+    return None if own is None else max(one for one in others if one is not None)
 
 
 def _why_missing(base: Option, scored: Option, judged: Option) -> tuple[tuple[str, str], ...]:

@@ -34,9 +34,9 @@ _REMARKS = (
         "times; they are with the numbers of the plots."
     ),
     (
-        "Peak memory is the process’s largest resident set in any trial; the model’s part is what "
-        "came after the libraries were imported, and below it stands what the forecast predicted, "
-        "also as so many times (×) what was measured."
+        "Peak memory is the process’s largest resident set in any trial of speed, depth or "
+        "answers; the model’s part is what came after the libraries were imported, and below it "
+        "stands what the forecast predicted, also as so many times (×) what was measured."
     ),
 )
 

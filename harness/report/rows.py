@@ -50,11 +50,10 @@ def build_row(
     depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
     scored = next((cell for cell in cells if cell.cell.workload == "quality"), None)
-    # Memory and placement are the speed trials', which answer nothing and hold no more than the
-    # model and its work; where there are none, the other workload's.
-    measured = next(
-        (one.counted for one in (speed, depth, answers) if one is not None and one.counted), ()
-    )
+    # Whoever runs the strategy needs what the hungriest of these takes. Scoring is no use of it.
+    used = [one.counted for one in (speed, depth, answers) if one is not None and one.counted]
+    # Loading and placement are the speed trials'; where there are none, the other workload's.
+    measured = used[0] if used else ()
     ok = speed.counted if speed is not None else ()
     cell = cells[0].cell
     headline = tuple(r.decode_tok_per_s for r in ok if r.decode_tok_per_s)
@@ -78,8 +77,8 @@ def build_row(
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
         weights_read=_unique(read for r in measured for read in _weights_read(r)),
-        memory=memory_of(measured),
-        phases=phases_of(r for one in (speed, depth, answers) if one for r in one.counted),
+        memory=memory_of([record for records in used for record in records]),
+        phases=phases_of(record for records in used for record in records),
         token_times=token_times(ok),
         latency=latency_of(
             ok,

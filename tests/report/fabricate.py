@@ -135,7 +135,7 @@ class Fabricated:
             self.add(cell, trial=trial, **speed_fields(rng, level, peak_mib, tokens, device))
         return cell
 
-    def answers(self, strategy, wrong=(), **cell_names):
+    def answers(self, strategy, wrong=(), peak_mib=240, **cell_names):
         """An answers cell; the questions in `wrong` get the other answer."""
         cell = self.planned(self.cell(strategy, "answers", **cell_names))
         given = []
@@ -151,7 +151,8 @@ class Fabricated:
                     question=question,
                 )
             )
-        self.add(cell, answers=given, memory=Memory(peak_rss_bytes=280 * MIB))
+        memory = Memory() if peak_mib is None else Memory(peak_rss_bytes=peak_mib * MIB)
+        self.add(cell, answers=given, memory=memory)
         return cell
 
     def quality(self, strategy, kl=1e-5, apart=2, differ=(), *, small=False, **fields):

@@ -223,6 +223,19 @@ def test_what_is_wrong_under_one_sampling_is_wrong(summary_of, steady_first):
     assert option.decode_tok_per_s is not None
 
 
+def test_memory_is_the_most_under_any_sampling(summary_of):
+    run = Fabricated(["cpu fp32"])
+    run.speed("cpu fp32", 100, 300)
+    for name, peak in (("greedy", 290), ("warm", 320)):
+        answers = run.cell("cpu fp32", "answers")
+        cell = dataclasses.replace(answers, sampling=name, variant=name)
+        run.add(run.planned(cell, trials=1), memory=Memory(peak_rss_bytes=peak * MIB))
+    ranking = of_one(summary_of, run, ram_bytes=310 * MIB)
+    [option] = ranking.options
+    assert (option.decode_tok_per_s is not None, option.ram_bytes) == (True, 320 * MIB)
+    assert ranking.found.best is None
+
+
 def test_a_gate_that_another_sampling_met_is_what_is_told(summary_of):
     run = Fabricated(["cpu fp32"])
     cells = [

@@ -138,7 +138,7 @@ def test_those_that_are_not_told_apart_in_several_respects_are_named_once(summar
     means = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 1e-5}
     run = beside_exact(means)
     for strategy in means:
-        run.answers(strategy)
+        run.answers(strategy, peak_mib=None)
     model = summary_of(run).models[0]
     assert choice_sentence(model).endswith(
         "(in speed and right answers not told apart from “b”, “c”, “d” and 1 other; "

@@ -10,6 +10,7 @@ from harness.measure.rates import prefill_speed
 from harness.records.record import Memory, Prefill
 from harness.report.advice import choice_sentence
 from harness.report.missing import why
+from harness.report.options import option_of
 from harness.report.results import outcome_text
 
 
@@ -131,6 +132,25 @@ def test_memory_is_the_largest_of_the_trials_and_the_models_part_is_of_one_trial
     assert used.model_bytes == 100 * MIB  # not 310 - 200
     assert used.device_peak_bytes == {"cuda:0": 2 * MIB}
     assert used.total_peak_bytes == 312 * MIB
+
+
+def test_the_peak_of_a_strategy_is_that_of_its_hungriest_use(rows_of):
+    run = Fabricated(["cpu fp32"])
+    used = {"speed": (263, 200, 40), "depth": (270, 230, 5), "answers": (282, 225, 7)}
+    for workload, (peak, before, on_device) in used.items():
+        memory = Memory(
+            peak_rss_bytes=peak * MIB,
+            import_rss_bytes=before * MIB,
+            device_peak_bytes={"cuda:0": on_device * MIB},
+        )
+        run.add(run.planned(run.cell("cpu fp32", workload), trials=1), memory=memory)
+    quality = run.planned(run.cell("cpu fp32", "quality"), trials=1)
+    run.add(quality, memory=Memory(peak_rss_bytes=900 * MIB))  # not something that a user does
+    row = rows_of(run)["cpu fp32"]
+    assert row.memory.peak_rss_bytes == 282 * MIB
+    assert row.memory.model_bytes == 63 * MIB  # of the speed trial
+    assert row.memory.device_peak_bytes == {"cuda:0": 40 * MIB}
+    assert option_of(row).ram_bytes == 282 * MIB
 
 
 def test_memory_that_the_machine_does_not_tell_has_the_machines_reason(rows_of):
