@@ -1,7 +1,8 @@
 """How long a run may take, and whether what comes next still fits. Decides; stops nothing.
 
-What a trial will take is what the last one of its cell took in this run, or what the plan foresaw;
-what is done once before the first trial of some cells comes on top where none of them ran yet.
+What a trial will take is what the last one of its cell took in this run, or what the plan foresaw.
+One that broke off says only that the next may take as long. What is done once before the first
+trial of some cells comes on top where none of them ran yet.
 Where trials took longer than foreseen, because the machine has other work, so will all the rest.
 """
 
@@ -18,6 +19,8 @@ from harness.records.record import Record
 from harness.records.store import RecordStore
 
 _MOST_SLOWNESS = 4.0  # beyond it, it is rather what was foreseen that is wrong
+_WHOLE = ("ok", "noisy", "timeout")  # went on to their end, or for as long as any may
+_ALIKE = (*_WHOLE, "unsupported")  # and so will the next one of the cell
 
 
 @dataclass(kw_only=True)
@@ -60,9 +63,15 @@ class Budget:
     def needed_s(self, turns: Sequence[Turn], store: RecordStore) -> float:
         """What these trials will probably take, with what they need done before."""
         took: dict[str, float] = {}
+        broke_off: dict[str, float] = {}  # no trial of the cell went on to its end since
         for record in store.records:
             if record.took_s is not None:
-                took[record.cell.id] = record.took_s + (_waited_s(record) or 0.0)
+                spent = record.took_s + (_waited_s(record) or 0.0)
+                if record.outcome.kind in _ALIKE:
+                    took[record.cell.id] = spent
+                    broke_off.pop(record.cell.id, None)
+                else:
+                    broke_off[record.cell.id] = spent
         ran, ran_now = _ran(store.records), _ran(store.records[self.n_before :])
         ids = [cell.id for cell, _ in turns]
         before = [
@@ -70,18 +79,24 @@ class Budget:
             for one in self.once
             if one.before & set(ids) and not one.before & (ran if one.is_kept else ran_now)
         ]
-        new = [self.foreseen.get(id_, 0.0) for id_ in ids if id_ not in took]
-        known = sum(took[id_] for id_ in ids if id_ in took)
         waits = [waited for one in store.records if (waited := _waited_s(one)) is not None]
         wait_s = statistics.fmean(waits) if waits else self.wait_s
-        return known + len(new) * wait_s + (sum(before) + sum(new)) * self._slowness(store)
+        slowness = self._slowness(store)
+
+        def trial_s(id_: str) -> float:
+            new = self.foreseen.get(id_, 0.0) * slowness + wait_s
+            return max(took.get(id_, new), broke_off.get(id_, 0.0))
+
+        return sum(before) * slowness + sum(trial_s(id_) for id_ in ids)
 
     def _slowness(self, store: RecordStore) -> float:
         """How many times as long as foreseen the trials so far took; at least 1."""
         ratios = [
             record.took_s / foreseen
             for record in store.records
-            if record.took_s is not None and (foreseen := self.foreseen.get(record.cell.id))
+            if record.took_s is not None
+            and record.outcome.kind in _WHOLE
+            and (foreseen := self.foreseen.get(record.cell.id))
         ]
         return min(max(1.0, statistics.median(ratios)), _MOST_SLOWNESS) if ratios else 1.0
 

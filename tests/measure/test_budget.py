@@ -310,6 +310,38 @@ def test_a_busy_machine_needs_longer_for_all_that_is_foreseen(clock, tmp_path):
     assert not budget.fits([(c, 0)], store)
 
 
+@pytest.mark.parametrize("kind", ["crashed", "out_of_memory_host", "not_a_number", "wrong_answers"])
+def test_what_broke_off_tells_no_time_of_a_whole_trial(kind, clock, tmp_path):
+    a, b = (one.cell for one in make_plan("ab").cells)
+    store = make_store(tmp_path)
+    budget = Budget(ends_at=1e9, foreseen={a.id: 10.0, b.id: 10.0}, clock=clock)
+    ended = Outcome(kind=kind)
+    store.records += [_record(a, took_s=1.0, outcome=ended), _record(a, took_s=30.0)]
+    store.records += [_record(a, took_s=0.5, outcome=ended)]
+    assert budget.needed_s([(a, 2)], store) == 30  # the last one that was whole
+    assert budget.needed_s([(b, 0)], store) == 30  # three times as long as foreseen
+    store.records += [_record(b, took_s=2.0, outcome=ended)]
+    assert budget.needed_s([(b, 1)], store) == 30
+    waited = Cooling(waited_s=5.0)
+    store.records += [_record(b, took_s=50.0, outcome=ended, cooling=waited)]
+    assert budget.needed_s([(b, 2)], store) == 55  # or the next would be late by as much
+    store.records += [_record(b, took_s=12.0)]
+    assert budget.needed_s([(b, 3)], store) == 12
+
+
+@pytest.mark.parametrize("kind", ["noisy", "timeout", "unsupported"])
+def test_what_will_end_the_same_way_takes_as_long(kind, clock, tmp_path):
+    a, b = (one.cell for one in make_plan("ab").cells)
+    store = make_store(tmp_path)
+    budget = Budget(ends_at=1e9, foreseen={a.id: 10.0, b.id: 10.0}, clock=clock)
+    store.records += [_record(a, took_s=20.0, outcome=Outcome(kind=kind))]
+    assert budget.needed_s([(a, 1)], store) == 20
+    slowness = 1 if kind == "unsupported" else 2
+    assert budget.needed_s([(b, 0)], store) == 10 * slowness
+    store.records += [_record(a, took_s=2.0, outcome=Outcome(kind=kind))]
+    assert budget.needed_s([(a, 1)], store) == 2
+
+
 @pytest.mark.parametrize(("took_s", "slowness"), [(0.5, 1.0), (3.9, 3.9), (90.0, 4.0)])
 def test_slowness_has_its_bounds(took_s, slowness, clock, tmp_path):
     a, b = (one.cell for one in make_plan("ab").cells)
