@@ -277,7 +277,7 @@ def _measure_all(
                 store.append(record)
                 n_begun += trial.wrong_reason is None and record.outcome.kind != "skipped"
                 display.end(trial, record)
-            if budget.is_late:
+            if budget.is_late(store):
                 display.aside("Left out, for want of time: how much the machine drifted.")
             else:
                 bench.machine_limits.at_end(on_note=display.aside, on_wait=display.tick)

@@ -42,10 +42,9 @@ class Budget:
         """Whether there is an end."""
         return self.ends_at is not None
 
-    @property
-    def is_late(self) -> bool:
+    def is_late(self, store: RecordStore) -> bool:
         """Whether what comes after the last trial will not end in time either."""
-        return self.ends_at is not None and self.clock() + self.behind_s > self.ends_at
+        return self.ends_at is not None and self.clock() > self._last_end(store, self.ends_at)
 
     def fits(self, turns: Sequence[Turn], store: RecordStore) -> bool:
         """Whether these trials will probably end in time; those that will not are `refused`.
@@ -54,8 +53,7 @@ class Budget:
         """
         if self.ends_at is None:
             return True
-        end = self.ends_at - self.behind_s * self._slowness(store)
-        if self.clock() + self.needed_s(turns, store) <= end:
+        if self.clock() + self.needed_s(turns, store) <= self._last_end(store, self.ends_at):
             return True
         self.refused = tuple(turns)
         return False
@@ -88,6 +86,10 @@ class Budget:
             return max(took.get(id_, new), broke_off.get(id_, 0.0))
 
         return sum(before) * slowness + sum(trial_s(id_) for id_ in ids)
+
+    def _last_end(self, store: RecordStore, ends_at: float) -> float:
+        """When the last trial must have ended, so that what comes after it does in time."""
+        return ends_at - self.behind_s * self._slowness(store)
 
     def _slowness(self, store: RecordStore) -> float:
         """How many times as long as foreseen the trials so far took; at least 1."""

@@ -183,13 +183,27 @@ def test_without_a_budget_noise_of_before_comes_last_in_its_block(tmp_path):
     assert second in {name for name, *_ in done[2:]}
 
 
-def test_what_comes_last_is_late_where_a_trial_took_too_long(clock):
+def test_what_comes_last_is_late_where_a_trial_took_too_long(clock, tmp_path):
+    store = make_store(tmp_path)
     budget = Budget(ends_at=clock.now + 20, behind_s=8.0, clock=clock)
     clock.now += 12
-    assert not budget.is_late
+    assert not budget.is_late(store)
     clock.now += 0.1
-    assert budget.is_late
-    assert not Budget(behind_s=8.0, clock=clock).is_late
+    assert budget.is_late(store)
+    assert not Budget(behind_s=8.0, clock=clock).is_late(store)
+
+
+def test_on_a_busy_machine_what_comes_last_is_late_where_a_trial_would_be(clock, tmp_path):
+    a, b = (one.cell for one in make_plan("ab").cells)
+    store = make_store(tmp_path)
+    budget = Budget(
+        ends_at=clock.now + 20, behind_s=4.0, foreseen={a.id: 2.0, b.id: 0.0}, clock=clock
+    )
+    store.records.append(_record(a, took_s=5.0))  # 2.5 times as long as foreseen
+    clock.now += 10
+    assert (budget.fits([(b, 0)], store), budget.is_late(store)) == (True, False)
+    clock.now += 0.1
+    assert (budget.fits([(b, 0)], store), budget.is_late(store)) == (False, True)
 
 
 def test_what_was_refused_is_known(clock, tmp_path):
