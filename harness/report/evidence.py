@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from msgspec import structs
+
 from harness.records.quality import Difference
 from harness.report.format import in_words, listing, seconds, size
 from harness.report.quality_cells import chance
@@ -29,7 +31,18 @@ def answer_tables(model: ModelSummary, questions: Sequence[Question]) -> tuple[T
             labels = first + others[start : start + BESIDE_REFERENCE]
             if labels:
                 tables.append(_answer_table(model, questions, labels, reference))
-    return tuple(tables)
+    return tuple(_told_apart(tables))
+
+
+def _told_apart(tables: Sequence[Table]) -> Iterator[Table]:
+    """The same, those of one caption numbered."""
+    seen: dict[str, int] = {}
+    captions = [table.caption for table in tables]
+    for table in tables:
+        of = captions.count(table.caption)
+        at = seen[table.caption] = seen.get(table.caption, 0) + 1
+        part = f", part {at} of {of}" if of > 1 else ""
+        yield structs.replace(table, caption=f"{table.caption}{part}")
 
 
 def problem_table(summary: Summary) -> Table | None:
@@ -156,8 +169,10 @@ def _by_reference(rows: Sequence[Row], answered: set[str]) -> Iterable[tuple[str
 def _answer_table(
     model: ModelSummary, questions: Sequence[Question], labels: Sequence[str], reference: str
 ) -> Table:
+    variants = {row.variant for row in model.rows if row.label in labels}
+    variant = next(iter(variants)) if len(variants) == 1 else ""
     return Table(
-        caption=f"Answers of {model.name}",
+        caption=f"Answers of {model.name}{f', {variant}' if variant else ''}",
         columns=columns(
             "Question",
             *(

@@ -139,8 +139,32 @@ def _agreeing_title(n: int, model: ModelSummary) -> str:
     questions = count(n, "question")
     if not _is_compared(model):
         return f"{questions}, answered but not compared with a reference"
+    held = _held(model)
+    if held is not None:
+        return (
+            f"{questions} to which no answer that was held against the exact reference ({held}) "
+            "differs from its own"
+        )
     reference = "the exact reference" if model.by_exact else "the reference"
     return f"{questions} that no strategy answers otherwise than {reference}"
+
+
+def _held(model: ModelSummary) -> str | None:
+    """Which answers were held against the exact reference, where others were not.
+
+    By their samplings and prompts where these tell them apart, else by their strategies.
+    """
+    if not model.by_exact:
+        return None
+    given = [one for question in model.questions for one in question.answers]
+    held = {one.label for one in given if one.compared}
+    others = {one.label for one in given if not one.compared} - held
+    if not others:
+        return None
+    variants = list(dict.fromkeys(row.variant for row in model.rows if row.label in held))
+    apart = {row.variant for row in model.rows if row.label in others}.isdisjoint(variants)
+    labels = [row.label for row in model.rows if row.label in held]
+    return listing([f"“{name}”" for name in (variants if apart else labels)])
 
 
 def _about_answers(differing: int, model: ModelSummary) -> str | None:
@@ -155,14 +179,21 @@ def _about_answers(differing: int, model: ModelSummary) -> str | None:
         return "The reference strategy has no answers, so none are compared with it."
     verb = "is" if differing == 1 else "are"
     if model.by_exact:
+        held = _held(model)
+        if differing == 0 and held is not None:
+            return (
+                f"Each answer that was held against the exact reference ({held}) is what it would "
+                "have given, token for token. The others were not held against it."
+            )
         if differing == 0:
             return "Each answer is what the exact reference would have given, token for token."
+        only = f" Only the answers of {held} were held against it." if held is not None else ""
         return (
             f"{differing} of {count(of, 'question')} {verb} answered by at least one strategy "
             "otherwise than the exact reference would. In such an answer everything from the first "
             "differing token on is marked. Below it stand that token, counted from 1, and the one "
             "that the reference would have drawn in its place (“not …”), each with its probability "
-            "under the strategy and under the reference, before penalties and truncation."
+            f"under the strategy and under the reference, before penalties and truncation.{only}"
         )
     if differing == 0:
         return "No strategy answers any question otherwise than the reference does."

@@ -89,6 +89,7 @@ def build_row(
         energy=energy_of(ok),
         curve_s=_curve(ok),
         score=score_of(given),
+        presented=_presented(answers),
         quality=quality_of(() if scored is None else scored.counted or _cut_short(scored)),
         # Noise may have had the first trial, which alone begins with it, measured again.
         gate=gate_of([one for cell in cells for one in (*cell.records, *cell.earlier)]),
@@ -103,6 +104,12 @@ def build_row(
     return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))
 
 
+def _presented(answers: CellTrials | None) -> str | None:
+    """What joins answers, of the first trial that gave some."""
+    records = () if answers is None else answers.records
+    return next((one.key.presentation for one in records if one.answers), None)
+
+
 def _cut_short(scored: CellTrials) -> tuple[Record, ...]:
     """Quality trials that ended badly, and had scored the text or the answers by then."""
     judged = ((record, record.quality) for record in scored.records)
@@ -111,6 +118,9 @@ def _cut_short(scored: CellTrials) -> tuple[Record, ...]:
 
 def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:
     """The row with its ratios to the reference row, or with the reason why there are none."""
+    if reference is None and "speed" in row.elsewhere:
+        # Whatever its reference is: it has no speed to compare.
+        return _without_ratios(row, row.missing["decode_tok_per_s"], reference=wanted)
     if reference is None:
         why = f"the reference strategy {wanted} was not planned for this model, threads and batch"
         return _without_ratios(row, why, reference=wanted)

@@ -4,10 +4,11 @@ import dataclasses
 
 import msgspec
 import pytest
-from fabricate import Fabricated
+from fabricate import Fabricated, difference
 
 from harness.records.quality import Lambada
 from harness.report.numbers import decode as decode_numbers
+from harness.report.page import make_page
 from harness.report.plot_bars import decode as decode_plot
 from harness.report.plot_quality import quality, quality_table
 from harness.report.quality_cells import agreement, same
@@ -122,3 +123,75 @@ def test_a_gate_before_a_trial_that_noise_had_measured_again_still_counts(rows_o
     run.add(cell, outcome="noisy", reason="loud", gate=gate)
     run.add(cell, attempt=1, decode_tok_per_s=100.0)
     assert rows_of(run)["cpu fp32"].gate == gate
+
+
+def test_answers_that_were_not_held_against_the_reference_are_told_apart(summary_of):
+    run = under_samplings()
+    [page] = make_page(summary_of(run)).models
+    assert page.about_answers == (
+        "Each answer that was held against the exact reference (“greedy”) is what it would have "
+        "given, token for token. The others were not held against it."
+    )
+    assert page.agreeing_title == (
+        "4 questions to which no answer that was held against the exact reference (“greedy”) "
+        "differs from its own"
+    )
+    titles = [table.caption for table in page.agreeing]
+    assert titles == ["Answers of tiny, greedy", "Answers of tiny, warm"]
+
+
+def test_which_answers_were_held_is_said_beside_those_that_differ(summary_of):
+    run = under_samplings()
+    at = next(i for i, one in enumerate(run.records) if one.cell.workload == "quality")
+    [first, *others] = run.records[at].quality.answers
+    first = msgspec.structs.replace(first, difference=difference("Paris"))
+    quality = msgspec.structs.replace(run.records[at].quality, answers=[first, *others])
+    run.records[at] = msgspec.structs.replace(run.records[at], quality=quality)
+    [page] = make_page(summary_of(run)).models
+    assert page.about_answers.endswith("truncation. Only the answers of “greedy” were held against it.")
+
+
+def test_where_all_answers_were_held_against_the_reference_none_are_told_apart(summary_of):
+    run = Fabricated(["cpu fp32"])
+    run.answers("cpu fp32")
+    run.quality("cpu fp32")
+    [page] = make_page(summary_of(run)).models
+    assert page.about_answers.startswith("Each answer is what the exact reference")
+    assert page.agreeing_title == (
+        "4 questions that no strategy answers otherwise than the exact reference"
+    )
+
+
+def test_without_variants_the_strategies_that_were_held_are_named(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    for strategy in run.strategies:
+        run.answers(strategy)
+    run.quality("cpu fp32")
+    [page] = make_page(summary_of(run)).models
+    assert "(“cpu fp32”)" in page.about_answers
+
+
+def test_tables_of_answers_that_would_share_a_title_are_numbered(summary_of):
+    run = Fabricated([f"s{n}" for n in range(6)])
+    for strategy in run.strategies:
+        run.answers(strategy)
+    [page] = make_page(summary_of(run)).models
+    assert [table.caption for table in page.agreeing] == [
+        "Answers of tiny, part 1 of 2",
+        "Answers of tiny, part 2 of 2",
+    ]
+
+
+def test_a_row_without_its_reference_says_that_its_speed_is_elsewhere(model_of):
+    run = under_samplings()
+    gone = next(
+        entry["cell"]["id"]
+        for entry in run.plan
+        if (entry["cell"]["strategy"], entry["cell"]["sampling"]) == ("cpu fp32", "warm")
+    )
+    run.plan = [entry for entry in run.plan if entry["cell"]["id"] != gone]
+    run.records = [record for record in run.records if record.cell.id != gone]
+    rows = {row.label: row for row in model_of(run).rows}
+    assert "cpu fp32, warm" not in rows
+    why = rows["cpu bf16, warm"].missing["decode_ratio"]
+    assert why.startswith("timed once for all samplings and prompts: see “cpu bf16, greedy”")
