@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import HarnessError
-
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
     from harness.measure.conversion import Weights
@@ -57,7 +55,7 @@ def foreseen_time(
         converted={} if no_cache else _converted(planned, weights),
         reference_rows={} if no_cache else _reference_rows(seen, weights),
         reference_room=0 if no_cache else _reference_room(),
-        lambada_documents=_lambada_documents(loaded),
+        lambada_documents=loaded.lambada_documents,
         idle_s=IDLE_S if open_meter().counters else 0.0,
         tells_limits=not probes_are_off(),
     )
@@ -89,18 +87,6 @@ def _unhashed_bytes(loaded: LoadedStudy) -> int:
             if isinstance(path, Path) and known_sha256(path) is None:
                 sizes[path] = path.stat().st_size
     return sum(sizes.values())
-
-
-def _lambada_documents(loaded: LoadedStudy) -> int | None:
-    """How many documents can be read: none of a file that is missing, or is none of LAMBADA."""
-    from harness.config.lambada_file import lambada_texts
-
-    if loaded.lambada is None:
-        return None
-    try:
-        return len(lambada_texts(loaded.lambada)[1])
-    except HarnessError:
-        return 0
 
 
 def _converted(planned: Plan, weights: Mapping[str, Weights]) -> dict[Reads, ConvertedFile]:

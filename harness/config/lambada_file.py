@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from harness.config.document import Node, Source, read_text
@@ -43,17 +43,23 @@ def locate_lambada(root: Node, lock: Mapping[str, Locked], problems: list[Proble
         return None
 
 
-def lambada_problems(root: Node, found: Found | None) -> Iterator[Problem]:
-    """What is wrong with the file that is here: it is known before anything is measured."""
+def lambada_documents(root: Node, found: Found | None, problems: list[Problem]) -> int | None:
+    """How many documents the file has; None where none is named, 0 where it is not here.
+
+    Adds what is wrong with one that is here: it is known before anything is measured.
+    """
     if found is None:
-        return
-    if found.path is None and _is_folder(found.where):
-        yield root.problem(_KEY, f"'{found.text}' is a folder. Name a file in it.")
-    elif found.path is not None:
-        try:
-            lambada_texts(found)
-        except BadInput as error:
-            yield root.problem(_KEY, str(error))
+        return None
+    if found.path is None:
+        if _is_folder(found.where):
+            text = f"'{found.text}' is a folder. Name a file in it."
+            problems.append(root.problem(_KEY, text))
+        return 0
+    try:
+        return len(lambada_texts(found)[1])
+    except BadInput as error:
+        problems.append(root.problem(_KEY, str(error)))
+        return 0
 
 
 def lambada_texts(found: Found) -> tuple[str, list[str]]:

@@ -21,7 +21,7 @@ from harness.config.expand import expand
 from harness.config.extends import located, read_tree, study_source
 from harness.config.file_values import name_of, to_keep
 from harness.config.inherited import nothing_left, without_idle, without_taken_away
-from harness.config.lambada_file import lambada_content, lambada_problems, locate_lambada
+from harness.config.lambada_file import lambada_content, lambada_documents, locate_lambada
 from harness.config.matrix import WITH_TOKENIZER
 from harness.config.model_files import ModelFiles, locate_models
 from harness.config.problem import Problem, listed, nearest
@@ -52,6 +52,7 @@ class LoadedStudy:
     quality_text: str | None = None  # that the workload `quality` scores; None without it
     lambada: Found | None = None  # where its file lies; None where the study has none
     lambada_content: str | None = None  # the file's sha256; what stands for it until it is here
+    lambada_documents: int | None = None  # in that file; 0 until it is here, None if not looked at
     settings: Settings = field(
         default_factory=Settings
     )  # what was set from outside: it is in all of the above
@@ -72,6 +73,7 @@ def load_study(
     text: str | None = None
     located: dict[str, ModelFiles] = {}
     lambada: Found | None = None
+    documents: int | None = None
     applied = Settings()
     if root is not None:
         before = without_idle(root)
@@ -87,7 +89,8 @@ def load_study(
         lock = _lock(source)
         located = locate_models(expanded, lock, _answering(expanded), problems)
         lambada = locate_lambada(expanded, lock, problems)
-        problems += () if to_pull else lambada_problems(expanded, lambada)
+        if not to_pull:
+            documents = lambada_documents(expanded, lambada, problems)
     if root is None or problems:
         raise StudyError(_lines(problems, source))
     root, expanded = (to_keep(tree, OPTION) for tree in (root, expanded))
@@ -111,6 +114,7 @@ def load_study(
         quality_text=text,
         lambada=lambada,
         lambada_content=contents["lambada"],
+        lambada_documents=documents,
         settings=applied,
     )
 

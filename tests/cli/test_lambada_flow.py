@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from harness.cli.main import main
+from harness.config import lambada_file
 from harness.config.load import load_study
 from harness.machine import probe_machine
 from harness.measure.bench import locked_sources
 from harness.measure.identity import ModelIdentity, record_key
+from harness.plan import foresee_time
 from harness.plan.matrix import cells
 from harness.plan.missing import missing_files
 from harness.plan.plan import plan
@@ -146,6 +148,23 @@ def test_other_workloads_do_not_ask_for_it(home):
     assert plan(loaded, machine, only="speed").missing == ()
     (file,) = plan(loaded, machine).missing
     assert file.kind == "lambada"
+
+
+def test_plan_reads_the_file_once(study, home, monkeypatch):
+    words(home)
+    known, read = [], []
+    read_texts, foresee = lambada_file.read_texts, foresee_time.foresee_time
+    monkeypatch.setattr(
+        lambada_file, "read_texts", lambda *given: read.append(given) or read_texts(*given)
+    )
+    monkeypatch.setattr(
+        foresee_time, "foresee_time", lambda *given: known.append(given[-1]) or foresee(*given)
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", str(study())])
+    assert stop.value.code == 0
+    assert [one.lambada_documents for one in known] == [len(TEXTS)]
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])

@@ -62,6 +62,13 @@ def load(tmp_path):
     return load
 
 
+def test_its_documents_are_counted_as_it_is_looked_into(load):
+    assert load(lambada=None).lambada_documents is None
+    assert load().lambada_documents == 0
+    assert load(lines("a b", "c d", "e f"), lambada_documents=2).lambada_documents == 3
+    assert load(to_pull=True).lambada_documents is None
+
+
 def test_a_good_file_and_one_that_is_missing_are_no_problem(load):
     assert load().lambada.path is None
     assert load(lines("a b", "c d")).lambada.path is not None
