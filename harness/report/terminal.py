@@ -90,7 +90,7 @@ def _short_table(model: ModelSummary) -> Table:
             (
                 words(f"{row.label} (ref)" if row.is_reference else row.label),
                 *(cell(row) for _, cell in shown),
-                _outcome_in_brief(row) if scored else outcome_cell(row, outcome_text(row)),
+                _outcome_in_brief(row),
             )
             for row in model.rows
         ),
@@ -189,12 +189,12 @@ def _right(row: Row) -> Cell:
 
 
 def _outcome_in_brief(row: Row) -> Cell:
-    """One word beside quality, where there is no room for more, with the whole as a footnote."""
+    """One word, as there is no room for more, with the whole as a footnote."""
     text = outcome_text(structs.replace(row, unsteady=None))
     states = {outcome.state for outcome in row.outcomes}
     if states == {"failed"} and len({why(outcome) for outcome in row.outcomes}) == 1:
         word, note = "failed", why(row.outcomes[0])  # as below the figures that it lacks
-    elif " " in text and text != "not run":
+    elif " " in text and text not in ("not run", "not finished"):
         word, note = "failed" if states == {"failed"} else "partly", text
     else:
         word, note = text, None

@@ -62,6 +62,21 @@ def test_cells_that_ended_differently_are_one_word_and_a_footnote(run, summary_o
     assert "² speed and quality: ok; answers: failed: timeout" in lines
 
 
+def test_without_quality_an_outcome_is_one_word_too(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"], trials=3)
+    run.speed("cpu fp32", 100)
+    cell = run.planned(run.cell("cpu bf16"))
+    run.add(cell, decode_tok_per_s=1.0)
+    run.add(cell, trial=1, decode_tok_per_s=1.0)
+    run.add(cell, trial=2, outcome="noisy", reason="loud")
+    run.strategies.append("cpu fp64")
+    run.add(run.planned(run.cell("cpu fp64")), outcome="interrupted")
+    lines = lines_of(summary_of(run))
+    assert line_of("cpu bf16", lines).rstrip("¹²³").endswith(" partly")
+    assert any("2 of 3 trials ok, noisy" in line for line in lines)
+    assert line_of("cpu fp64", lines).endswith(" not finished")
+
+
 def test_what_failed_throughout_has_one_footnote_for_all(summary_of):
     lines = lines_of(summary_of(fabricate.with_quality()))
     assert line_of("cpu bf16i8", lines).endswith(" failed⁴")
