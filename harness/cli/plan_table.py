@@ -31,7 +31,8 @@ from harness.sizes import size
 
 _TURNS_SHOWN = 4
 _ANY_WIDTH = 1000
-Row = tuple[str, str, int, str, int]  # model, engine, threads, strategy, batch
+Place = tuple[str, str, int, str]  # model, engine, threads, strategy
+Row = tuple[str, str, int, str, int]  # the same, sampling and prompt behind the strategy; batch
 
 
 def show_plan(planned: Plan, study: str, time: RunTime, there: Sequence[str | Path] = ()) -> None:
@@ -50,7 +51,10 @@ def show_plan(planned: Plan, study: str, time: RunTime, there: Sequence[str | Pa
     if planned.running:
         out.print()
         out.print(AtLeast(_narrowed(time_table(time), out)), crop=False)
-        for line in time_lines(time):
+        total, *rest = time_lines(time)
+        _print(out, total)
+        _print_worst(out, planned)
+        for line in rest:
             _print(out, line)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
@@ -59,21 +63,31 @@ def show_plan(planned: Plan, study: str, time: RunTime, there: Sequence[str | Pa
 
 
 def _rows(planned: Plan) -> dict[Row, dict[str, PlannedCell]]:
-    """The workloads of each row; those that have no batch stand with the least one."""
-    least: dict[tuple[str, str, int, str], int] = {}
-    for cell in (one.cell for one in planned.cells if one.cell.workload == "speed"):
-        place = (cell.model, cell.engine, cell.threads, cell.strategy)
-        least[place] = min(cell.batch, least.get(place, cell.batch))
+    """The workloads of each row.
+
+    Those that have no batch stand with the least one, and there what asks no question with the
+    first sampling and prompt.
+    """
+    least: dict[Place, int] = {}
+    first: dict[Place, str] = {}
+    for cell in (one.cell for one in planned.cells):
+        if cell.workload == "speed":
+            least[_place(cell)] = min(cell.batch, least.get(_place(cell), cell.batch))
+        elif cell.variant:
+            first.setdefault(_place(cell), cell.variant)
     rows: dict[Row, dict[str, PlannedCell]] = {}
     for one in planned.cells:
-        cell = one.cell
-        place = (cell.model, cell.engine, cell.threads, cell.strategy)
+        cell, place = one.cell, _place(one.cell)
         batch = cell.batch if cell.workload == "speed" else least.get(place, 1)
-        row = rows.setdefault((*place, batch), {})
-        if cell.workload in row:  # another sampling or prompt of the same strategy
-            row = rows.setdefault((*place[:3], f"{cell.strategy}, {cell.variant}", batch), {})
-        row[cell.workload] = one
+        home = first.get(place, "") if batch == least.get(place, 1) else ""
+        variant = cell.variant or home
+        strategy = f"{cell.strategy}, {variant}" if variant else cell.strategy
+        rows.setdefault((*place[:3], strategy, batch), {})[cell.workload] = one
     return rows
+
+
+def _place(cell: Cell) -> Place:
+    return (cell.model, cell.engine, cell.threads, cell.strategy)
 
 
 def _headline(planned: Plan) -> str:
@@ -183,7 +197,6 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
             f"{_order(planned)}, are the cell's.",
         )
         _print_until(out, planned)
-        _print_time(out, planned)
         _print_converted(out, planned)
     for why, letter in notes.items():
         _print(out, f"[{letter}] {why}")
@@ -227,12 +240,13 @@ def _print_until(out: Console, planned: Plan) -> None:
         )
 
 
-def _print_time(out: Console, planned: Plan) -> None:
-    """What the run cannot exceed; how long it will take is known after its first trials."""
+def _print_worst(out: Console, planned: Plan) -> None:
+    """What the run cannot exceed, whatever was foreseen."""
     if planned.longest_trial_s is not None:
+        ends = "deadline and cool-down" if planned.cools_down else "its deadline"
         _print(
             out,
-            f"With deadline and cool-down a trial takes {about(planned.longest_trial_s)} at "
+            f"With {ends} a trial takes {about(planned.longest_trial_s)} at "
             f"worst, all of them about {about(planned.longest_trial_s * planned.n_trials)}, "
             "apart from converting weights and from what noise makes it measure again.",
         )

@@ -134,13 +134,18 @@ def _references(found: RunTime) -> Iterator[str]:
     for one in made:
         where = "in the cache" if one.will_stay else "beside the results, for one command"
         yield (
-            f"  {one.model}: about {about(one.s)}, at most {size(one.nbytes)} {where} "
-            f"({one.rows:,} rows × {one.n_vocab:,} × 4 bytes)"
+            f"  {one.model}{_for_gate(one)}: about {about(one.s)}, at most {size(one.nbytes)} "
+            f"{where} ({one.rows:,} rows × {one.n_vocab:,} × 4 bytes)"
         )
 
 
 def _models(references: Iterable[ReferenceSize]) -> str:
-    return ", ".join(one.model for one in references)
+    """Their names, each with what its reference is for where that is the gate alone."""
+    return ", ".join(f"{one.model}{_for_gate(one)}" for one in references)
+
+
+def _for_gate(reference: ReferenceSize) -> str:
+    return " for the gate" if reference.is_for_gate else ""
 
 
 def _cells(n: int) -> str:

@@ -62,6 +62,7 @@ class ReferenceSize:
     s: float = 0.0  # of computing what does not
     is_made: bool = True  # False: there is nothing to compute, or nothing to compute it from
     will_stay: bool = True  # the cache can hold it; else it is computed for one command
+    is_for_gate: bool = False  # and for nothing else: no quality is asked of this model
 
     @property
     def nbytes(self) -> int:

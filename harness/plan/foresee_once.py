@@ -159,6 +159,7 @@ class OnceInRun:
             s=sum(one.s for one in once),
             will_stay=will_stay,
             is_made=bool(once),
+            is_for_gate=not scoring,
         )
         return size, once
 

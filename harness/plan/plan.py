@@ -42,6 +42,7 @@ class Plan:
     order: OrderKind = "randomised"
     until: Until | None = None  # given: the trials of `speed` cells are at most what is planned
     longest_trial_s: float | None = None  # its deadline, and the longest wait before it
+    cools_down: bool = False  # there is such a wait
     settings: tuple[str, ...] = ()  # `key=value`: what `--set` changed of the study
 
     @property
@@ -104,6 +105,7 @@ def plan(
         until=None if trials is not None or speed is None else speed.until,
         longest_trial_s=study.limits.trial_s
         + (0.0 if study.cooldown is None else study.cooldown.max_wait_s),
+        cools_down=study.cooldown is not None,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.main import main
 from harness.quickstart.files import TOKENIZER
 from harness.runtime.shape import ModelShape, original_tensors
 
@@ -230,3 +231,20 @@ def _write_header(path, shape):
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + end)
+
+
+@pytest.mark.parametrize("batch", ["", ", batch: [1, 2]"])
+def test_every_row_of_a_study_with_axes_names_its_variant(batch, load, capsys):
+    sampling = "sampling: {greedy: {}, warm: {temperature: 1}}"
+    loaded = load(
+        ("trials: 3}", f"trials: 3{batch}}}"),
+        ("questions: questions.txt}", f"questions: questions.txt, {sampling}}}"),
+    )
+    with pytest.raises(SystemExit):
+        main(["plan", str(loaded.path)])
+    table = capsys.readouterr().out.partition("Numbers under")[0]
+    rows = re.findall(r"cpu fp32(?:, \w+)?  ", table)
+    second = ["cpu fp32"] if batch else []  # of speed alone
+    of_tiny = ["cpu fp32, greedy", *second, "cpu fp32, warm"]
+    assert [row.strip() for row in rows[: len(of_tiny)]] == of_tiny
+    assert "greedy" not in table.partition("made-up")[2]  # answers are not asked of it

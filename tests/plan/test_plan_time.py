@@ -28,6 +28,7 @@ from harness.quality.rows_file import RowsWriter
 from harness.sources import file_sha256
 
 SHORT = ("trials: 3}", "trials: 3, prompt_tokens: 4, generate_tokens: 2, passes: 1}")
+QUALITY = "workload: answers}\n  - {model: made-up, workload: quality}"
 CPU = ("  - cuda fp16\n  - cuda:1 fp16 *2 -> cpu fp32\n  - cuda fp16i8 *2+\n", "")
 
 
@@ -114,8 +115,14 @@ def test_records_are_looked_for_where_run_keeps_them(shown, study, tmp_path):
 
 def test_references_are_sized(shown):
     flat = " ".join(shown().split())
-    assert "needs them: tiny: about 2.0 s, at most 8.00 KiB in the cache (32 rows × 64 ×" in flat
-    assert "made-up: about 4.2 s, at most 6.14 MiB in the cache (32 rows × 50,277 × 4" in flat
+    assert (
+        "needs them: tiny for the gate: about 2.0 s, at most 8.00 KiB in the cache (32 rows × 64 ×"
+        in flat
+    )
+    assert (
+        "made-up for the gate: about 4.2 s, at most 6.14 MiB in the cache (32 rows × 50,277 × 4"
+        in flat
+    )
     assert [one["s"] for one in shown("--json")["references"]] == pytest.approx([2.0, 4.2], abs=0.1)
 
 
@@ -223,8 +230,11 @@ def test_references_that_are_there_are_said_to_be():
 def test_a_reference_without_room_is_said_to_go(shown, monkeypatch):
     monkeypatch.setenv("HARNESS_CACHE_BUDGET", "1MiB")
     flat = " ".join(shown().split())
-    assert "tiny: about 2.0 s, at most 8.00 KiB in the cache" in flat
-    assert "made-up: about 4.2 s, at most 6.14 MiB beside the results, for one command" in flat
+    assert "tiny for the gate: about 2.0 s, at most 8.00 KiB in the cache" in flat
+    assert (
+        "made-up for the gate: about 4.2 s, at most 6.14 MiB beside the results, for one command"
+        in flat
+    )
     assert [one["stays"] for one in shown("--json")["references"]] == [True, False]
 
 
@@ -304,27 +314,15 @@ def test_probes_that_are_off_tell_no_limits(shown, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("content", "documents"),
-    [
-        (None, 0),
-        (b"no json\n", 0),
-        (b"\xff\xfe", 0),
-        (b"", 0),
-        (b'{"text": "the last word"}\n' * 3, 3),
-    ],
+    ("content", "documents"), [(None, 0), (b'{"text": "the last word"}\n' * 3, 3)]
 )
-def test_of_lambada_only_what_can_be_read_takes_time(content, documents, load, machine_with):
-    """Whatever becomes of the file since it was looked at: the run scores the rest."""
-    from harness.cli.foreseeing import _lambada_documents
-
+def test_of_lambada_only_what_is_here_takes_time(content, documents, load, machine_with):
     loaded = load(("questions.txt}", "questions.txt}\n  quality: {lambada: words.jsonl}"), CPU)
-    path = loaded.path.with_name("words.jsonl")
     if content is not None:
-        path.write_bytes(b'{"text": "the last word"}')
+        loaded.path.with_name("words.jsonl").write_bytes(content)
         loaded = load_study(loaded.path)
-        path.write_bytes(content)
-    assert _lambada_documents(loaded) == documents
-    assert _lambada_documents(load()) is None
+    assert loaded.lambada_documents == documents
+    assert load().lambada_documents is None
 
 
 def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machine_with):
@@ -338,3 +336,37 @@ def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machi
     found = foreseen_time(planned, loaded, seen, tmp_path, cores=4)
     converting = [one for one in found.once if one.what == "converting weights"]
     assert len(converting) == 2  # of each model
+
+
+def test_what_the_run_cannot_exceed_comes_behind_what_is_foreseen(shown):
+    """The worst that may be is hours where the run takes seconds."""
+    flat = " ".join(shown().split())
+    foreseen = re.search(r"about \d+ s: 16 trials", flat)
+    assert foreseen is not None
+    assert foreseen.start() < flat.index("With its deadline a trial takes 30 min at worst")
+    assert "cool-down" not in flat
+
+
+def test_cooling_down_is_said_where_it_is_asked_for(shown, study):
+    text = study.read_text(encoding="utf-8")
+    study.write_text(f"{text}cooldown: {{below_c: 60, max_wait_s: 120}}\n", encoding="utf-8")
+    assert "With deadline and cool-down a trial takes 32 min at worst" in " ".join(shown().split())
+
+
+@pytest.mark.parametrize(("is_for_gate", "named"), [(True, "m for the gate"), (False, "m")])
+def test_a_reference_for_the_gate_alone_is_said_to_be(is_for_gate, named):
+    def lines(**more):
+        one = ReferenceSize(model="m", rows=1, n_vocab=4, s=3.0, is_for_gate=is_for_gate, **more)
+        return list(time_lines(time_of(cell_time(1.0), references=(one,))))
+
+    [*_, kept] = lines(is_kept=True)
+    assert kept == f"Exact references that are in the cache: {named} (16 B at most)."
+    [*_, made] = lines(is_kept=False)
+    assert made.startswith(f"  {named}: about 3.0 s, ")
+
+
+def test_a_model_of_which_quality_is_asked_has_no_reference_for_the_gate_alone(load, shown):
+    load(SHORT, CPU, ("  answers:", "  quality: {}\n  answers:"), ("workload: answers}", QUALITY))
+    flat = " ".join(shown().split())
+    assert "needs them: tiny: about" in flat
+    assert "made-up for the gate: about" in flat
