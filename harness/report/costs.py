@@ -1,7 +1,7 @@
 """What one strategy costs beside another, in words: speed, memory, quality.
 
 Knows two options; which of them stand beside each other is the ranking's. What is not of the same
-tokens, or not of the same questions, is not compared.
+tokens, or not of the same questions asked in the same way, is not compared.
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def _qualities(option: Option, other: Option) -> Iterator[str]:
     if option.scored_on == other.scored_on:
         yield from _agreements(option, other)
         yield from _divergences(option, other)
-    of_same = option.questions == other.questions
-    if option.right is None or other.right is None or not of_same:
+    if option.right is None or other.right is None or option.asked != other.asked:
         return
     if option.right[1] == other.right[1]:
         more = option.right[0] - other.right[0]

@@ -90,6 +90,7 @@ def joined(found: Sequence[Found]) -> Option:
         kl_most=scored.kl_most,
         right=judged.right,
         questions=judged.questions,
+        presented=judged.presented,
         is_reference=options[0].is_reference,
         reference=options[0].reference,
         unfit=_unfit(found),

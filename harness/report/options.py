@@ -63,6 +63,7 @@ def option_of(
         agreement_low=None if quality is None else quality.agreement_low,
         agreement_high=None if quality is None else quality.agreement_high,
         kl_most=None if kl is None else kl.most,
+        presented=row.presented or row.variant or None,
         decode_trials=row.decode_trials,
         prefill_trials=row.prefill_trials,
         is_reference=row.is_reference,

@@ -7,7 +7,7 @@ one ranking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
@@ -113,7 +113,7 @@ def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
     notes = [
         *_measured_twice(options, found),
         *_of_batches(least, sum(row.batch > least for row in rows)),
-        *_of_variants(found),
+        *_of_variants(options, found),
         *(text for part in parts for text in same_computation(part.model)),
         *_fed_otherwise(options, found),
         *_scored_otherwise(options),
@@ -183,22 +183,29 @@ def _of_batches(least: int, larger: int) -> Iterator[str]:
         yield f"All speeds are those of {least} rows of a batch together."
 
 
-def _of_variants(found: Sequence[Sequence[Found]]) -> Iterator[str]:
-    """Whose answers speak, where there are several samplings or prompts."""
-    for rows in found:
+def _of_variants(options: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[str]:
+    """Which answers speak, where there are several samplings or prompts."""
+    speak: dict[str, list[str]] = {}  # variant -> strategies
+    others: dict[str, None] = {}
+    for option, rows in zip(options, found, strict=True):
         judged = next((one for one in rows if one.option.right is not None), None)
-        if judged is None or not judged.row.variant:
+        if judged is None:
             continue
-        others = [
-            f"“{one.row.variant}”"
-            for one in rows
-            if one.part is judged.part and one.row.variant != judged.row.variant
+        variant = judged.row.variant
+        speak.setdefault(variant, []).append(f"“{option.name}”")
+        there = (one.row.variant for one in rows if one.part is judged.part)
+        others |= dict.fromkeys(f"“{name}”" for name in there if name != variant)
+    if len(speak) > 1:
+        parts = [
+            f"of {listing(names)} those of " + (f"“{one}”" if one else "a run that has no other")
+            for one, names in speak.items()
         ]
-        if others:
-            yield (
-                f"Right answers are those of “{judged.row.variant}”; the report has those of "
-                f"{listing(list(dict.fromkeys(others)))}."
-            )
+        yield f"Right answers are {listing(parts)}{'; the report has all' if others else ''}."
+    elif others:
+        yield (
+            f"Right answers are those of “{next(iter(speak))}”; the report has those of "
+            f"{listing(list(others))}."
+        )
 
 
 def _fed_otherwise(options: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[str]:
@@ -229,14 +236,26 @@ def _scored_otherwise(options: Sequence[Option]) -> Iterator[str]:
 
 
 def _asked_otherwise(options: Sequence[Option]) -> Iterator[str]:
-    """Nor are right answers to other questions."""
-    by_questions: dict[str | None, list[str]] = {}
+    """Nor are right answers to other questions, or to the same ones asked in another way."""
+    by_questions: dict[str | None, list[Option]] = {}
     for one in options:
         if one.right is not None:
-            by_questions.setdefault(one.questions, []).append(f"“{one.name}”")
-    if len(by_questions) > 1:
-        sets = listing([listing(names) for names in by_questions.values()])
-        yield f"The questions are not the same for {sets}: their right answers cannot be compared."
+            by_questions.setdefault(one.questions, []).append(one)
+    sets = [[f"“{one.name}”" for one in same] for same in by_questions.values()]
+    if len(sets) > 1:
+        yield f"The questions are not the same for {_not_compared(sets)}"
+    for same in by_questions.values():
+        ways: dict[str | None, list[str]] = {}
+        for one in same:
+            ways.setdefault(one.presented, []).append(f"“{one.name}”")
+        if len(ways) > 1:
+            what = "The sampling, the prompt or the length of answers"
+            yield f"{what} is not the same for {_not_compared(ways.values())}"
+
+
+def _not_compared(sets: Iterable[list[str]]) -> str:
+    said = listing([listing(names) for names in sets])
+    return f"{said}: their right answers cannot be compared."
 
 
 def _changed(parts: Sequence[Part]) -> Iterator[str]:

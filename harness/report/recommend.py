@@ -39,6 +39,7 @@ class Option:
     kl_most: float | None = None  # the most: equal where it is exact, None where nothing bounds it
     right: tuple[int, int] | None = None  # answers, of how many
     questions: str | None = None  # the hash of what was asked, where it is known
+    presented: str | None = None  # the same of how: another prompt or sampling is another
     # The speeds behind the two above, one per trial.
     decode_trials: tuple[float, ...] = ()
     prefill_trials: tuple[float, ...] = ()
@@ -54,6 +55,11 @@ class Option:
     def is_measured(self) -> bool:
         """Whether it has a speed or a peak."""
         return any((self.decode_tok_per_s, self.prefill_tok_per_s, self.ram_bytes))
+
+    @property
+    def asked(self) -> tuple[str | None, str | None]:
+        """What must be equal for two options' right answers to be compared."""
+        return self.questions, self.presented
 
     def why(self, name: str) -> str | None:
         """Why a figure is missing."""

@@ -138,6 +138,7 @@ class Row(Struct, frozen=True, kw_only=True):
     energy: RowEnergy = field(default_factory=RowEnergy)
     curve_s: tuple[float, ...] = ()  # time of the token at each position, median over passes
     score: Score | None = None
+    presented: str | None = None  # hash of prompt, sampling and questions behind the score
     categories: dict[str, Score] = field(default_factory=dict)
     agreement: Agreement | None = None
     quality: RowQuality | None = None  # None: it was not scored, or no trial of it was made

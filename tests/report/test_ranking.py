@@ -192,9 +192,9 @@ def test_a_gate_that_is_passed_now_speaks_against_one_that_was_not(tmp_path):
     assert ranking.found.best is None
 
 
-def under(run, sampling, *tokens, right=True):
+def under(run, sampling, *tokens, right=True, strategy="cpu fp32"):
     """Answers under one sampling, a trial for each of the tokens."""
-    cell = dataclasses.replace(run.cell("cpu fp32", "answers"), sampling=sampling, variant=sampling)
+    cell = dataclasses.replace(run.cell(strategy, "answers"), sampling=sampling, variant=sampling)
     run.planned(cell, trials=len(tokens))
     for trial, token in enumerate(tokens):
         given = Answer(id="sum", text="x", token_ids=[token], right=right)
@@ -210,6 +210,69 @@ def test_of_several_samplings_the_first_speaks_and_it_is_said(summary_of):
     assert [(one.name, one.right) for one in ranking.options] == [("cpu fp32", (1, 1))]
     assert ranking.notes == (
         "Right answers are those of “greedy”; the report has those of “warm” and “hot”.",
+    )
+
+
+APART = (
+    "The sampling, the prompt or the length of answers is not the same for “cpu fp32” and "
+    "“cpu bf16”: their right answers cannot be compared."
+)
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_right_answers_under_another_sampling_are_not_compared(only, summary_of):
+    run = timed("cpu fp32", "cpu bf16")
+    under(run, "greedy", 7)
+    under(run, "warm", 8, strategy="cpu bf16", right=False)
+    if not only:
+        under(run, "warm", 8, right=False)
+    ranking = of_one(summary_of, run)
+    assert [one.right for one in ranking.options] == [(1, 1), (0, 1)]
+    rest = "" if only else "; the report has all"
+    assert ranking.notes == (
+        (
+            "Right answers are of “cpu fp32” those of “greedy” and of “cpu bf16” those of "
+            f"“warm”{rest}."
+        ),
+        APART,
+    )
+    [text] = costs(ranking)
+    assert "answer" not in text
+
+
+def test_a_sampling_that_two_strategies_share_is_told_once_and_compared(summary_of):
+    run = timed("cpu fp32", "cpu bf16")
+    for strategy in run.strategies:
+        under(run, "greedy", 7, strategy=strategy, right=strategy == "cpu fp32")
+    under(run, "warm", 7)
+    ranking = of_one(summary_of, run)
+    assert ranking.notes == (
+        "Right answers are those of “greedy”; the report has those of “warm”.",
+    )
+    [text] = costs(ranking)
+    assert "1 right answer fewer" in text
+
+
+@pytest.mark.parametrize("one, other, same", [("p", "p", True), ("p", "q", False)])
+def test_how_runs_asked_is_known_by_content_whatever_they_call_it(one, other, same, tmp_path):
+    old, new = timed("cpu fp32"), timed("cpu bf16")
+    under(old, "greedy", 7)
+    under(old, "warm", 7)
+    new.answers("cpu bf16")
+    for run, key in ((old, one), (new, other)):
+        run.records = [
+            msgspec.structs.replace(
+                record, key=msgspec.structs.replace(record.key, presentation=key)
+            )
+            for record in run.records
+        ]
+    [ranking] = ranked(tmp_path, old=old, new=with_facts(new, 2025))
+    assert {option.asked for option in ranking.options} == {(None, one), (None, other)}
+    said = "Right answers are of “cpu bf16” those of a run that has no other and of “cpu fp32” "
+    assert f"{said}those of “greedy”; the report has all." in ranking.notes
+    assert (
+        any("is not the same for “cpu bf16” and “cpu fp32”" in note for note in ranking.notes)
+        != same
     )
 
 
