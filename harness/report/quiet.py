@@ -16,6 +16,7 @@ from harness.records.record import Record
 from harness.records.validity import DEFINITIONS, GpuSeen, Validity, say
 
 _LOWEST = ("cpu_min_mhz", "cpu_median_mhz")  # the worst of these is the smallest
+_TOO_SHORT = "too short to tell"  # in the reason of a figure that was not told
 _ALWAYS = ("other_cpu_cores",)  # shown also where no trial has it: the dash says why
 
 
@@ -26,6 +27,7 @@ class Quiet(Struct, frozen=True, kw_only=True):
     disturbed: int  # of them, those beyond a limit of the study
     spoilt: int  # of them, those that are noisy: no trial of their cell was quiet
     left_out: int  # noisy attempts that do not count, because a quiet trial of their cell does
+    too_short: int = 0  # of them, those too short for figures of time, which nobody judged
     causes: tuple[str, ...] = ()  # names of figures beyond a limit, in any trial that counts
     says: tuple[str, ...] = ()  # each in a sentence, with the worst figure and the limit
     worst: dict[str, float] = field(default_factory=dict)
@@ -35,13 +37,21 @@ class Quiet(Struct, frozen=True, kw_only=True):
 
     @property
     def note(self) -> str | None:
-        """The footnote behind an outcome; None where no limit was passed."""
+        """The footnote behind an outcome; None where all was judged and no limit was passed."""
         if not self.causes:
-            return None
+            return f"whether it was disturbed: {self.unjudged}" if self.unjudged else None
         titles = ", ".join(_title(cause) for cause in self.causes)
         if self.spoilt:
             return f"disturbed, and no trial was quiet: {titles}"
         return f"disturbed: {titles}"
+
+    @property
+    def unjudged(self) -> str | None:
+        """`not judged: too short`, and of how many of the trials; None where all were judged."""
+        if not self.too_short:
+            return None
+        of = "" if self.too_short == self.trials else f"{self.too_short} of {self.trials} trials "
+        return f"{of}not judged: too short"
 
 
 def quiet_of(counted: Sequence[Record], left_out: int) -> Quiet | None:
@@ -60,6 +70,7 @@ def quiet_of(counted: Sequence[Record], left_out: int) -> Quiet | None:
         disturbed=sum(bool(validity.disturbances) for validity in seen),
         spoilt=sum(record.outcome.kind == "noisy" for record in counted),
         left_out=left_out,
+        too_short=sum(any(_TOO_SHORT in why for why in one.missing.values()) for one in seen),
         causes=tuple(worst),
         says=tuple(say(one) for one in worst.values()),
         worst=_worst(seen),

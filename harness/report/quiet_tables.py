@@ -15,7 +15,8 @@ from harness.report.values import ModelSummary, Row
 
 _REMARK = (
     "Seen from the loaded model to the last result of each trial, by the harness, about once a "
-    "second. A figure is of the whole machine, not of the strategy."
+    "second. A figure is of the whole machine, not of the strategy. Noisy attempts are left out "
+    "where another one of the same trials was quiet."
 )
 _GPU_REMARK = (
     "Of GPUs: samples of NVML, a second apart. Slowed by: its reasons why a clock was not higher, "
@@ -47,7 +48,7 @@ def _quiet_table(model: ModelSummary, names: Sequence[str]) -> Table | None:
             code(row.label),
             _disturbed(row.quiet),
             *(_figure(row.quiet, name) for name in names),
-            words("; ".join(row.quiet.says) or "nothing"),
+            words(_beyond(row.quiet)),
         )
         for row in model.rows
         if row.quiet is not None
@@ -55,7 +56,7 @@ def _quiet_table(model: ModelSummary, names: Sequence[str]) -> Table | None:
     if not rows:
         return None
     return Table(
-        caption=f"Was the machine quiet? {model.name}, the worst of the trials",
+        caption=f"Was the machine quiet? {model.name}, the worst of the trials that count",
         columns=columns(
             "Strategy", *titles, "Beyond the limits of the study", numeric=titles, what=what
         ),
@@ -127,6 +128,13 @@ def answers_apart(questions: Sequence[str]) -> str:
 def _disturbed(quiet: Quiet) -> Cell:
     left_out = f"{count(quiet.left_out, 'noisy attempt')} left out" if quiet.left_out else None
     return figure(f"{quiet.disturbed} of {quiet.trials}", tag=left_out)
+
+
+def _beyond(quiet: Quiet) -> str:
+    """What passed a limit; where nothing did, also whether that is known."""
+    if quiet.too_short == quiet.trials:
+        return "; ".join([*quiet.says, f"{'all else ' if quiet.says else ''}{quiet.unjudged}"])
+    return "; ".join(filter(None, ["; ".join(quiet.says) or "nothing", quiet.unjudged]))
 
 
 def _figure(quiet: Quiet, name: str) -> Cell:

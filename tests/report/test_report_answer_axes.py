@@ -148,7 +148,7 @@ def test_which_answers_were_held_is_said_beside_those_that_differ(summary_of):
     quality = msgspec.structs.replace(run.records[at].quality, answers=[first, *others])
     run.records[at] = msgspec.structs.replace(run.records[at], quality=quality)
     [page] = make_page(summary_of(run)).models
-    assert page.about_answers.endswith("truncation. Only the answers of “greedy” were held against it.")
+    assert page.about_answers.endswith("Only the answers of “greedy” were held against it.")
 
 
 def test_where_all_answers_were_held_against_the_reference_none_are_told_apart(summary_of):

@@ -3,9 +3,12 @@
 import io
 import re
 
+import pytest
 from fabricate import Fabricated
 from rich.console import Console
 
+from harness.machine.facts import NotKnown
+from harness.machine.quiet.source import long_enough
 from harness.records.validity import DEFINITIONS, Disturbance, GpuSeen, Validity
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
@@ -178,6 +181,40 @@ def test_of_several_trials_the_worst_is_said_and_the_hottest_shown(summary_of):
     (row,) = summary_of(run).models[0].rows
     assert row.quiet.says == ("swap in 8.0 MiB (limit 1.0 MiB)",)
     assert [gpu.max_celsius for gpu in row.quiet.gpus] == [80]
+
+
+def hurried(*disturbances):
+    """A trial that was over before its shares of time could be told."""
+    with pytest.raises(NotKnown) as why:
+        long_enough(0.48)
+    missing = {"other_cpu_cores": str(why.value)}
+    return seen(*disturbances, other_cpu_cores=None, missing=missing)
+
+
+def test_a_trial_that_was_too_short_is_not_judged(summary_of):
+    def beyond(*validities):
+        trials = [(at, 0, "ok", 100.0, one) for at, one in enumerate(validities)]
+        summary = summary_of(with_attempts(*trials, planned=len(trials)))
+        (row,) = quiet_tables(summary.models)[0].rows
+        return row[-1].text, summary.models[0].rows[0].quiet.note
+
+    all_of_them = "not judged: too short"
+    assert beyond(hurried(), hurried()) == (all_of_them, f"whether it was disturbed: {all_of_them}")
+    one = "1 of 2 trials not judged: too short"
+    assert beyond(hurried(), seen()) == (f"nothing; {one}", f"whether it was disturbed: {one}")
+    swapped = "swap in 4.0 MiB (limit 1.0 MiB)"
+    assert beyond(hurried(SWAPPED)) == (
+        *(f"{swapped}; all else {all_of_them}", "disturbed: swap in"),
+    )
+    assert beyond(seen(SWAPPED), hurried()) == (f"{swapped}; {one}", "disturbed: swap in")
+    assert beyond(seen()) == ("nothing", None)
+
+
+def test_that_noisy_attempts_are_left_out_is_said(summary_of):
+    run = with_attempts((0, 0, "noisy", 50.0, seen(SWAPPED)), (0, 1, "ok", 100.0, seen()))
+    table, definitions = quiet_tables(summary_of(run).models)
+    assert table.caption.endswith("the worst of the trials that count")
+    assert any("Noisy attempts are left out" in remark for remark in definitions.remarks)
 
 
 def test_old_records_were_not_watched(summary_of):
