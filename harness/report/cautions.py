@@ -18,6 +18,7 @@ from harness.report.values import FactDifference, Summary
 
 QUICKSTART = "builtin:quickstart"
 RANDOM = "random:"
+_BESIDE_IT = "random:169m"  # the least that fits no cache
 OUTSIDE = "distributions_outside"
 MOST_CHANGES = 5  # changed facts that have a sentence of their own
 WIDE = 0.25  # half an interval, as a share of the value, from which comparing is idle
@@ -46,11 +47,13 @@ def _of_run(summary: Summary) -> Iterator[str]:
 
 
 def _of_models(summary: Summary) -> Iterator[str]:
+    random = [model.name for model in summary.models if model.weights == _BESIDE_IT]
+    better = f"see {random[0]}" if random else f"measure `weights: {_BESIDE_IT}` beside it"
     for model in summary.models:
         if model.weights == QUICKSTART:
             yield (
                 f"{model.name} is so small that it lives in the CPU’s cache: its speeds say "
-                "nothing about a 3B model; see random:169m."
+                f"nothing about a 3B model; {better}."
             )
         elif model.weights.startswith(RANDOM):
             yield (

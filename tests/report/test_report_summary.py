@@ -278,7 +278,7 @@ def test_trials_with_another_placement_are_warned_of(summary_of):
 def test_the_quickstart_and_random_weights_are_said_for_what_they_are(summary_of):
     warnings = " ".join(summary_of(fabricate.plausible()).warnings)
     assert "lives in the CPU’s cache" in warnings
-    assert "random:169m" in warnings
+    assert "see random-169m." in warnings
     assert "random weights" in warnings
 
 
@@ -386,3 +386,21 @@ def test_a_peak_that_can_be_outlives_an_earlier_one_that_cannot(rows_of):
     row = rows_of(run)["cpu fp32"]
     assert row.memory.peak_rss_bytes == 300 * MIB
     assert "cannot be" in row.missing["model_bytes"]
+
+
+@pytest.mark.parametrize(
+    "others, better",
+    [
+        ({}, "measure `weights: random:169m` beside it."),
+        ({"big": "random:1b5"}, "measure `weights: random:169m` beside it."),
+        ({"large": "random:169m"}, "see large."),
+    ],
+)
+def test_what_to_believe_beside_the_quickstart_model_is_in_the_study_or_to_be_added(
+    others, better, summary_of
+):
+    run = Fabricated(["cpu fp32"], {"small": "builtin:quickstart", **others})
+    for model in ("small", *others):
+        run.speed("cpu fp32", 100, model=model)
+    [caution] = [one for one in summary_of(run).warnings if "CPU’s cache" in one]
+    assert caution.endswith(better)
