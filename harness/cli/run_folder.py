@@ -28,7 +28,8 @@ def choose_run(
     from harness.records.runs import new_run_path, runs_of_study, software_changes
     from harness.records.store import RecordStore, read_run
 
-    for folder in () if fresh else runs_of_study(machine_folder, identity):
+    known = (machine_folder, identity, planned.settings)
+    for folder in () if fresh else runs_of_study(*known):
         try:
             read_run(folder)
         except RecordsError as error:
@@ -36,7 +37,7 @@ def choose_run(
             continue
         if resume or n_left(_as_it_began(planned, folder), RecordStore(folder)):
             return folder
-    for change in () if fresh else software_changes(machine_folder, identity):
+    for change in () if fresh else software_changes(*known):
         click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
     return new_run_path(machine_folder, planned.study)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,22 @@ def new_run_path(machine_folder: Path, study: str, now: datetime | None = None) 
     return path
 
 
-def runs_of_study(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[Path]:
+def runs_of_study(
+    machine_folder: Path, identity: Mapping[str, Any], settings: Sequence[str] = ()
+) -> Iterator[Path]:
     """Folders of runs of the same study, newest first.
 
     `identity` is what must be equal in the run's facts: hashes of content, versions of what
-    computes.
+    computes. `settings` is what was set, with paths, as earlier releases kept it there.
     """
+    wanted = [identity, {**identity, "set": sorted(settings)}] if settings else [identity]
     for facts_file in sorted(
         machine_folder.glob(f"*/{FACTS_NAME}"), key=lambda file: file.parent.name, reverse=True
     ):
         if not (facts_file.parent / RECORDS_NAME).is_file():
             continue
         recorded = _identity(facts_file)
-        if recorded is not None and _same(recorded, identity):
+        if recorded is not None and any(_same(recorded, one) for one in wanted):
             yield facts_file.parent
 
 
@@ -61,9 +64,11 @@ def note_answer_trials(folder: Path, trials: int) -> None:
     write_json(path, study)
 
 
-def software_changes(machine_folder: Path, identity: Mapping[str, Any]) -> Iterator[str]:
+def software_changes(
+    machine_folder: Path, identity: Mapping[str, Any], settings: Sequence[str] = ()
+) -> Iterator[str]:
     """What the newest run of the same study was computed with, where that has changed since."""
-    for folder in runs_of_study(machine_folder, {**identity, "software": None}):
+    for folder in runs_of_study(machine_folder, {**identity, "software": None}, settings):
         before = (_identity(folder / FACTS_NAME) or {}).get("software") or {}
         changed = [
             f"{name} {before.get(name)}, now {now}"

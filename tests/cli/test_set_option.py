@@ -96,6 +96,18 @@ def test_weights_that_were_set_are_known_by_content_and_no_folder_is_kept(
     assert other != found.records[0].key.computation
 
 
+def test_a_run_whose_words_were_kept_with_paths_goes_on(command, tmp_path):
+    (tmp_path / "w.yaml").write_bytes((tmp_path / "script.yaml").read_bytes())
+    weights = f"models.scripted.weights={tmp_path}/w.yaml"
+    _, [folder], _ = command("run", "--set", weights, "--trials", "1")
+    facts = json.loads((folder / "facts.json").read_text("utf-8"))
+    facts["identity"]["set"] = [f'models.scripted.weights="{tmp_path}/w.yaml"']
+    (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    assert command("run", "--set", weights)[:2] == (0, [folder])
+    assert len(read_run(folder).records) == 2
+
+
 def test_weights_that_are_set_and_missing_leave_no_folder(command, tmp_path):
     command("run", "--set", f"models.more.weights={tmp_path}/far/w.pth", "--set", "threads=2")
     [folder] = (tmp_path / "results/here").glob("*")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.records.runs import note_identity, runs_of_study
+from harness.records.runs import note_identity, runs_of_study, software_changes
 
 NAME = "study-20260101T000000Z"
 
@@ -115,6 +115,29 @@ def test_facts_are_left_alone_where_there_is_nothing_to_note(run):
     before = (path.stat().st_ino, path.read_bytes())
     note_identity(folder, identity(m="a", n=None))
     assert (path.stat().st_ino, path.read_bytes()) == before
+
+
+def test_what_was_set_is_known_also_as_earlier_releases_kept_it(run):
+    with_paths = {**identity(m="a"), "set": ['models.m.weights="far/w.pth"', "threads=2"]}
+    folder = run({"identity": {**with_paths, "software": {"torch": "1"}}})
+    now = {**identity(m="a"), "software": {"torch": "1"}}
+    now["set"] = ['models.m.weights="file"', "threads=2"]
+    settings = ("threads=2", 'models.m.weights="far/w.pth"')
+
+    def found(wanted, settings):
+        return list(runs_of_study(folder.parent, wanted, settings)) == [folder]
+
+    assert found(now, settings)
+    assert not found(now, ())
+    assert not found(now, ("threads=2", 'models.m.weights="near/w.pth"'))
+    assert not found({**now, "models": identity(m="b")["models"]}, settings)
+    assert not found(identity(m="a"), ())
+    note_identity(folder, now)  # and is left so
+    assert found(now, settings)
+    newer = {**now, "software": {"torch": "2"}}
+    assert not found(newer, settings)
+    [change] = software_changes(folder.parent, newer, settings)
+    assert change == f"{NAME} was measured with torch 1, now 2"
 
 
 def test_the_newest_run_comes_first(run):
