@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec import structs
+
 from harness.quality.summary import P99_TOKENS, Divergence, QualitySummary
 from harness.records.quality import Gate
 from harness.report.format import count, listing, number, seconds, share
@@ -64,6 +66,7 @@ _GATE = (
     "is measured."
 )
 
+_LAMBADA = ("Accuracy", "Perplexity of the word")
 Figure = tuple[str, Callable[[Row, QualitySummary], Cell]]
 
 
@@ -159,8 +162,23 @@ def lambada_table(model: ModelSummary) -> Table | None:
         )
     return Table(
         caption=f"LAMBADA: the last words of {count(documents[-1], 'passage')}, {model.name}",
-        columns=_columns(["Accuracy", "Perplexity of the word"]),
+        columns=_columns(_LAMBADA),
         rows=tuple(cells),
+    )
+
+
+def terminal_lambada_table(model: ModelSummary) -> Table | None:
+    """The same for a terminal: no intervals, and names as words."""
+    whole = lambada_table(model)
+    if whole is None:
+        return None
+    return structs.replace(
+        whole,
+        columns=columns("Strategy", *_LAMBADA, numeric=_LAMBADA),
+        rows=tuple(
+            (words(name.text), *(structs.replace(cell, tag=None) for cell in rest))
+            for name, *rest in whole.rows
+        ),
     )
 
 

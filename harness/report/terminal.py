@@ -26,6 +26,7 @@ from harness.report.quality_cells import (
     right,
     scored_on,
 )
+from harness.report.quality_tables import terminal_lambada_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, trials_text
 from harness.report.roofline_tables import short_table
@@ -47,7 +48,13 @@ def result_table(summary: Summary) -> Group:
     parts: list[RenderableType] = []
     for model in summary.models:
         parts.extend(printable(_short_table(model)))
-        for more in (terminal_table(model), terminal_depth_table(model), short_table(model)):
+        more_tables = (
+            terminal_lambada_table(model),
+            terminal_table(model),
+            terminal_depth_table(model),
+            short_table(model),
+        )
+        for more in more_tables:
             if more is not None:
                 parts.extend(printable(more))
     if not parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import fabricate
 import pytest
@@ -213,6 +214,22 @@ def test_last_words_have_a_table_of_their_own(model_of, model):
     assert column(table, "Accuracy")["cpu fp32"].tag == "9.45 to 90.54\u00a0%"
     assert column(table, "Perplexity of the word")["cpu fp32"].text == "7.39"
     assert column(table, "Accuracy")["cpu bf16"].why == "the file is not there"
+
+
+def test_last_words_stand_in_the_terminal_and_in_the_summary(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    run.quality("cpu fp32", lambada=Lambada(sha256="s", log_p=[-1.0, -3.0], right=[1, 0]))
+    run.quality("cpu bf16", missing={"lambada": "the file is not there"})
+    summary = summary_of(run)
+    out = Console(file=io.StringIO(), width=80)
+    out.print(terminal_table(summary), crop=False)
+    shown = out.file.getvalue()
+    assert "LAMBADA: the last words of 2 passages, tiny" in shown
+    assert re.search(r"cpu fp32 +50\.00 % +7\.39\n", shown)
+    assert re.search(r"cpu bf16 +–¹ +–¹\n", shown)
+    assert "¹ the file is not there" in shown
+    summary_md = render_markdown(make_page(summary))
+    assert re.search(r"\| `cpu fp32` \| 50\.00 %.* \| 7\.39 \|", summary_md)
 
 
 def test_it_is_said_what_the_reference_is_and_how_it_was_made(model):
