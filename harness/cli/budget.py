@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.durations import Duration, about
+from harness.invocation import command_line
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
@@ -89,6 +92,21 @@ def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun:
     are = "is" if len(rest) == 1 else "are"
     count = f"{most}{len(rest)} of {planned.n_trials} {trials} {are} left{again}"
     return f"{_refusal(budget, store, n_begun)}: {count}, about {needed}."
+
+
+def same_command(enough_s: float | None = None) -> str:
+    """The command that was given, to be pasted, without what would begin anew.
+
+    With `enough_s` so much time is given instead, since what was given would again be too little.
+    """
+    arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
+    if enough_s is not None:
+        at = [n for n, one in enumerate(arguments) if one.split("=")[0] == "--budget"]
+        for n in reversed(at):
+            del arguments[n : n + (1 if "=" in arguments[n] else 2)]
+        # A little more than was foreseen, in whole steps.
+        arguments += ["--budget", f"{math.ceil(1.2 * enough_s / 10) * 10}s"]
+    return command_line(*arguments)
 
 
 def _refusal(budget: Budget, store: RecordStore, n_begun: int) -> str:

@@ -5,13 +5,12 @@ Reads like the flow: study -> plan -> trials -> records -> report.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence
+from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence, same_command
 from harness.cli.console import console
 from harness.cli.converting import opened_conversions
 from harness.cli.exits import (
@@ -95,6 +94,7 @@ def command(
     from harness.config.load import load_study
     from harness.machine import probe_machine
     from harness.plan.look import look
+    from harness.plan.missing import describe_missing
     from harness.plan.plan import plan
 
     time = given(budget_s)
@@ -107,7 +107,7 @@ def command(
     seen = look(loaded)
     planned = plan(loaded, machine, seen, only=only, trials=trials)
     if planned.missing:
-        _say_missing(planned)
+        click.echo(describe_missing(planned.missing), err=True)
     if not planned.running:
         _say_nothing_runs(planned, study)
         return EXIT_NOTHING_MEASURED
@@ -192,7 +192,8 @@ def _say_rest(
         out.print(words, markup=False, soft_wrap=True)
     if ran_out or not finished:
         why = "" if finished else "Interrupted. "
-        out.print(f"{why}To go on: {_same_command()}", markup=False, soft_wrap=True)
+        enough_s = budget.enough_s(store) if ran_out and not n_begun else None
+        out.print(f"{why}To go on: {same_command(enough_s)}", markup=False, soft_wrap=True)
     if not finished:
         return EXIT_INTERRUPTED
     return EXIT_NOTHING_MEASURED if ran_out and not n_begun else 0
@@ -232,12 +233,6 @@ def _pull(study: str, settings: tuple[str, ...], *, as_json: bool) -> None:
     job = PullJob(stderr=as_json)
     job.study(study, settings)
     job.finish()
-
-
-def _same_command() -> str:
-    """The command that was given, to be pasted, without what would begin anew."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
-    return command_line(*arguments)
 
 
 def _measure_all(
@@ -331,19 +326,16 @@ def _report(folder: Path, *, as_json: bool, is_last: bool) -> None:
         raise
 
 
-def _say_missing(planned: Plan) -> None:
-    from harness.plan.missing import describe_missing
-
-    click.echo(describe_missing(planned.missing), err=True)
-
-
 def _say_nothing_runs(planned: Plan, study: str) -> None:
+    from harness.plan.missing import next_step
+
     if planned.missing:
         click.echo("Without them nothing can be measured here.", err=True)
-    else:
-        click.echo("Nothing can be measured here:", err=True)
-        for reason in dict.fromkeys(one.skip_reason or "" for one in planned.cells):
-            click.echo(f"  {as_typed(reason)}", err=True)
-    pullable = any(file.command and file.command == file.pull for file in planned.missing)
+        pull = pull_command(study, planned.settings)
+        click.echo(next_step(planned.missing, pull, same_command()), err=True)
+        return
+    click.echo("Nothing can be measured here:", err=True)
+    for reason in dict.fromkeys(one.skip_reason or "" for one in planned.cells):
+        click.echo(f"  {as_typed(reason)}", err=True)
     plan = command_line("plan", study, *set_words(planned.settings))
-    click.echo(f"Next: {pull_command(study, planned.settings) if pullable else plan}", err=True)
+    click.echo(f"Next: {plan}", err=True)

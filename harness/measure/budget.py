@@ -27,6 +27,7 @@ _ALIKE = (*_WHOLE, "unsupported")  # and so will the next one of the cell
 class Budget:
     """A time by which all is done; without one there is always time."""
 
+    seconds: float = 0.0  # what was given
     ends_at: float | None = None  # of `clock`
     behind_s: float = 0.0  # what comes after the last trial
     foreseen: Mapping[str, float] = field(default_factory=dict)  # seconds of a trial, by cell id
@@ -57,6 +58,13 @@ class Budget:
             return True
         self.refused = tuple(turns)
         return False
+
+    def enough_s(self, store: RecordStore) -> float:
+        """What would have had to be given for the trials that did not fit."""
+        if self.ends_at is None or not self.refused:
+            return self.seconds
+        end = self.clock() + self.needed_s(self.refused, store)
+        return self.seconds + max(0.0, end - self._last_end(store, self.ends_at))
 
     def needed_s(self, turns: Sequence[Turn], store: RecordStore) -> float:
         """What these trials will probably take, with what they need done before."""
@@ -115,6 +123,7 @@ def budget_of(
     `n_before` records of the run are of commands before it.
     """
     return Budget(
+        seconds=seconds,
         ends_at=began_at + seconds,
         behind_s=sum(one.s for one in foreseen.once if one.at_end),
         foreseen={one.cell.id: one.trial_s for one in foreseen.cells if one.trial_s is not None},

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -131,6 +132,17 @@ def test_where_nothing_fits_nothing_is_measured_and_that_is_said(go, study):
     assert (code, took) == (4, 0)
     assert f"{none}: {36 - n_done} of 36 trials are left" in shown
     assert len(records(study)) == n_done
+
+
+@pytest.mark.parametrize("written", [["--budget", "1s"], ["--budget=1s"]])
+def test_where_nothing_fits_the_last_line_gives_time_enough(written, go, study, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["harness", "run", str(study), *written, "--fresh"])
+    code, shown, _ = go(*written)
+    going_on = shlex.split(shown.rsplit("To go on: ", 1)[1])
+    assert code == 4
+    # 5 s for a trial, 4 s for the report, and a fifth more, in steps of 10 s.
+    assert going_on[-4:] == ["run", str(study), "--budget", "20s"]
+    assert go("--budget", "20s")[0] == 0
 
 
 def test_a_skipped_cell_is_no_trial_for_which_there_was_time(go, study):
