@@ -22,7 +22,7 @@ from harness.cli.time_table import time_lines, time_table
 from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
 from harness.plan.duration import RunTime
-from harness.plan.missing import describe_missing
+from harness.plan.missing import describe_missing, next_step
 from harness.plan.order import order
 from harness.plan.plan import Plan
 from harness.quickstart.files import BUILTIN
@@ -284,10 +284,8 @@ def _next(planned: Plan, study: str, there: Sequence[str | Path]) -> str:
     run = command_line("run", study, *set_words(planned.settings), *there)
     if planned.running:
         return f"Next: {run}"
-    if any(file.command and file.command == file.pull for file in planned.missing):
-        return f"Next: {pull_command(study, planned.settings)}"
     if planned.missing:
-        return f"Next, with the files in place: {run}"
+        return next_step(planned.missing, pull_command(study, planned.settings), run)
     return f"Next: {command_line('plan', BUILTIN)}"
 
 

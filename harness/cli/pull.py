@@ -21,6 +21,7 @@ from harness.quickstart.files import BUILTIN
 
 if TYPE_CHECKING:
     from harness.config.load import LoadedStudy
+    from harness.plan.missing import MissingFile
     from harness.sources import Found, Locked
     from harness.sources.pull import Pulled
 
@@ -47,6 +48,8 @@ def command(
     already is checked and kept. An interrupted download goes on where it stopped. Gated
     repositories want a token in HF_TOKEN.
     """
+    from harness.plan.missing import describe_missing, next_step
+
     studies = [name for name in names if is_study(name)]
     if settings and not studies:
         raise click.UsageError(f"{OPTION} changes a study, and none is named")
@@ -59,10 +62,14 @@ def command(
     code = job.finish()
     if folder is not None:
         click.echo(f"To have them found by name: export HARNESS_MODELS={shlex.quote(str(folder))}")
-    lacking = [text for text in (_lacking(study, settings) for study in studies) if text]
-    for text in lacking:
-        click.echo(text, err=True)
+    lacking = {name: files for name in studies if (files := _lacking(name, settings))}
+    for files in lacking.values():
+        click.echo(describe_missing(files), err=True)
     if code == 0 and lacking:
+        first, files = next(iter(lacking.items()))
+        words = (first, *set_words(settings))
+        again = next_step(files, command_line("pull", *words), command_line("run", *words))
+        click.echo(again, err=True)
         return EXIT_NOTHING_MEASURED
     if code == 0:
         click.echo(f"Next: {_next(studies, settings, job.ask)}")
@@ -100,8 +107,9 @@ class PullJob:
                 if pulled is not None:
                     _record(loaded, found, pulled)
         if not self._n_done and not self._failed:
-            why = "nothing to download; its files have no source, or are made"
-            click.echo(f"{name}: {why}.", err=self._stderr)
+            lacking = _lacking(name, settings)
+            why = "no source is given for what is missing" if lacking else "all is here, or is made"
+            click.echo(f"{name}: nothing to download; {why}.", err=self._stderr)
 
     def model(self, name: str) -> None:
         """Pull one model and the tokenizer that goes with it."""
@@ -220,13 +228,13 @@ def _short(path: Path) -> str:
     return f"~{text[len(home) :]}" if text.startswith(f"{home}{os.sep}") else text
 
 
-def _lacking(study: str, settings: Iterable[str]) -> str:
-    """What a study still lacks and has no source for; nothing, where all is there."""
+def _lacking(study: str, settings: Iterable[str]) -> list[MissingFile]:
+    """What a study still lacks and cannot download."""
     from harness.config.load import load_study
-    from harness.plan.missing import describe_missing, missing_files
+    from harness.plan.missing import missing_files
 
     missing = missing_files(load_study(study, settings))
-    return describe_missing(one for one in missing if one.command is None)
+    return [one for one in missing if one.command is None or one.command != one.pull]
 
 
 def _next(studies: list[str], settings: Iterable[str], ask: list[str]) -> str:

@@ -60,10 +60,11 @@ class MissingFile:
         if self.state != ABSENT:
             return "Look at the path, and at the permissions of its folders."
         if self.kind == LAMBADA:
-            return "Put the file there, or name it in the study as hf://… or https://…."
+            return f"Put the file at {self.shown}, or name it in the study as hf://… or https://…."
         key = "source" if self.kind == "weights" else "tokenizer_source"
-        place = "into a folder named in $HARNESS_MODELS" if self.why else "there"
-        return f"Put the file {place}, or give its URL in the study as '{key}:'."
+        place = "into a folder named in $HARNESS_MODELS" if self.why else f"at {self.shown}"
+        under = f"below models: {self.models[0]}:, as '{key}: https://…'"
+        return f"Put the file {place}, or say in the study where it comes from, {under}."
 
     @property
     def origin(self) -> str | None:
@@ -131,6 +132,16 @@ def describe_missing(missing: Iterable[MissingFile]) -> str:
         lines.append(f"{file.shown} ({file.kind} of {', '.join(file.models)}) {state}:")
         lines += [f"  {line}" for line in (file.why, file.how, file.origin) if line]
     return "\n".join(lines)
+
+
+def next_step(missing: Iterable[MissingFile], pull: str, run: str) -> str:
+    """What to do now, in a line: download, another command, or `run` once the files are there."""
+    commands = [(one.command, one.command == one.pull) for one in missing if one.command]
+    if any(is_pull for _, is_pull in commands):
+        return f"Next: {pull}"
+    if commands:
+        return f"Next: {commands[0][0]}"
+    return f"Next, with the files in place: {run}"
 
 
 def _missing(

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.load import load_study
 from harness.plan.look import look
-from harness.plan.missing import describe_missing, missing_files
+from harness.plan.missing import describe_missing, missing_files, next_step
 from harness.quickstart import files
 from harness.sources import Locked
 from harness.sources.lock import write_lock
@@ -167,3 +167,33 @@ def test_what_was_set_is_set_for_the_download_too(load, study_folder):
     of_shipped = load_study(files.BUILTIN, ["models.quickstart.weights=hf://a/b/w.pth"])
     (missing, *_) = missing_files(of_shipped)
     assert shlex.split(missing.how)[3:6] == ["pull", files.BUILTIN, "--set"]
+
+
+def test_what_has_no_source_says_where_to_put_it_and_how_to_name_one(load, study_folder):
+    loaded = load(("tiny.safetensors", "nowhere/my.pth"), ("tokenizer.json", "it/t.json"))
+
+    weights, tokenizer = missing_files(loaded)
+
+    assert weights.how == (
+        f"Put the file at {study_folder / 'nowhere/my.pth'}, or say in the study where it comes "
+        "from, below models: tiny:, as 'source: https://…'."
+    )
+    assert f"Put the file at {study_folder / 'it/t.json'}, or" in tokenizer.how
+    assert "as 'tokenizer_source: https://…'" in tokenizer.how
+    # As it says.
+    loaded = load(("tiny.safetensors", "nowhere/my.pth\n    source: https://example.org/w.pth"))
+    (weights,) = missing_files(loaded)
+    assert shlex.split(weights.how)[-2] == "pull"
+
+
+def test_the_next_step_is_a_command_that_does_something(load, study_folder):
+    def step(*replacements):
+        return next_step(missing_files(load(*replacements)), "PULL", "RUN")
+
+    absent = ("tiny.safetensors", "w-98%.pth")
+    assert step(absent) == "Next, with the files in place: RUN"
+    (study_folder / "w-98%25.pth").touch()
+    assert step(absent).startswith("Next: mv ")
+    assert step(("tiny.safetensors", "no/w.pth\n    source: https://example.org/w.pth")) == (
+        "Next: PULL"
+    )

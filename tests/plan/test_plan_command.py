@@ -141,6 +141,12 @@ def test_nothing_can_run(load, study_folder):
     again = f"python -m harness run {shlex.quote(str(path))}"
     assert done.stdout.splitlines()[-1] == f"Next, with the files in place: {again}"
 
+    done = run("run", path)  # leads no circle
+
+    assert done.returncode == 4
+    last = [line for line in done.stderr.splitlines() if not line.startswith("HEAVY")][-1]
+    assert last == f"Next, with the files in place: {again}"
+
 
 def test_the_next_command_survives_a_shell_and_one_is_one(load):
     path = load(("{trials: 3}", "{trials: 1}")).path

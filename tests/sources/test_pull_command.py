@@ -1,6 +1,7 @@
 """`pull`, `run --pull` and `models` as a user meets them, against a hub on loopback."""
 
 import json
+import shlex
 import signal
 import threading
 import time
@@ -295,6 +296,10 @@ def test_a_study_that_still_lacks_a_file_is_not_recommended(harness, study):
     assert "some-3b (weights of tiny) is missing" in told.stderr
     assert "Put the file into a folder named in $HARNESS_MODELS" in told.stderr
     assert "Next:" not in told.stdout
+    assert "nothing to download; no source is given for what is missing." in told.stdout
+    again = shlex.join(["run", str(told.args[1])])
+    last = f"Next, with the files in place: python -m harness {again}"
+    assert told.stderr.splitlines()[-1] == last
 
 
 def test_a_converted_model_is_asked_under_its_strategy(harness, home, settings):
