@@ -96,13 +96,17 @@ def warnings(strategy: str, n_layer: int) -> tuple[str, ...]:
         got = stored[index] + (n_streamed if index == streaming else 0)
         if got == 0 and stage.count != 0 and not (index == streaming and stage.count == 0):
             found.append(f"stage '{stage}' gets no slot")
-        elif stage.count is not None and (
-            got < stage.count or (index != streaming and got > stage.count)
-        ):
-            found.append(f"stage '{stage}' gets {got} {_slots(got)}")
+        elif stage.count is not None and got < stage.count:
+            left = "1 is left" if got == 1 else f"{got} are left"
+            there = f"the model has {n_slots}" if got == n_slots else left
+            found.append(f"stage '{stage}' asks for {_slots(stage.count)}, and {there}")
+        elif stage.count is not None and index != streaming and got > stage.count:
+            more = got - stage.count
+            other = "the other one goes" if more == 1 else f"the other {more} go"
+            found.append(f"stage '{stage}' asks for {_slots(stage.count)}; {other} to it too")
     if not found:
         return ()
-    return (f"{'; '.join(found)}: {n_slots} slots run as {describe(strategy, n_layer)}",)
+    return (f"{'; '.join(found)}: this runs as {describe(strategy, n_layer)}",)
 
 
 def describe(strategy: str, n_layer: int) -> str:
@@ -140,7 +144,7 @@ def _describe_plan(plan: LayerPlan) -> str:
 
 
 def _slots(n: int) -> str:
-    return "slot" if n == 1 else "slots"
+    return "1 slot" if n == 1 else f"{n} slots"
 
 
 def _allot(

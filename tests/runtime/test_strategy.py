@@ -131,11 +131,15 @@ def test_spaces_around_stages_are_free():
 @pytest.mark.parametrize(
     ("strategy", "said"),
     [
-        ("cuda fp16 *5", "'cuda fp16 *5' gets 13 slots"),
-        ("cuda fp16 *5 -> cpu fp32 *3", "'cpu fp32 *3' gets 8 slots"),
+        ("cuda fp16 *5", "'cuda fp16 *5' asks for 5 slots; the other 8 go to it too: this"),
+        ("cuda fp16 *5 -> cpu fp32 *7", "'cpu fp32 *7' asks for 7 slots; the other one goes to it"),
+        ("cuda fp16 *12 -> cpu fp32 *3", "'cpu fp32 *3' asks for 3 slots, and 1 is left: this"),
+        ("cuda fp16 *11 -> cpu fp32 *3", "'cpu fp32 *3' asks for 3 slots, and 2 are left: this"),
+        ("cpu fp32 *1", "'cpu fp32 *1' asks for 1 slot; the other 12 go to it too: this"),
+        ("cpu fp32 *99", "'cpu fp32 *99' asks for 99 slots, and the model has 13: this runs as"),
         ("cuda fp16i8 *20 -> cuda fp16", "'cuda fp16' gets no slot"),
         ("cuda fp16 *3+ -> cpu fp32", "'cpu fp32' gets no slot"),
-        ("cuda fp16 *20+", "'cuda fp16 *20+' gets 13 slots"),
+        ("cuda fp16 *20+", "'cuda fp16 *20+' asks for 20 slots, and the model has 13: this"),
     ],
 )
 def test_dropped_and_stretched_stages_are_said_with_the_plan(strategy, said):
