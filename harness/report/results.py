@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec import structs
+
 from harness.report.format import (
     count,
     elided,
@@ -21,10 +23,11 @@ from harness.report.format import (
 from harness.report.memory import forecast_text
 from harness.report.quality_cells import definitions, is_scored, quality_columns
 from harness.report.quiet_tables import outcome_cell
-from harness.report.table import Cell, Table, code, columns, figure
+from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, ModelSummary, Row
 from harness.stats import Estimate, Ratio
 
+_ACROSS = 6  # categories that stand side by side
 NAME_COLUMNS = 34  # letters of a strategy beside a bar or a line
 _REMARKS = (
     (
@@ -165,12 +168,28 @@ def category_table(model: ModelSummary) -> Table | None:
             )
         )
     titles = ("All", "95\u00a0% interval", *names)
-    return Table(
+    table = Table(
         caption=f"Right answers of {model.name} by category",
         columns=columns("Strategy", *titles, numeric=titles),
         rows=tuple(rows),
         remarks=(
             "The interval (Wilson) is of the share of right answers among questions like these.",
+        ),
+    )
+    # Many categories go down the page, where there is room.
+    return _turned(table, "Category") if len(names) > _ACROSS and len(names) > len(rows) else table
+
+
+def _turned(table: Table, corner: str) -> Table:
+    """Rows as columns: what the first of each row was is a title now."""
+    others = table.columns[1:]
+    heads, *rows = zip(*table.rows, strict=True)
+    titles = tuple(cell.text for cell in heads)
+    return structs.replace(
+        table,
+        columns=columns(corner, *titles, numeric=titles),
+        rows=tuple(
+            (words(column.title), *cells) for column, cells in zip(others, rows, strict=True)
         ),
     )
 

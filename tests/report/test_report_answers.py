@@ -11,6 +11,7 @@ from harness.report.answers import first_difference
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
+from harness.report.results import category_table
 
 ids = st.lists(st.integers(0, 5), max_size=8)
 
@@ -286,3 +287,29 @@ def test_an_answer_that_ends_before_the_reference_strategys_says_so(summary_of):
         "right, ends at token 2, where the reference goes on",
         "right, differs from token 3 on",
     ]
+
+
+def test_many_categories_go_down_the_page(summary_of):
+    def table(categories, strategies):
+        run = Fabricated(list(strategies))
+        for strategy in strategies:
+            cell = run.planned(run.cell(strategy, "answers"))
+            given = [
+                Answer(id=f"q{n}", text="x", token_ids=[1], right=n > 0, category=f"kind {n}")
+                for n in range(categories)
+            ]
+            run.add(cell, answers=given)
+        found = category_table(summary_of(run).models[0])
+        return [column.title for column in found.columns], [
+            [cell.text for cell in row] for row in found.rows
+        ]
+
+    few, _ = table(6, ["cpu fp32"])
+    assert few == ["Strategy", "All", "95\u00a0% interval", *(f"kind {n}" for n in range(6))]
+    titles, rows = table(7, ["cpu fp32", "cpu bf16"])
+    assert titles == ["Category", "cpu fp32", "cpu bf16"]
+    assert rows[0] == ["All", "6 of 7", "6 of 7"]
+    assert [row[0] for row in rows[1:]] == ["95\u00a0% interval", *(f"kind {n}" for n in range(7))]
+    assert (rows[2], rows[3]) == (["kind 0", *["0 of 1"] * 2], ["kind 1", *["1 of 1"] * 2])
+    many, _ = table(7, [f"s{n}" for n in range(7)])
+    assert many[0] == "Strategy"
