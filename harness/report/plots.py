@@ -43,6 +43,16 @@ _PLOTS: dict[str, tuple[Draw, Tables]] = {
 }
 
 
+_PARTS = {  # the part of a report that a plot stands in, where that is not speed
+    "memory": "memory",
+    "phases": "memory",
+    "tradeoff": "memory",
+    "quality": "quality",
+    "latency": "latency",
+    "depth": "latency",
+}
+
+
 class Plot(Struct, frozen=True, kw_only=True):
     """A drawn plot with what it says and the numbers behind it."""
 
@@ -52,6 +62,11 @@ class Plot(Struct, frozen=True, kw_only=True):
     svg: str
     png: bytes
     tables: tuple[Table, ...]
+
+    @property
+    def part(self) -> str:
+        """The part of a report that it stands in: speed, latency, memory or quality."""
+        return _PARTS.get(self.kind, "speed")
 
 
 def draw_plots(model: ModelSummary) -> tuple[Plot, ...]:

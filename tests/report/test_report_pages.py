@@ -106,6 +106,33 @@ def test_ids_are_unique_and_every_link_within_the_page_leads_somewhere(name, tre
 
 
 @every
+def test_each_table_and_plot_of_a_model_stands_below_a_heading_that_names_it(name, pages, trees):
+    for model in pages[name].models:
+        parts = {"quality": "beside-the-reference", "speed": "speed", "latency": "waits"}
+        for part, end in {**parts, "memory": "held"}.items():
+            plots = [f"{model.slug}_{plot.kind}" for plot in model.plots if plot.part == part]
+            sections = list(trees[name].all("section", id=f"{model.slug}_{end}"))
+            shown = [one.attrs["id"] for each in sections for one in each.all("figure")]
+            assert shown == plots
+            linked = list(trees[name].all("a", href=f"#{model.slug}_{end}"))
+            assert len(linked) == len(sections)
+            for section in sections:
+                (heading,) = section.all("h3")
+                assert heading.text == f"{part.capitalize()} of {model.name}"
+        waits = list(trees[name].all("section", id=f"{model.slug}_waits"))
+        assert bool(waits) or not model.latency
+
+
+def test_only_tables_of_many_columns_are_set_closer(trees):
+    tables = [one for tree in trees.values() for one in tree.all("table")]
+    wide = [one for one in tables if one.attrs.get("class") == "wide"]
+    assert {len(list(one.all("th", scope="col"))) > 8 for one in wide} == {True}
+    assert {len(list(one.all("th", scope="col"))) > 8 for one in tables if one not in wide} == {
+        False
+    }
+
+
+@every
 def test_nothing_is_loaded_from_anywhere(name, pages, trees):
     for element in trees[name].all():
         assert element.tag not in {"script", "iframe", "object", "embed", "link", "img", "base"}
