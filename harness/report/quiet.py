@@ -39,7 +39,8 @@ class Quiet(Struct, frozen=True, kw_only=True):
     def note(self) -> str | None:
         """The footnote behind an outcome; None where all was judged and no limit was passed."""
         if not self.causes:
-            return f"whether it was disturbed: {self.unjudged}" if self.unjudged else None
+            judge = f"{self._part}too short to judge whether it was disturbed"
+            return judge if self.too_short else None
         titles = ", ".join(_title(cause) for cause in self.causes)
         if self.spoilt:
             return f"disturbed, and no trial was quiet: {titles}"
@@ -50,8 +51,13 @@ class Quiet(Struct, frozen=True, kw_only=True):
         """`not judged: too short`, and of how many of the trials; None where all were judged."""
         if not self.too_short:
             return None
-        of = "" if self.too_short == self.trials else f"{self.too_short} of {self.trials} trials "
-        return f"{of}not judged: too short"
+        return f"{self._part}not judged: too short"
+
+    @property
+    def _part(self) -> str:
+        """How many of the trials were too short, before what that means; empty for all of them."""
+        all_of_them = self.too_short == self.trials
+        return "" if all_of_them else f"{self.too_short} of {self.trials} trials "
 
 
 def quiet_of(counted: Sequence[Record], left_out: int) -> Quiet | None:

@@ -199,9 +199,10 @@ def test_a_trial_that_was_too_short_is_not_judged(summary_of):
         return row[-1].text, summary.models[0].rows[0].quiet.note
 
     all_of_them = "not judged: too short"
-    assert beyond(hurried(), hurried()) == (all_of_them, f"whether it was disturbed: {all_of_them}")
+    disturbed = "too short to judge whether it was disturbed"
+    assert beyond(hurried(), hurried()) == (all_of_them, disturbed)
     one = "1 of 2 trials not judged: too short"
-    assert beyond(hurried(), seen()) == (f"nothing; {one}", f"whether it was disturbed: {one}")
+    assert beyond(hurried(), seen()) == (f"nothing; {one}", f"1 of 2 trials {disturbed}")
     swapped = "swap in 4.0 MiB (limit 1.0 MiB)"
     assert beyond(hurried(SWAPPED)) == (
         *(f"{swapped}; all else {all_of_them}", "disturbed: swap in"),
