@@ -42,7 +42,7 @@ def why_damaged(path: Path, sha256: str) -> str | None:
     blob = blob_sha256(path)
     if blob in (None, sha256):
         return None
-    get_it = command_line("pull", "MODEL")
+    get_it = command_line("pull", "STUDY")  # which names it, also what is no model
     return f"has sha256 {sha256} and was {blob}: it is damaged. Get it again: {get_it}"
 
 

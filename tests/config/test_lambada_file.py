@@ -141,7 +141,8 @@ def test_a_damaged_file_of_the_hubs_cache_is_noticed_before_anything_is_measured
         (folder / name).mkdir(parents=True)
     (folder / "blobs" / ("0" * 64)).write_text(lines("a b"), encoding="utf-8")
     (folder / "snapshots/main/test.jsonl").symlink_to(folder / "blobs" / ("0" * 64))
-    with pytest.raises(StudyError, match=r"test\.jsonl has sha256 .* it is damaged\. Get it again"):
+    words = r"test\.jsonl has sha256 .* it is damaged\. Get it again: python -m harness pull STUDY"
+    with pytest.raises(StudyError, match=words):
         load(lambada="hf://owner/words/test.jsonl")
 
 
