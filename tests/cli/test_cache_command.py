@@ -259,3 +259,18 @@ def test_a_reference_that_a_run_uses_is_kept(cache, reference, capsys):
     used.close()
     assert call("cache", "--clear") == 0
     assert not path.exists()
+
+
+def test_as_many_files_are_removed_as_were_listed(cache, reference, converted, capsys):
+    """Locks and what is half made are no files of the list."""
+    cache.mkdir(parents=True)
+    shutil.copy(converted, cache / converted.name)
+    for file in (cache / converted.name, reference):
+        (file.parent / f".{file.name}.lock").touch()
+        (file.parent / f".{file.name}.123.partial").write_bytes(b"half")
+    assert call("cache", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["files"]
+    assert len(listed) == 2
+    assert call("cache", "--clear") == 0
+    assert "Removed 2 files, " in capsys.readouterr().out
+    assert list(cache.iterdir()) == list(reference.parent.iterdir()) == []
