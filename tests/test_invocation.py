@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import run
+from harness.cli.budget import same_command
 from harness.cli.console import console
 from harness.cli.display import RunDisplay
 from harness.cli.main import main
@@ -109,9 +110,9 @@ def test_the_console_script_names_itself(script, tmp_path):
 
 def test_an_interrupted_run_is_gone_on_with_by_the_same_words(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/bin/rwkv-harness", "run", "my study.yaml", "--fresh"])
-    assert run._same_command() == "rwkv-harness run 'my study.yaml'"
+    assert same_command() == "rwkv-harness run 'my study.yaml'"
     monkeypatch.setenv(VARIABLE, NIX)
-    assert run._same_command() == f"{NIX} run 'my study.yaml'"
+    assert same_command() == f"{NIX} run 'my study.yaml'"
 
 
 def test_a_plan_is_kept_in_one_spelling_and_shown_in_the_users(tmp_path, monkeypatch, capsys):
