@@ -108,9 +108,10 @@ def _model_lines(model: ModelPage) -> Iterator[str]:
         yield from (f"- {escape(title)}: {escape(text)}" for title, text in what.items())
         if what:
             yield ""
-        yield from _plot_lines(model, [plot for plot in model.plots if plot.kind == "quality"])
-    yield from _tables(model.roofline, *model.latency)
-    yield from _plot_lines(model, [plot for plot in model.plots if plot.kind != "quality"])
+        yield from _plot_lines(model, _of_part(model, "quality"))
+    yield from _part_lines(model, "speed", [model.roofline])
+    yield from _part_lines(model, "latency", model.latency)
+    yield from _part_lines(model, "memory", [])
     if model.about_answers is not None:
         yield f"### Answers of {escape(model.name)}"
         yield ""
@@ -123,6 +124,20 @@ def _model_lines(model: ModelPage) -> Iterator[str]:
         yield f"#### {escape(model.agreeing_title)}"
         yield ""
         yield from _tables(*model.agreeing)
+
+
+def _part_lines(model: ModelPage, part: str, tables: Sequence[Table | None]) -> Iterator[str]:
+    """Tables and plots below a heading of their own; nothing where there are none."""
+    plots = _of_part(model, part)
+    if plots or any(tables):
+        yield f"### {part.capitalize()} of {escape(model.name)}"
+        yield ""
+        yield from _tables(*tables)
+        yield from _plot_lines(model, plots)
+
+
+def _of_part(model: ModelPage, part: str) -> list[Plot]:
+    return [plot for plot in model.plots if plot.part == part]
 
 
 def _plot_lines(model: ModelPage, plots: Sequence[Plot]) -> Iterator[str]:

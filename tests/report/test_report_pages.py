@@ -123,6 +123,17 @@ def test_each_table_and_plot_of_a_model_stands_below_a_heading_that_names_it(nam
         assert bool(waits) or not model.latency
 
 
+@every
+def test_markdown_has_the_same_headings_with_the_same_plots(name, pages):
+    parts = re.split(r"^### ", render_markdown(pages[name]), flags=re.MULTILINE)
+    below = {part.split("\n")[0]: part.partition("\n## ")[0] for part in parts[1:]}
+    for model in pages[name].models:
+        for part in ("quality", "speed", "latency", "memory"):
+            plots = [f"{model.slug}-{one.kind}.svg" for one in model.plots if one.part == part]
+            text = below.get(f"{part.capitalize()} of {escape(model.name)}", "")
+            assert re.findall(r"\(plots/(.*?)\)", text) == plots
+
+
 def test_only_tables_of_many_columns_are_set_closer(trees):
     tables = [one for tree in trees.values() for one in tree.all("table")]
     wide = [one for one in tables if one.attrs.get("class") == "wide"]
