@@ -267,7 +267,7 @@ def _of_cell(outcome: CellOutcome) -> Iterable[tuple[str, str, str | None]]:
         yield which, in_words(kind), reason
     left = outcome.trials - outcome.ok - len(outcome.problems)
     if left > 0:
-        yield f"{left} of {outcome.trials}", "not run", "the run ended before it"
+        yield f"{left} of {outcome.trials}", "not run", "these were not run yet"
 
 
 def _slots(first: int, last: int) -> str:

@@ -160,7 +160,9 @@ def _none_sentence(ranking: Ranking) -> str:
     )
     text = "nothing to recommend: "
     if not ranking.is_measured:
-        text = "nothing to recommend, as no strategy was measured: "
+        scored = any(one.agreement is not None for one in ranking.options)
+        what = "speed" if scored else "strategy"
+        text = f"nothing to recommend, as no {what} was measured: "
         found = [(one, one.unfit or one.why("decode_tok_per_s") or why) for one, why in found]
     return ended(text + _reasons(found))
 

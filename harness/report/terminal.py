@@ -91,7 +91,9 @@ def _short_table(model: ModelSummary) -> Table:
     decode = [row.decode_tok_per_s for row in model.rows if row.decode_tok_per_s is not None]
     how = ", ± half the 95 % interval" if any(one.low is not None for one in decode) else ""
     return Table(
-        caption=f"{model.name}: median of {trials_text(model.rows)}{how}",
+        caption=f"{model.name}: median of {trials_text(model.rows)}{how}"
+        if decode
+        else f"{model.name}: without speeds",
         columns=columns("Strategy", *titles, "Outcome", numeric=titles),
         rows=tuple(
             (

@@ -250,6 +250,8 @@ def test_why_there_is_nothing_to_recommend_is_the_reason_that_counts():
     assert reasons([skipped, skipped]) == ", as no strategy was measured: skipped: no GPU."
     assert reasons([crashed]) == ", as no strategy was measured: crashed: x."
     assert reasons([broken], prefer="memory") == ", as no strategy was measured: wrong answers: y."
+    scored = missing(*FIGURES[:-1], name="cpu fp32")  # as with --only quality
+    assert reasons([scored]) == ", as no speed was measured: skipped: no GPU."
     # Several reasons have names, and failures come before what was not tried.
     assert reasons([skipped, crashed]) == (
         ", as no strategy was measured: “cpu fp32”: crashed: x; “cuda fp16”: skipped: no GPU."

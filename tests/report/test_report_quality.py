@@ -59,6 +59,13 @@ def on_terminal(summary, width=80):
     return out.getvalue()
 
 
+def test_where_no_speed_was_measured_no_trials_are_spoken_of(summary_of, model):
+    run = Fabricated()  # as with --only quality
+    run.quality("cpu fp32", kl=0.0)
+    assert "tiny: without speeds\n" in on_terminal(summary_of(run))
+    assert "tiny: median of " in on_terminal(summary_of(fabricate.with_quality()))
+
+
 def test_agreement_divergence_and_right_answers_stand_in_the_result_table(model):
     table = result_table(model)
     agreement = column(table, "Agreement")
