@@ -38,11 +38,11 @@ def limits_table(summary: Summary) -> Table | None:
             "What",
             "Format",
             "CPU threads",
-            "At the begin",
+            "At the beginning",
             "At the end",
             "Change",
             "Measured by",
-            numeric=("CPU threads", "At the begin", "At the end", "Change"),
+            numeric=("CPU threads", "At the beginning", "At the end", "Change"),
         ),
         rows=tuple(
             (

@@ -293,7 +293,7 @@ def _reference(scored: Sequence[RowQuality]) -> Iterator[str]:
     of = f", of the weights with sha256 {listing([f'{sha[:12]}…' for sha in weights])}"
     took = [one.made_s for one in scored if one.made_s is not None]
     # What the gate needed of it was made before, and that is not in these records.
-    made = f" What it still lacked for these trials took {seconds(sum(took))}." if took else ""
+    made = f" Computing what of it was not kept yet took {seconds(sum(took))}." if took else ""
     yield (
         f"The reference is the model itself{of if weights else ''}, computed by no strategy of "
         f"this study: {listing(methods)}, without int8 and without rescaling.{made} Quality is how "

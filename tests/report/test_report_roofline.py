@@ -196,7 +196,7 @@ def test_limits_stand_with_their_drift(summary_of):
         summary_of(run_with()), limits=(limits(), limits("end", read=6e9))
     )
     table = limits_table(summary)
-    assert [cell.text for cell in column(table, "At the begin")] == ["8.00 GB/s", MISSING]
+    assert [cell.text for cell in column(table, "At the beginning")] == ["8.00 GB/s", MISSING]
     assert [cell.text for cell in column(table, "At the end")] == ["6.00 GB/s", MISSING]
     assert [cell.text for cell in column(table, "Change")] == ["−25 %", MISSING]
     assert column(table, "Measured by")[0].text == "by reading"
