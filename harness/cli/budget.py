@@ -1,4 +1,4 @@
-"""`run --budget`: the option, and what is said of a run whose time is up."""
+"""`run --budget`: the option, and what is said of trials that are left when a run ends."""
 
 from __future__ import annotations
 
@@ -92,6 +92,20 @@ def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun:
     are = "is" if len(rest) == 1 else "are"
     count = f"{most}{len(rest)} of {planned.n_trials} {trials} {are} left{again}"
     return f"{_refusal(budget, store, n_begun)}: {count}, about {needed}."
+
+
+def noisy_sentence(planned: Plan, store: RecordStore) -> str | None:
+    """That trials were disturbed however often they were made, and what makes them again."""
+    from harness.measure.schedule import left
+
+    n = sum(store.latest_outcome(cell.id, trial) == "noisy" for cell, trial in left(planned, store))
+    if not n:
+        return None
+    return (
+        f"{n} of {planned.n_trials} trials were disturbed each time they were made; "
+        f"'{command_line('doctor')}' says by what. On a quieter machine this makes them again: "
+        f"{same_command()}"
+    )
 
 
 def same_command(enough_s: float | None = None) -> str:

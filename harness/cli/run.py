@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.budget import TimeGiven, budget_option, given, rest_sentence, same_command
+from harness.cli.budget import (
+    TimeGiven,
+    budget_option,
+    given,
+    noisy_sentence,
+    rest_sentence,
+    same_command,
+)
 from harness.cli.console import console
 from harness.cli.converting import opened_conversions
 from harness.cli.exits import (
@@ -172,8 +179,10 @@ def _carry_out(
         went = finished, _ = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
         write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
-    if stop is not None:
-        out.print(stop_sentence(stop), markup=False, soft_wrap=True)
+    noisy = noisy_sentence(planned, store) if finished and budget.refused is None else None
+    for said in (None if stop is None else stop_sentence(stop), noisy):
+        if said is not None:
+            out.print(said, markup=False, soft_wrap=True)
     _report(folder, as_json=as_json, is_last=finished and budget.refused is None)
     code = _say_rest(planned, store, budget, went, out)
     if code or left == 0:

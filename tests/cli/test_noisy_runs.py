@@ -79,6 +79,15 @@ def test_a_noisy_trial_is_made_again_at_the_end_of_its_block(run, capsys):
 
 
 @pytest.mark.usefixtures("without_report")
+@pytest.mark.parametrize(("swapping", "n"), [([YES] * 9, 2), ([YES, NO, NO, NO], 0)])
+def test_what_stayed_noisy_is_said_with_what_makes_it_again(swapping, n, run, capsys):
+    run(swapping=swapping)
+    said = " ".join(capsys.readouterr().out.split())
+    sentence = f"{n} of 2 trials were disturbed each time they were made; "
+    assert (sentence in said) == bool(n)
+    assert ("On a quieter machine this makes them again: " in said) == bool(n)
+
+
 def test_it_is_made_again_so_often_and_no_more(run):
     code, folder = run("--trials", "1", swapping=[YES] * 9, noise={"retries": 3})
     assert code == 0
