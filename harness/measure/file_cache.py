@@ -180,6 +180,10 @@ class FileCache(ABC, Generic[W]):
             for entry in leaving:
                 _remove(entry.path)
 
+    def remove(self, path: Path) -> bool:
+        """Do away with a file that turned out to be damaged; False: that is not allowed."""
+        return _remove(path)
+
     def clear(self) -> Cleared:
         """Remove every file that no process uses, and what is left of unfinished ones."""
         removed, kept = [], []

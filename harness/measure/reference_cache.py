@@ -71,11 +71,6 @@ class ReferenceCache(FileCache["WantedRows | Kept"]):
             rows.has(one.key, one.n_rows, wanted.n_vocab) for one in wanted.passages
         )
 
-    def remove(self, path: Path) -> None:
-        """Do away with a damaged file of this cache, as far as that is allowed."""
-        with suppress(OSError):
-            path.unlink()
-
     def of(self, weights_sha256: str, keys: Collection[str]) -> Iterator[RowsFile]:
         """Every file of these weights that has any of the passages; each stays until `close`.
 
