@@ -19,6 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 _HOME = tempfile.mkdtemp(prefix="rwkv-harness-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ["HARNESS_CACHE"] = f"{_HOME}/cache"
+os.environ["HARNESS_CACHE_BUDGET"] = "2GiB"  # and no result may hang on how full the disk is
 os.environ["XDG_CONFIG_HOME"] = f"{_HOME}/config"
 os.environ["HF_HOME"] = f"{_HOME}/hub"
 os.environ.pop("HARNESS_MODELS", None)

@@ -36,7 +36,8 @@ def command(*, clear: bool, as_json: bool) -> None:
     the exact reference says of texts and answers. They lie in 'converted' and 'references' in
     $HARNESS_CACHE, or in ~/.cache/rwkv-harness. What was used longest ago leaves first when the
     budget of both is spent: $HARNESS_CACHE_BUDGET, such as 50GiB, or half of the disk's free space,
-    of which 10 GiB stay free. All of it can be made again.
+    of which 10 GiB stay free, or a twentieth where there is hardly more. All of it can be made
+    again.
     """
     from harness.measure.conversion_cache import ConvertedCache
     from harness.measure.reference_cache import ReferenceCache

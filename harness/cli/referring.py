@@ -23,12 +23,13 @@ def opened_references(results: Path, *, no_cache: bool) -> Iterator[References]:
     With `no_cache`, and where the cache cannot hold them, they are computed for this run alone, in
     a folder beside its results. Raises `BadInput` for a budget that is no size.
     """
+    from harness.measure.cache_budget import within_disk
     from harness.measure.file_cache import free_bytes
     from harness.measure.reference_cache import ReferenceCache
     from harness.measure.references import References
 
     small = results / SMALL_FOLDER
-    budget = max(0, free_bytes(results.absolute()) - _SPARED_BYTES)
+    budget = within_disk(free_bytes(results.absolute()), _SPARED_BYTES)
     passing = ReferenceCache(small / PASSING_FOLDER, budget, "the folder beside the results")
     with ExitStack() as stack:
         _clear(passing)  # what a killed run left

@@ -9,15 +9,25 @@ from harness.sizes import parse_size, unit_meant
 
 BUDGET_VARIABLE = "HARNESS_CACHE_BUDGET"
 SPARED_BYTES = 10 * 2**30  # that stay free on the disk, where no budget is given
+_SMALL_SHARE = 20  # a twentieth of what is free is always allowed
 
 
 def usual_budget(used: int, free: int) -> int:
     """What the cache may hold where nobody said: half of what would be free without it.
 
-    And never so much that less than `SPARED_BYTES` stay free.
+    And no more than leaves `SPARED_BYTES` free, but for the share of `within_disk`.
     """
     without = used + free
-    return max(0, min(without // 2, without - SPARED_BYTES))
+    return min(without // 2, within_disk(without, SPARED_BYTES))
+
+
+def within_disk(free: int, spared: int) -> int:
+    """How many of `free` bytes may be taken so that `spared` stay.
+
+    On a disk that is nearly full, a twentieth: small models and their references are kept there
+    too, instead of being computed again for each run.
+    """
+    return max(free // _SMALL_SHARE, free - spared)
 
 
 def budget_given() -> int | None:

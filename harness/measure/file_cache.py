@@ -79,7 +79,7 @@ class FileCache(ABC, Generic[W]):
     ) -> None:
         self.folder = cache_folder() / self.usual_folder if folder is None else folder
         self._given = budget_given() if budget is None else budget
-        self._set_by = f" ({BUDGET_VARIABLE} sets that)" if budget is None else ""
+        self._is_ours = budget is None  # not of whoever opened it, but of the user or the disk
         self._place = place
         self._held: dict[str, BinaryIO] = {}
 
@@ -161,7 +161,7 @@ class FileCache(ABC, Generic[W]):
         if nbytes > budget:
             raise CacheUnusable(
                 f"{self.what} need {size(nbytes)}, and {self._place} may hold "
-                f"{size(budget)}{self._set_by}"
+                f"{size(budget)}{self._set_by(free)}"
             )
         missing = max(used + nbytes - budget, nbytes - free)
         with ExitStack() as locked:
@@ -216,6 +216,14 @@ class FileCache(ABC, Generic[W]):
         if self._given is not None:
             return self._given
         return usual_budget(self._pool_bytes(), free_bytes(self.folder))
+
+    def _set_by(self, free: int) -> str:
+        """Who says how much the cache may hold, and what would say otherwise."""
+        if not self._is_ours:
+            return ""
+        if self._given is not None:
+            return f" ({BUDGET_VARIABLE} sets that)"
+        return f", since {size(free)} are free on its disk ({BUDGET_VARIABLE} allows more)"
 
     def _pool(self) -> list[Path]:
         """The folders that share the budget."""

@@ -60,7 +60,30 @@ def names(folder):
 def test_the_usual_budget_leaves_half_of_the_disk_and_10_gib(used, free):
     budget = usual_budget(used, free)
     left = used + free - budget
-    assert budget == 0 or (left >= SPARED_BYTES and left >= budget)
+    assert left >= budget
+    assert left >= SPARED_BYTES or budget == (used + free) // 20
+
+
+@pytest.mark.parametrize(
+    ("free", "budget"), [(0, 0), (8.0, 0.4), (10.5, 0.525), (11.0, 1.0), (20.0, 10.0), (50.0, 25.0)]
+)
+def test_on_a_disk_that_is_nearly_full_the_budget_is_a_twentieth(free, budget):
+    """Small models and their references are kept on every disk."""
+    assert usual_budget(0, int(free * 2**30)) == int(budget * 2**30)
+
+
+def test_a_disk_that_is_nearly_full_is_named_where_something_does_not_fit(folder, monkeypatch):
+    free = shutil.disk_usage(folder)._replace(free=8 * 2**30)
+    monkeypatch.delenv("HARNESS_CACHE_BUDGET")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
+    cache = ConvertedCache(folder)
+    cache.make_room(400 * 2**20)
+    with pytest.raises(CacheUnusable) as refused:
+        cache.make_room(2**30)
+    assert str(refused.value) == (
+        "converted weights need 1.00 GiB, and the cache may hold 410 MiB, since 8.00 GiB are free "
+        "on its disk (HARNESS_CACHE_BUDGET allows more)"
+    )
 
 
 def test_the_usual_budget_does_not_shrink_as_the_cache_fills():
