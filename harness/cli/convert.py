@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.model_argument import need_weights
+from harness.cli.output_path import need_room_for, overwrite_option
 from harness.cli.progress import byte_progress
 from harness.errors import BadInput
 from harness.invocation import command_line
@@ -45,6 +46,7 @@ _SUFFIXES = {".pth": "pth", ".safetensors": "safetensors"}
     help="Precision of ln0 in the embedding.  [default: float32; file for pth]",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of random:")
+@overwrite_option
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 def command(
@@ -55,6 +57,7 @@ def command(
     form: Form | None,
     fold: str | None,
     seed: int,
+    overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -62,7 +65,8 @@ def command(
 
     Works tensor by tensor, so that memory does not grow with the model, and needs no device that
     the strategy names. The file serves every strategy that needs the same stored tensors, on
-    whatever devices. It is replaced only when the new one is complete.
+    whatever devices. One that is there already needs --overwrite, and is replaced only when the
+    new one is complete. Folders that are missing are made.
 
     \b
     harness convert --in A.pth --out B --strategy "cuda fp16i8 *20 -> cpu fp32"
@@ -82,6 +86,9 @@ def command(
     need_weights(source, lambda weights: ("convert", "--in", weights, "--out", out, *how))
     found = find(source, base=Path())
     weights: Path | str = found.random or found.need()
+    if isinstance(weights, Path) and out.exists() and out.samefile(weights):
+        raise BadInput(f"--out {out} is the file that is to be converted. Name another one.")
+    need_room_for(out, overwrite=overwrite)
     sha256 = None
     if isinstance(weights, Path):
         with byte_progress(f"Hashing {weights.name}", quiet=quiet) as on_bytes:

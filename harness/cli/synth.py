@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.output_path import need_room_for, overwrite_option
 from harness.cli.progress import byte_progress
 from harness.errors import BadInput
 from harness.invocation import command_line
@@ -22,20 +23,20 @@ from harness.runtime.shape import RANDOM_SHAPES
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the numbers."
 )
+@overwrite_option
 @click.option("--quiet", is_flag=True, help="Say nothing but errors.")
-def command(*, size: str, out: Path | None, seed: int, quiet: bool) -> None:
+def command(*, size: str, out: Path | None, seed: int, overwrite: bool, quiet: bool) -> None:
     """Write the weights of `random:SIZE` in the layout of an original bf16 checkpoint.
 
     For programs that read files only, such as the official package: speed and memory are those of
-    real weights. Tensor by tensor; 28 GB for 14b.
+    real weights. Tensor by tensor; 28 GB for 14b. Folders that are missing are made.
     """
     from harness.runtime import save_random
 
     out = Path(f"random-{size}.pth") if out is None else out
     if out.suffix not in (".pth", ".safetensors"):
         raise BadInput(f"--out {out} must be named .pth or .safetensors")
-    if out.is_dir():
-        raise BadInput(f"--out {out} is a folder. Name a file.")
+    need_room_for(out, overwrite=overwrite)
     with byte_progress(f"Writing {out.name}", quiet=quiet) as on_bytes:
         save_random(out, RANDOM_SHAPES[size], seed=seed, on_progress=on_bytes)
     if not quiet:
@@ -44,5 +45,5 @@ def command(*, size: str, out: Path | None, seed: int, quiet: bool) -> None:
             f"{out}: {out.stat().st_size / 2**20:,.1f} MiB, {shape.n_params:,} random bf16 numbers "
             f"({shape.n_layer} layers, width {shape.n_embd})"
         )
-        convert = command_line("convert", "--in", out, "--out", "i8", "--strategy", "cpu fp32i8")
-        click.echo(f"Next: {convert}")
+        files = ("--in", out, "--out", out.with_name(f"{out.stem}-i8"))
+        click.echo(f"Next: {command_line('convert', *files, '--strategy', 'cpu fp32i8')}")

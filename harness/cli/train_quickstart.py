@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.console import console
+from harness.cli.output_path import need_room_for, overwrite_option
 from harness.errors import HarnessError, MissingExtra
 from harness.invocation import command_line
 
@@ -34,16 +35,28 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), help="Of weights and order.  [default: shipped]"
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Fewer, for a try.  [default: shipped]")
+@overwrite_option
 @click.option("--json", "as_json", is_flag=True, help="Print the training log as JSON at the end.")
-def command(*, out: Path, threads: int, seed: int | None, steps: int | None, as_json: bool) -> None:
+def command(
+    *,
+    out: Path,
+    threads: int,
+    seed: int | None,
+    steps: int | None,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     """Train the quickstart model on a corpus that is written on the spot.
 
     Takes about an hour on one core. The same seed gives the same model with the same torch on the
     same kind of machine.
     """
     from harness.quickstart.card import write_card
+    from harness.quickstart.files import OF_A_TRAINING
     from harness.quickstart.train import Recipe, train, write_log
 
+    for name in OF_A_TRAINING:
+        need_room_for(out / name, overwrite=overwrite)
     chosen = {"threads": threads, "seed": seed, "steps": steps}
     recipe = Recipe(**{name: value for name, value in chosen.items() if value is not None})
     progress = console(stderr=True)

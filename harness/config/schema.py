@@ -19,6 +19,7 @@ EXTENDS_DESCRIPTION = (
     "Another study (a path relative to this file, or `builtin:quickstart`) that this one changes: "
     "mappings are merged, lists and values replace, null removes."
 )
+TITLE = "A study of rwkv-harness"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
@@ -59,7 +60,7 @@ def editor_schema() -> Schema:
     }
     return {
         "$schema": DRAFT,
-        "title": "A study of rwkv-harness",
+        "title": TITLE,
         "type": "object",
         "if": {"required": [EXTENDS]},
         "then": {"$ref": "#/$defs/StudyPart"},
