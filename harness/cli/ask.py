@@ -196,7 +196,10 @@ def _files(model: str, tokenizer: str | None) -> tuple[Path, Path, str | None]:
 
     found = find(model)
     if found.random is not None:
-        raise click.UsageError(f"--model {model}: random weights know nothing to answer")
+        raise click.UsageError(
+            f"--model {model}: random weights know nothing to answer. "
+            f"Real ones that are here: {command_line('models')}"
+        )
     weights = found.need()
     named, why = tokenizer_of(found, tokenizer)
     if named is None:

@@ -24,6 +24,7 @@ from harness.sources.places import (
     in_folders,
     in_hub_cache,
 )
+from harness.sources.random_weights import size_meant
 from harness.sources.settings import Entry, read_settings
 
 _WORD = re.compile(r"[^-_. ]+")
@@ -62,7 +63,8 @@ def only(text: str, paths: Iterable[Path]) -> Path | None:
 
 
 def nearest_names(name: str, kind: Kind) -> str:
-    """` Nearest: a, b.` of what there is, or the command that lists it."""
+    """` Nearest: a, b.` of what there is, or the command that lists it; before it, a size meant."""
+    size = size_meant(name) if kind == "weights" else ""
     names = dict.fromkeys(one.path.stem for one in _candidates(kind))
     if kind == "weights":
         names |= dict.fromkeys(read_settings())
@@ -71,8 +73,8 @@ def nearest_names(name: str, kind: Kind) -> str:
     if not close:
         if kind == "lambada":
             return ""
-        return f" See what is there: {command_line('models')}"
-    return f" Nearest: {', '.join(by_fold[one] for one in close)}."
+        return f"{size} See what is there: {command_line('models')}"
+    return f"{size} Nearest: {', '.join(by_fold[one] for one in close)}."
 
 
 def _candidates(kind: Kind) -> Iterable[Candidate]:

@@ -281,6 +281,21 @@ def test_a_study_in_place_of_weights_is_told_what_to_type(before, after, tmp_pat
         assert told.endswith(f"All of its cells: python -m harness plan '{study}'\n")
 
 
+@pytest.mark.parametrize(
+    "words", [["vram", "7.1B"], ["fit", "7.1B"], ["ask", "Hello", "--model", "7.1B"]]
+)
+def test_a_size_in_place_of_weights_is_told_of_random_ones(words, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, told = ran(capsys, *words)
+    assert (code, "Do you mean random:7b (random weights, for speed" in told) == (2, True)
+
+
+def test_random_weights_are_asked_nothing(capsys):
+    code, told = ran(capsys, "ask", "Hello", "--model", "random:169m")
+    assert (code, "know nothing to answer" in told) == (2, True)
+    assert told.endswith(" that are here: python -m harness models\n")
+
+
 def test_another_yaml_file_is_no_weights_either(tmp_path, capsys):
     (tmp_path / "models.yaml").write_text("models: {}\n", encoding="utf-8")
     code, told = ran(capsys, "fit", str(tmp_path / "models.yaml"))

@@ -7,6 +7,7 @@ import pytest
 
 from harness.errors import SourceError
 from harness.quickstart import files
+from harness.runtime.shape import RANDOM_SHAPES
 from harness.sources import HubFile, Locked, find
 from harness.sources.places import download_path
 from harness.sources.reference import parse_remote
@@ -174,6 +175,38 @@ def test_nothing_found_says_where_and_what_is_near():
     found = find("rwkv-4-raven-3b-v11")
     assert "$HARNESS_MODELS (not set)" in found.missing
     assert "Nearest: RWKV-4-Raven-3B-v12." in found.missing
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *((size, size) for size in RANDOM_SHAPES),
+        ("7B", "7b"),
+        ("1.5b", "1b5"),
+        ("13b", "14b"),
+        ("160M", "169m"),
+        ("random-7b", "7b"),
+        ("randon:7b", "7b"),
+    ],
+)
+def test_a_name_that_is_nearly_a_size_leads_to_random_weights(name, size):
+    missing = find(name).missing
+    assert f" Do you mean random:{size} (random weights, for speed and memory)? See" in missing
+    assert missing.endswith("See what is there: python -m harness models")
+
+
+@pytest.mark.parametrize("name", ["5b", "0b", "70b", "1b", "90m"])
+def test_a_name_that_is_another_size_is_told_the_sizes(name):
+    said = " Random weights: random:SIZE, of 169m, 430m, 1b5, 3b, 7b or 14b. See what is there"
+    assert said in find(name).missing
+
+
+def test_only_names_that_are_sizes_are_told_of_random_weights():
+    touch("models/RWKV-4-Pile-7B.pth")
+    for name in ("raven-7b", "7", "7bb", "b", "v7b", "9" * 9 + "b", "\u0667b"):
+        assert "random" not in find(name).missing, name
+    assert find("7b").path is not None
+    assert "random" not in find("7b", kind="tokenizer").missing
 
 
 def test_a_tokenizer_is_not_taken_from_any_model_of_the_hub(home):
