@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.cli.console import console
 from harness.cli.exits import EXIT_NOTHING_MEASURED
 from harness.cli.model_argument import NamedModel, named_model
-from harness.cli.sizes import Size
+from harness.cli.sizes import Size, SizeOrNone
 from harness.cli.vram import device_document
 from harness.errors import BadInput
 from harness.invocation import command_line
@@ -33,12 +34,18 @@ from harness.runtime.forecast import CUDA_CONTEXT_BYTES, HOST, Conditions
 from harness.runtime.strategy import describe, device_key
 from harness.sizes import size
 
+_NONE_HERE = (
+    "No accelerator was found here, so this is for the CPU alone. For one elsewhere, say what it "
+    "has: --vram 8GiB"
+)
 _FAST_BF16 = {"avx512_bf16", "amx_bf16", "bf16", "svebf16"}
 
 
 @click.command(short_help="Find the fastest strategy that fits into a memory.")
 @click.argument("model")
-@click.option("--vram", type=Size(), help="Of the device: 8GiB, 8G, 8192MiB; 8.5GB is SI.")
+@click.option(
+    "--vram", type=SizeOrNone(), help="Of the device: 8GiB, 8G, 8192MiB; 8.5GB is SI. 0: no device."
+)
 @click.option("--ram", type=Size(), help="Main memory.  [default: this machine's]")
 @click.option("--device", help="cuda, cuda:N or mps.  [default: this machine's, or cuda]")
 @click.option(
@@ -67,12 +74,12 @@ def command(
     In this order: all slots on the device; int8 for as few slots as needed, then for all; a split
     with the CPU; streaming; the CPU alone. Among those of a kind, the one that moves the fewest
     bytes per token, weighed by the bandwidth of where they move. MODEL is named as for `vram`.
-    Without --vram and without an accelerator here, the answer is for the CPU.
+    Without an accelerator here, or with --vram 0, the answer is for the CPU.
     """
     if device is not None and not re.fullmatch(r"cuda(:[0-9]{1,3})?|mps", device):
         raise BadInput(f"--device {device}: allowed are cuda, cuda:N and mps")
     for option, given in (("--vram", vram), ("--ram", ram)):
-        if given is not None and given < 2**20:
+        if given is not None and 0 < given < 2**20:
             raise BadInput(f"{option}: {given:,} bytes hold no model. Say 8GiB, or 8192MiB")
     named = named_model(model, None, "fit")
     assert named is not None
@@ -82,15 +89,25 @@ def command(
             "Ask `fit` of the original. What this file takes: "
             f"{command_line('vram', model)}"
         )
-    limits = _limits(probe_machine(), vram, ram, device, dtype)
+    machine = probe_machine()
+    limits = _limits(machine, vram, ram, device, dtype)
+    is_asked = vram is not None or device is not None
+    notes = [] if is_asked or machine.accelerators else [_NONE_HERE]
     conditions = Conditions(batch=batch, source=named.source, file_dtype=named.file_dtype)
     found = fit(named.shape, limits, conditions)
     if as_json:
-        click.echo(json.dumps(_document(named, limits, found), indent=2, ensure_ascii=False))
-    elif found.best is None:
-        _show_nothing(named, limits, found.nearest)
+        document = {**_document(named, limits, found), "notes": notes}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        return EXIT_NOTHING_MEASURED if found.best is None else 0
+    out = console()
+    out.print(Text(f"{named}\n"))
+    if found.best is None:
+        _show_nothing(out, limits, found.nearest)
     else:
-        _show(named, model, limits, found, found.best)
+        _show(out, named, limits, found, found.best)
+    for note in notes:
+        out.print(Text(f"Note: {note}"))
+    click.echo(f"\nNext: {_next(model, found.best)}")
     return EXIT_NOTHING_MEASURED if found.best is None else 0
 
 
@@ -100,6 +117,8 @@ def _limits(
     """What was said, and what the machine says of the rest."""
     here = {one.device: one for one in machine.accelerators}
     wanted = device or ("cuda" if vram is not None else next(iter(here), None))
+    if vram == 0:
+        wanted = vram = None
     has = here.get(device_key(wanted)) if wanted is not None else None
     if vram is None and wanted is not None:
         if has is None:
@@ -118,9 +137,11 @@ def _limits(
     )
 
 
-def _show(named: NamedModel, model: str, limits: Limits, found: Fit, best: Candidate) -> None:
-    out = console()
-    out.print(Text(f"{named}\n"))
+def _next(model: str, best: Candidate | None) -> str:
+    return command_line("vram") if best is None else command_line("vram", model, best.strategy)
+
+
+def _show(out: Console, named: NamedModel, limits: Limits, found: Fit, best: Candidate) -> None:
     out.print(Text(f"  {best.strategy}\n"), soft_wrap=True)
     out.print(Text(f"{describe(best.strategy, named.shape.n_layer)}. Predicted:"))
     out.print(AtLeast(_table(best, limits_of(limits))), crop=False)
@@ -137,7 +158,6 @@ def _show(named: NamedModel, model: str, limits: Limits, found: Fit, best: Candi
         out.print(Text(f"Next best: {found.runner_up.strategy}"))
     for one in found.faster:
         out.print(Text(f"Faster, but too large: {one.strategy}, {_misses(one, limits)}"))
-    click.echo(f"\nNext: {command_line('vram', model, best.strategy)}")
 
 
 def _table(best: Candidate, has: Mapping[str, int | None]) -> Table:
@@ -173,13 +193,10 @@ def _memory(device: str) -> str:
     return "the CPU" if device == HOST else device
 
 
-def _show_nothing(named: NamedModel, limits: Limits, nearest: Candidate) -> None:
-    out = console()
-    out.print(Text(f"{named}\n"))
+def _show_nothing(out: Console, limits: Limits, nearest: Candidate) -> None:
     out.print(
         Text(f"Nothing fits. The nearest is '{nearest.strategy}', {_misses(nearest, limits)}.")
     )
-    click.echo(f"\nNext: {command_line('vram')}")
 
 
 def _document(named: NamedModel, limits: Limits, found: Fit) -> dict[str, Any]:

@@ -117,8 +117,11 @@ def needed_bytes(found: Forecast) -> dict[str, int]:
 
 
 def limits_of(limits: Limits) -> dict[str, int | None]:
-    """Bytes that each device has; None where that is not known."""
-    return {HOST: limits.ram_bytes, device_key(limits.device): limits.vram_bytes}
+    """Bytes that the CPU, and the device where there is one, have; None where not known."""
+    of_host: dict[str, int | None] = {HOST: limits.ram_bytes}
+    if limits.vram_bytes is None:
+        return of_host
+    return {**of_host, device_key(limits.device): limits.vram_bytes}
 
 
 def seconds_per_token(shape: ModelShape, plans: tuple[LayerPlan, ...]) -> float:

@@ -198,6 +198,36 @@ def test_without_a_device_the_answer_is_for_the_cpu(capsys, monkeypatch):
     assert told.splitlines()[2].strip() == "cpu fp32i8"
 
 
+NONE_HERE = "No accelerator was found here, so this is for the CPU alone."
+
+
+@pytest.mark.parametrize("ram", ["8GiB", "1GiB"])  # something fits, and nothing
+def test_that_no_accelerator_was_found_is_said(ram, capsys, monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_PROBES", "off")
+    asked = ("fit", "3b", "--ram", ram)
+    told = ran(capsys, *asked)[1]
+    assert f"Note: {NONE_HERE}" in " ".join(told.split())
+    assert max(map(len, told.splitlines())) <= 80
+    assert told.splitlines()[-1].startswith("Next: ")
+    [note] = json.loads(ran(capsys, *asked, "--json")[1])["notes"]
+    assert note.startswith(NONE_HERE)
+    for said in (("--vram", "8GiB"), ("--vram", "0")):
+        assert NONE_HERE not in " ".join(ran(capsys, *asked, *said)[1].split())
+        assert json.loads(ran(capsys, *asked, *said, "--json")[1])["notes"] == []
+
+
+@pytest.mark.parametrize("said", [("--vram", "0"), ("--vram", "0GiB", "--device", "cuda:1")])
+def test_no_memory_on_a_device_is_no_device(said, capsys, monkeypatch):
+    card = Accelerator(device="cuda:0", name="Fake GPU", memory_bytes=24 * GIB)
+    machine = Machine(label="fake", accelerators=(card,), cores=4, ram_bytes=20 * GIB, facts={})
+    monkeypatch.setattr("harness.cli.fit.probe_machine", lambda: machine)
+    document = json.loads(ran(capsys, "fit", "3b", *said, "--json")[1])
+    assert document["best"]["strategy"] == "cpu fp32"
+    assert document["limits_bytes"] == {"cpu": 20 * GIB}
+    assert document["notes"] == []
+    assert json.loads(ran(capsys, "fit", "3b", "--json")[1])["limits_bytes"]["cuda:0"] == 24 * GIB
+
+
 def test_what_is_not_said_is_this_machines(capsys, monkeypatch):
     cards = [
         Accelerator(device=f"cuda:{n}", name="Fake GPU", memory_bytes=size * GIB)
