@@ -77,6 +77,7 @@ LIGHT = {
     "harness.runtime.shape",
     "harness.runtime.stored",
     "harness.runtime.strategy",
+    "harness.runtime.strategy_grammar",
     "harness.runtime.tensor_info",
     "harness.runtime.traffic",
 }

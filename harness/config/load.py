@@ -33,6 +33,7 @@ from harness.config.study_identity import sha256_of, study_identity
 from harness.config.validate import schema_problems
 from harness.errors import SourceError, StudyError
 from harness.quickstart import files
+from harness.runtime.strategy_grammar import GRAMMAR
 from harness.sources import Found
 from harness.sources.lock import Locked, read_lock
 from harness.texts import BUILTIN_TEXTS, PROSE
@@ -120,14 +121,16 @@ def load_study(
 
 
 def _lines(problems: list[Problem], source: Source) -> list[str]:
-    """One line per problem in the order of the files, one problem per key."""
+    """One line per problem in the order of the files, one problem per key, the grammar once."""
     first: dict[tuple[str, int | None, str], Problem] = {}
     for problem in problems:
         first.setdefault((problem.file, problem.line, problem.key), problem)
     ordered = sorted(
         first.values(), key=lambda problem: (problem.file != source.shown, problem.line or 0)
     )
-    return [str(problem) for problem in ordered]
+    lines = [str(problem) for problem in ordered]
+    said = next((at for at, line in enumerate(lines) if line.endswith(GRAMMAR)), 0)
+    return [*lines[: said + 1], *(line.removesuffix(f" {GRAMMAR}") for line in lines[said + 1 :])]
 
 
 def _questions(root: Node, problems: list[Problem]) -> tuple[Question, ...]:

@@ -13,21 +13,12 @@ Knows nothing of torch or of the machine: every device parses and plans everywhe
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from harness.errors import StrategyError
+from harness.runtime.strategy_grammar import GRAMMAR, STAGE, what_is_wrong
 
 UINT8 = "uint8"
-_STAGE = re.compile(
-    r"(?P<device>cuda(?::[0-9]{1,3})?|mps|cpu) (?P<dtype>fp32|fp16|bf16)(?P<int8>i8)?"
-    r"(?: \*(?P<count>[0-9]{1,6})(?P<stream>\+)?)?"
-)
-_ALLOWED = (
-    "A stage is DEVICE DTYPE [*COUNT[+]] with single spaces: device cuda, cuda:N, mps or cpu; "
-    "dtype fp32, fp16 or bf16, with i8 appended for int8 weights; e.g. "
-    "'cuda fp16i8 *20 -> cpu fp32'."
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,9 +174,10 @@ def _allot(
 
 
 def _parse_stage(text: str, strategy: str) -> Stage:
-    match = _STAGE.fullmatch(text)
+    match = STAGE.fullmatch(text)
     if match is None:
-        raise StrategyError(f"invalid strategy '{strategy}': {_what_is_wrong(text)} {_ALLOWED}")
+        wrong = what_is_wrong(text, strategy)
+        raise StrategyError(f"invalid strategy '{strategy}': {wrong} {GRAMMAR}")
     return Stage(
         device=match["device"],
         dtype=match["dtype"],
@@ -193,35 +185,3 @@ def _parse_stage(text: str, strategy: str) -> Stage:
         count=None if match["count"] is None else int(match["count"]),
         streamed=match["stream"] is not None,
     )
-
-
-def _what_is_wrong(stage: str) -> str:
-    """The likeliest slip in a stage that does not parse, with what to write instead."""
-    if not stage:
-        return "a stage is empty."
-    if re.search(r"i[34]\b", stage):
-        better = re.sub(r"i[34]\b", "i8", stage)
-        if " i8" in better:  # the word alone is no dtype here
-            better = better.replace(" i8", " fp32i8" if stage.startswith("cpu") else " fp16i8")
-        return (
-            f"stage '{stage}' asks for 4-bit or 3-bit weights, which do not exist (the official "
-            f"package takes the word and does not quantise). Write '{better}' for int8."
-        )
-    if re.search(r"\*[0-9]{7}", stage):
-        return "a count of slots has more than 6 digits."
-    for candidate in _repairs(stage):
-        if _STAGE.fullmatch(candidate):
-            return f"stage '{stage}' is not valid. Did you mean '{candidate}'?"
-    device = stage.split(" ", maxsplit=1)[0]
-    if not re.fullmatch(r"cuda(:[0-9]{1,3})?|mps|cpu", device):
-        return f"stage '{stage}' has the unknown device '{device}'."
-    return f"stage '{stage}' is not valid."
-
-
-def _repairs(stage: str) -> tuple[str, ...]:
-    tidy = re.sub(r"\s*\*\s*", " *", re.sub(r"\s+", " ", stage.strip().lower()))
-    no_index = re.sub(r"^(cpu|mps):\d+", r"\1", tidy)
-    spelled = re.sub(r"\b(float|f)(16|32)", r"fp\2", no_index)
-    renamed = re.sub(r"^(gpu|nvidia)\b", "cuda", spelled)
-    renamed = re.sub(r"\b(fp16|fp32|bf16)[ _-]?(int8|i8|8bit)", r"\1i8", renamed)
-    return (tidy, no_index, spelled, renamed, re.sub(r"\bbfloat16", "bf16", renamed))

@@ -4,6 +4,7 @@ import pytest
 
 from harness.config.load import load_study
 from harness.errors import StudyError
+from harness.runtime.strategy_grammar import GRAMMAR
 
 
 def problems_of(path):
@@ -245,6 +246,26 @@ def test_all_problems_come_at_once_and_in_order(write_study, good_study):
 
     places = [one.split(": ")[0].removeprefix(str(path.parent)) for one in problems]
     assert places == [*(f"/study.yaml:{line}" for line in (1, 8, 10, 12, 21)), "/bad.yaml:1"]
+
+
+def test_what_a_strategy_may_be_is_said_once(write_study, good_study):
+    strategies = "cpu fp31, cdua fp16, cuda fp16 -> cpu, cpu fp8"
+    text = good_study.replace(
+        "  - cpu fp32\n", f"  - {strategies.replace(', ', chr(10) + '  - ')}\n"
+    )
+    text = text.replace("reference: cpu fp32", "reference: cpu bf61")
+
+    problems = problems_of(write_study(text))
+
+    assert [one.split("': ", 1)[1].split(" A stage is")[0] for one in problems] == [
+        "stage 'cpu fp31' is not valid. Did you mean 'cpu fp32'?",
+        "stage 'cdua fp16' is not valid. Did you mean 'cuda fp16'?",
+        "stage 'cpu' is not valid. Did you mean 'cuda fp16 -> cpu fp32'?",
+        "stage 'cpu fp8' is not valid.",
+        "stage 'cpu bf61' is not valid. Did you mean 'cpu bf16'?",
+    ]
+    assert [GRAMMAR in one for one in problems] == [True, False, False, False, False]
+    assert not any("\n" in one for one in problems)
 
 
 def test_byte_order_mark_and_windows_line_ends_are_no_problem(write_study, good_study):

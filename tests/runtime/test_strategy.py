@@ -1,5 +1,7 @@
 """The strategy grammar and planner, against cases verified on the official package."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +112,30 @@ def test_a_plan_is_spelled_in_words():
         ("cuda fp16 *" + "9" * 5000, "more than 6 digits"),
         ("cuda:" + "9" * 5000 + " fp16", "unknown device"),
         ("cuda fp16 *\u0663", "is not valid"),  # a digit, but not ours
+        ("cpu fp31", "Did you mean 'cpu fp32'?"),
+        ("cuda pf16", "Did you mean 'cuda fp16'?"),
+        ("cpu bf61", "Did you mean 'cpu bf16'?"),
+        ("cuda f16", "Did you mean 'cuda fp16'?"),
+        ("cuda fp16 int8 *3", "Did you mean 'cuda fp16i8 *3'?"),
+        ("cdua fp16", "Did you mean 'cuda fp16'?"),
+        ("cuad:1 fp16", "Did you mean 'cuda:1 fp16'?"),
+        ("cuda1 fp16", "Did you mean 'cuda:1 fp16'?"),
+        ("gpu0 fp16", "Did you mean 'cuda:0 fp16'?"),
+        ("cudafp16", "Did you mean 'cuda fp16'?"),
+        ("cuda:1bf16", "Did you mean 'cuda:1 bf16'?"),
+        ("cpu", "Did you mean 'cpu fp32'?"),
+        ("cuda *3", "Did you mean 'cuda fp16 *3'?"),
+        ("cuda i8", "Did you mean 'cuda fp16i8'?"),
+        ("cuda fp16 20", "Did you mean 'cuda fp16 *20'?"),
+        ("cuda fp16 x20+", "Did you mean 'cuda fp16 *20+'?"),
+        ("cpu fp32 ->", "Did you mean 'cpu fp32'?"),
+        ("cuda fp16 -> cpu", "stage 'cpu' is not valid. Did you mean 'cuda fp16 -> cpu fp32'?"),
+        ("cuda fp16i8*20->cpu fp31", "Did you mean 'cuda fp16i8 *20 -> cpu fp32'?"),
+        ("cuda fp16 => cpu fp32", "Did you mean 'cuda fp16 -> cpu fp32'?"),
+        ("cuda fp16 --> cpu fp32", "Did you mean 'cuda fp16 -> cpu fp32'?"),
+        ("cuda fp16 > cpu fp32", "Did you mean 'cuda fp16 -> cpu fp32'?"),
+        ("cuda fp16 \u2192 cpu fp32", "Did you mean 'cuda fp16 -> cpu fp32'?"),
+        ("cdua fp16 -> tpu fp16", "stage 'cdua fp16' is not valid. Did you mean 'cuda fp16'?"),
     ],
 )
 def test_what_is_not_in_the_grammar_is_refused_with_a_way_out(strategy, said):
@@ -117,6 +143,30 @@ def test_what_is_not_in_the_grammar_is_refused_with_a_way_out(strategy, said):
         resolve(strategy, 12)
     assert said in str(error.value)
     assert f"'{strategy}'" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        *("", "tpu fp16", "xpu fp16", "npu fp16", "fp16", "cpu:fp32 fp32"),
+        *("cpu fp64", "cuda fp8", "cuda tf32", "cpu fp", "cpu fp36", "cuda 16", "cpu x"),
+        *("cuda fp16 *", "cuda fp16 *-1", "cuda fp16 *1.5", "cuda fp16 *3++", "cuda:1234 fp16"),
+        "fp16 -> cpu fp32",
+    ],
+)
+def test_nothing_is_suggested_where_it_is_not_clear(strategy):
+    with pytest.raises(StrategyError) as error:
+        resolve(strategy, 12)
+    assert "Did you mean" not in str(error.value)
+
+
+@given(st.text("cpudamsfb136280i*+:-> x", max_size=40))
+def test_what_is_suggested_is_a_strategy(text):
+    try:
+        canonical(text)
+    except StrategyError as error:
+        for meant in re.findall(r"Did you mean '(.*?)'\?", str(error)):
+            assert canonical(meant) == meant
 
 
 def test_a_strategy_that_takes_no_slot_is_refused():
