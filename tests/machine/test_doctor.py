@@ -1,10 +1,13 @@
 """What the doctor says of settings and of what goes on, from facts and figures that are made up."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 
 from harness.machine.doctor import Examined, examine
 from harness.machine.doctor.finding import SEVERITIES
-from harness.machine.doctor.moment import Busy, Moment, busiest
+from harness.machine.doctor.moment import Busy, Moment, Used, busiest, cpu_seconds
 from harness.machine.quiet import Seen
 
 MISSING = {"unavailable": "nothing there"}
@@ -124,16 +127,49 @@ def test_the_worst_comes_first():
     assert ranks == [0, 1, 2]
 
 
+def busy_finding(*busy, cpus=1.0, platform="linux"):
+    """What is said where others keep so many processors busy, and these programs were seen."""
+    (found,) = look(figures={"other_cpu_cores": cpus}, busy=busy, platform=platform).findings
+    return found
+
+
 def test_whoever_is_busy_is_named():
-    (found,) = look(
-        figures={"other_cpu_cores": 1.0}, busy=[Busy(name="cc1", pid=7, cpus=0.93)]
-    ).findings
-    assert found.what == "others keep 1.00 of 8 CPUs busy: cc1 (7) 0.93"
+    found = busy_finding(
+        Busy(name="cc1", pids=(7, 9), cpus=0.93), Busy(name="Xorg", pids=(4,), cpus=0.06)
+    )
+    assert found.what == (
+        "others keep 1.00 of 8 CPUs busy: cc1 0.93 (2 processes), Xorg 0.06 (process 4)"
+    )
+    assert (found.is_command, found.mend) == (
+        True,
+        "ps -fp 7,4,9   # end what is not needed, or wait",
+    )
 
 
-def test_the_commands_are_the_systems_own():
-    (found,) = look(figures={"other_cpu_cores": 1.0}, platform="darwin").findings
-    assert found.mend == "top -o cpu"
+def test_the_command_for_many_processes_asks_for_the_busiest_of_each_program():
+    found = busy_finding(
+        Busy(name="cc1", pids=tuple(range(10, 99)), cpus=0.9), Busy(name="ld", pids=(5,), cpus=0.1)
+    )
+    assert found.mend.split()[:3] == ["ps", "-fp", "10,5,11,12"]
+
+
+def test_work_that_nobody_is_seen_to_do_is_said_beside_what_is_seen():
+    found = busy_finding(Busy(name="cc1", pids=(7,), cpus=0.5), cpus=2.0)
+    assert found.what == (
+        "others keep 2.00 of 8 CPUs busy: cc1 0.50 (process 7), "
+        "1.50 by processes that ended meanwhile or are not shown to you"
+    )
+    assert found.is_command
+
+
+@pytest.mark.parametrize(("platform", "top"), [("linux", "top"), ("darwin", "top -o cpu")])
+def test_where_nobody_is_seen_to_work_it_says_why_and_where_to_look(platform, top):
+    found = busy_finding(platform=platform)
+    assert found.what == (
+        "others keep 1.00 of 8 CPUs busy: processes that ended meanwhile or are not shown to you"
+    )
+    assert not found.is_command
+    assert found.mend.startswith(f"look with sudo {top}, in a container on its host; end what ")
 
 
 def clock_of(*seen, slowed_by=()):
@@ -185,13 +221,45 @@ def test_a_quota_of_all_that_is_in_sight_holds_nobody_up():
     assert "CPU limit" in allowed.fine
 
 
+def used(**programs):
+    """A look at processes: by name, their numbers and what each used so far, in seconds."""
+    return {
+        (pid, 100.0): Used(name=name, cpu_s=cpu_s)
+        for name, each in programs.items()
+        for pid, cpu_s in each.items()
+    }
+
+
 def test_who_uses_next_to_nothing_is_not_named():
-    found = busiest({(1, "a"): 0.0, (2, "b"): 0.0}, {(1, "a"): 0.08, (2, "b"): 0.1}, 2.0)
+    found = busiest(used(a={1: 0.0}, b={2: 0.0}), used(a={1: 0.08}, b={2: 0.1}), 2.0)
     assert [one.name for one in found] == ["b"]
 
 
-def test_the_busiest_processes_between_two_looks():
-    before = {(1, "init"): 5.0, (7, "cc1"): 10.0, (8, "idle"): 3.0, (9, "gone"): 1.0}
-    after = {(1, "init"): 6.0, (7, "cc1"): 12.0, (8, "idle"): 3.0, (10, "new"): 50.0}
-    found = busiest(before, after, 2.0)
-    assert found == (Busy(name="cc1", pid=7, cpus=1.0), Busy(name="init", pid=1, cpus=0.5))
+def test_the_busiest_programs_between_two_looks():
+    before = used(init={1: 5.0}, cc1={7: 10.0, 8: 2.0, 9: 4.0}, idle={11: 3.0}, gone={12: 1.0})
+    after = used(init={1: 6.0}, cc1={7: 11.0, 8: 5.0, 9: 4.0}, idle={11: 3.0})
+    assert busiest(before, after, 2.0) == (
+        Busy(name="cc1", pids=(8, 7), cpus=2.0),  # 9 rested
+        Busy(name="init", pids=(1,), cpus=0.5),
+    )
+
+
+def test_what_began_between_the_looks_did_all_of_its_work_there():
+    before = {(7, 100.0): Used(name="cc1", cpu_s=50.0)}
+    after = {(7, 103.0): Used(name="as", cpu_s=1.0)}  # the number was given again
+    assert busiest(before, after, 2.0) == (Busy(name="as", pids=(7,), cpus=0.5),)
+
+
+def test_only_what_is_told_is_counted_and_never_this_process(monkeypatch):
+    def process(pid, times, name="cc1"):
+        info = {"pid": pid, "name": name, "create_time": 9.0, "cpu_times": times}
+        return SimpleNamespace(info=info)
+
+    times = SimpleNamespace(user=1.0, system=0.5)
+    listed = [process(7, times), process(8, None), process(9, times, None)]
+    listed.append(process(os.getpid(), times))
+    monkeypatch.setattr("psutil.process_iter", lambda _: listed)
+    assert cpu_seconds() == {
+        (7, 9.0): Used(name="cc1", cpu_s=1.5),
+        (9, 9.0): Used(name="?", cpu_s=1.5),
+    }

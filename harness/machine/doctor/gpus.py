@@ -25,7 +25,7 @@ def check_others_on_gpu(facts: Facts, seen: Seen) -> Verdict:
         severity="high",
         what=f"{n} {'process computes' if n == 1 else 'processes compute'} on a GPU",
         effect="they take its memory and its time: slower, and never alike",
-        mend="nvidia-smi",
+        mend="nvidia-smi   # then end what is not needed there, or wait",
     )
 
 

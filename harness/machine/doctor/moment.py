@@ -1,4 +1,4 @@
-"""Checks of what goes on now, from some seconds of watching. Pure, but for `busiest`.
+"""Checks of what goes on now, from some seconds of watching. Pure, but for `cpu_seconds`.
 
 Names of other processes are for the terminal of whoever asks: no record has them.
 """
@@ -9,22 +9,34 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from typing import Any
 
 from harness.machine.doctor.finding import Finding, Fine, NotTold, Severity, Verdict
 from harness.machine.quiet import Seen
 
 _MOST_NAMES = 4
-_LEAST_CPUS = 0.05  # a process below this is not named
+_LEAST_CPUS = 0.05  # programs below this are not named
+_LEAST_UNSEEN_CPUS = 0.1  # beyond it is said that some of the work has no name
+
+Process = tuple[int, float]  # its number and when it began, for numbers come again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Used:
+    """A process, and what it used so far."""
+
+    name: str
+    cpu_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Busy:
-    """A process that used processors while it was looked at."""
+    """A program that used processors while it was looked at."""
 
     name: str
-    pid: int
-    cpus: float  # on average
+    pids: tuple[int, ...]  # of its processes, the busiest first
+    cpus: float  # on average, of all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,31 +49,43 @@ class Moment:
     platform: str = sys.platform
 
 
-def cpu_seconds() -> dict[tuple[int, str], float]:
-    """CPU time so far of every process but this one, by number and name."""
+def cpu_seconds() -> dict[Process, Used]:
+    """CPU time so far of every process but this one that the system tells of.
+
+    macOS tells nobody but root of the processes of other users, nor does Linux where it hides them;
+    those beside a container are out of its sight.
+    """
     import psutil
 
     found = {}
-    for process in psutil.process_iter(["pid", "name", "cpu_times"]):
-        times, pid = process.info["cpu_times"], process.info["pid"]
+    for process in psutil.process_iter(["pid", "name", "create_time", "cpu_times"]):
+        info = process.info
+        times, pid = info["cpu_times"], info["pid"]
         if times is not None and pid != os.getpid():
-            found[pid, process.info["name"] or "?"] = times.user + times.system
+            used = Used(name=info["name"] or "?", cpu_s=times.user + times.system)
+            found[pid, info["create_time"] or 0.0] = used
     return found
 
 
 def busiest(
-    before: Mapping[tuple[int, str], float],
-    after: Mapping[tuple[int, str], float],
-    seconds: float,
+    before: Mapping[Process, Used], after: Mapping[Process, Used], seconds: float
 ) -> tuple[Busy, ...]:
-    """Who used the processors between two looks, the busiest first."""
-    used = [
-        Busy(name=name, pid=pid, cpus=(total - before.get((pid, name), 0.0)) / seconds)
-        for (pid, name), total in after.items()
-        if (pid, name) in before
-    ]
-    busy = [one for one in used if one.cpus >= _LEAST_CPUS]
-    return tuple(sorted(busy, key=lambda one: one.cpus, reverse=True)[:_MOST_NAMES])
+    """Which programs used the processors between two looks, the busiest first.
+
+    What began in between used all that it did in that time; what ended is not seen.
+    """
+    programs: dict[str, dict[int, float]] = {}
+    for process, used in after.items():
+        first = before[process].cpu_s if process in before else 0.0
+        programs.setdefault(used.name, {})[process[0]] = (used.cpu_s - first) / seconds
+    busy = [_program(name, cpus) for name, cpus in programs.items()]
+    named = [one for one in busy if one.cpus >= _LEAST_CPUS]
+    return tuple(sorted(named, key=lambda one: one.cpus, reverse=True)[:_MOST_NAMES])
+
+
+def _program(name: str, cpus: Mapping[int, float]) -> Busy:
+    working = sorted((pid for pid in cpus if cpus[pid] > 0), key=cpus.__getitem__, reverse=True)
+    return Busy(name=name, pids=tuple(working), cpus=sum(cpus.values()))
 
 
 def check_other_processes(moment: Moment) -> Verdict:
@@ -72,16 +96,40 @@ def check_other_processes(moment: Moment) -> Verdict:
     if used <= 0.1:  # what a system that rests needs
         return Fine(name=name)
     of = "" if moment.cpus is None else f" of {moment.cpus}"
-    names = ", ".join(f"{one.name} ({one.pid}) {one.cpus:.2f}" for one in moment.busy)
     many = moment.cpus is not None and used > moment.cpus / 2
     few = used <= 0.25  # a study's limit, by default
     return Finding(
         name=name,
         severity="high" if many else "low" if few else "medium",
-        what=f"others keep {used:.2f}{of} CPUs busy" + (f": {names}" if names else ""),
+        what=f"others keep {used:.2f}{of} CPUs busy: {_who(moment.busy, used)}",
         effect="they take processors, caches and memory bandwidth: slower, and never alike",
-        mend="top -o cpu" if moment.platform == "darwin" else "top -b -n 1 -o %CPU | head -n 17",
+        mend=_end_them(moment),
+        is_command=bool(moment.busy),
     )
+
+
+def _who(busy: Sequence[Busy], used: float) -> str:
+    """Programs and their shares, and how much of the work is none of theirs."""
+    names = [f"{one.name} {one.cpus:.2f} ({_processes(one.pids)})" for one in busy]
+    unseen = used - sum(one.cpus for one in busy)
+    if not names or unseen > max(_LEAST_UNSEEN_CPUS, used / 4):
+        some = f"{unseen:.2f} by " if names else ""
+        names.append(f"{some}processes that ended meanwhile or are not shown to you")
+    return ", ".join(names)
+
+
+def _processes(pids: Sequence[int]) -> str:
+    return f"process {pids[0]}" if len(pids) == 1 else f"{len(pids)} processes"
+
+
+def _end_them(moment: Moment) -> str:
+    """Whose they are is for the user to see: nothing here says what may be ended."""
+    if not moment.busy:
+        top = "top -o cpu" if moment.platform == "darwin" else "top"
+        return f"look with sudo {top}, in a container on its host; end what is not needed, or wait"
+    in_turn = chain.from_iterable(zip_longest(*(one.pids for one in moment.busy)))
+    pids = [pid for pid in in_turn if pid is not None][:_MOST_NAMES]
+    return f"ps -fp {','.join(map(str, pids))}   # end what is not needed, or wait"
 
 
 def check_steal(moment: Moment) -> Verdict:
@@ -136,7 +184,7 @@ def check_disk_pressure(moment: Moment) -> Verdict:
         limits=(0.5, 0.1),
         what="for {:.1%} of the time some process waits for a disk",
         effect="loading takes longer; decoding does not wait for disks",
-        mend="cat /proc/pressure/io",
+        mend="watch cat /proc/pressure/io   # wait until it falls",
     )
 
 
