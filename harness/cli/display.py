@@ -7,9 +7,10 @@ measured along with the model.
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -17,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.durations import about
+from harness.cli.durations import about, counting
 from harness.invocation import as_typed
 from harness.measure.job import (
     Answered,
@@ -33,10 +34,12 @@ from harness.measure.job import (
     Written,
 )
 from harness.measure.trial import Trial
+from harness.plan.cell import Cell
 from harness.records.quality import Quality
 from harness.records.record import Record
 
 _BAR_WIDTH = 12
+_LEAST_NAMES = 24  # columns for what is skipped, however long the reason is
 _HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
 _REDRAW_S = 0.25  # at least, between two drawings; each takes about half a millisecond
 
@@ -62,6 +65,7 @@ class RunDisplay:
         self._block: int | None = None
         self._n_done = 0
         self._begun: set[tuple[str, int]] = set()
+        self._skipped: dict[str, list[Trial]] = {}  # by reason, until that is said
         self._spent: list[float] = []  # seconds of finished trials
         self._name = self._phase = ""
         self._is_scored = False
@@ -72,16 +76,17 @@ class RunDisplay:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Keep the live line on the terminal."""
-        if not self._out.is_terminal:
-            yield
-            return
-        with self._live:
-            yield
+        with self._live if self._out.is_terminal else nullcontext():
+            try:
+                yield
+            finally:
+                self._say_skipped()
 
     def begin(self, trial: Trial) -> None:
         """A trial starts."""
         if trial.skip_reason is not None:
             return
+        self._say_skipped()
         self._trial_started = self._clock()
         key = (trial.cell.id, trial.trial)
         self._n_trials += key in self._begun  # a noisy one, which is made again
@@ -158,21 +163,21 @@ class RunDisplay:
                 return
             self._drawn = now
             with suppress(OSError):  # a terminal that went away must not stop the measuring
-                self._live.update(self._line(f"{self._phase} {elapsed:.0f} s"), refresh=True)
+                self._live.update(self._line(f"{self._phase} {counting(elapsed)}"), refresh=True)
         elif now - self._last_said > _HEARTBEAT_S:
-            self._say(f"  {self._name}: {self._phase}, {elapsed:.0f} s")
+            self._say(f"  {self._name}: {self._phase}, {about(elapsed)}")
 
     def end(self, trial: Trial, record: Record) -> None:
         """A trial is recorded."""
         if trial.skip_reason is not None:
-            self._say(f"  {_name(trial)}: skipped: {trial.skip_reason}")
+            self._skipped.setdefault(trial.skip_reason, []).append(trial)
             return
         seconds = self._clock() - self._trial_started
         if record.took_s is not None:  # without what is done once, before some trials
             seconds = record.took_s + (record.cooling.waited_s or 0.0 if record.cooling else 0.0)
         self._n_done += 1
         self._spent.append(seconds)
-        self._say(f"  {_name(trial)}: {_result(record)} ({seconds:.0f} s)")
+        self._say(f"  {_name(trial)}: {_result(record)} ({about(seconds)})")
 
     def _line(self, doing: str) -> Table:
         """One line of the terminal: the phase and the time left stay whole, the name is cut."""
@@ -201,10 +206,26 @@ class RunDisplay:
         at_most = "at most " if self._at_most else ""
         return f"{before}{at_most}{about(left)} left"
 
+    def _say_skipped(self) -> None:
+        """One line for each reason; the records have each cell."""
+        for reason, trials in self._skipped.items():
+            self._say(_skip_line(reason, trials, self._out.width))
+        self._skipped.clear()
+
     def _say(self, line: str) -> None:
+        """One line in a log; on a terminal as many as its words need."""
         self._last_said = self._clock()
+        text = as_typed(line)
+        if self._out.is_terminal:
+            text = textwrap.fill(
+                text,
+                self._out.width,
+                subsequent_indent="    ",
+                break_long_words=False,  # a path stays in one piece, to be copied
+                break_on_hyphens=False,
+            )
         with suppress(OSError):
-            self._out.print(as_typed(line), markup=False, soft_wrap=True)
+            self._out.print(text, markup=False, soft_wrap=True)
 
 
 def _name(trial: Trial) -> str:
@@ -219,6 +240,28 @@ def _name(trial: Trial) -> str:
     again = ", again" if trial.attempt and not trial.skip_reason else ""
     place = f"{cell.model}{engine} | {cell.strategy} | {threads}{rows}"
     return f"{place} | {cell.workload}{variant}{number}{again}"
+
+
+def _skip_line(reason: str, trials: Sequence[Trial], width: int) -> str:
+    """Why they are skipped, whole, how many they are, and which, as far as the line goes."""
+    if len(trials) == 1:
+        return f"  {_name(trials[0])}: skipped: {reason}"
+    said = f"  {len(trials)} cells skipped: {reason}"
+    room = max(_LEAST_NAMES, width - len(f"{said} ()"))
+    names = textwrap.shorten(_which([one.cell for one in trials]), room, placeholder=" …")
+    return f"{said} ({names.replace(' of …', ' …')})"
+
+
+def _which(cells: Sequence[Cell]) -> str:
+    """Strategies before their models, which are skipped more seldom."""
+    by_strategy: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        engine = "" if cell.engine == "torch" else f"{cell.engine} "
+        by_strategy.setdefault(f"{engine}{cell.strategy}", {})[cell.model] = None
+    by_models: dict[tuple[str, ...], list[str]] = {}
+    for strategy, models in by_strategy.items():
+        by_models.setdefault(tuple(models), []).append(strategy)
+    return "; ".join(f"{', '.join(each)} of {', '.join(of)}" for of, each in by_models.items())
 
 
 def _result(record: Record) -> str:

@@ -41,7 +41,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic from click
 
 
 def about(seconds: float) -> str:
-    """Two units of what suits, as `2 min 40 s`: an estimate has no more to say."""
+    """Two units of what suits, as `2 min 40 s`: what is foreseen, or over, has no more to say."""
     if seconds < 9.95:
         return f"{max(seconds, 0.1):.1f} s" if seconds else "0 s"
     if seconds < 99.5:
@@ -53,3 +53,9 @@ def about(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{math.ceil(seconds / 86400)} days"
+
+
+def counting(seconds: float) -> str:
+    """Time that goes on, as `2 min 41 s`: each second shows, where `about` would stand still."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

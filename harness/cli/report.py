@@ -40,9 +40,9 @@ def command(run_dir: Path, *, as_json: bool) -> None:
 
 
 def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
-    """Write the report of a run and print its table, where the report lies, and what is next.
+    """Write the report of a run and print its table, and last how to look at the report.
 
-    What is next is for the caller to say where this `is_last` not.
+    Where the caller has another last line (this `is_last` not), only where the report lies.
     Raises `RecordsError` where the folder is not a run's, is damaged, or cannot be written to.
     """
     from harness.records.store import read_run
@@ -73,9 +73,8 @@ def show_report(run_dir: Path, *, as_json: bool, is_last: bool = True) -> None:
     for line in _recommendations(summary):
         out.print(line, markup=False)
     # Paths and commands stay in one piece, to be copied.
-    out.print(f"Report: {paths.html}", markup=False, soft_wrap=True)
-    if is_last:
-        out.print(f"Next: {next_command(paths.html)}", markup=False, soft_wrap=True)
+    last = f"Next: {next_command(paths.html)}" if is_last else f"Report: {paths.html}"
+    out.print(last, markup=False, soft_wrap=True)
 
 
 def _recommendations(summary: Summary) -> list[str]:

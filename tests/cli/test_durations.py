@@ -5,7 +5,7 @@ import re
 import click
 import pytest
 
-from harness.cli.durations import Duration, about
+from harness.cli.durations import Duration, about, counting
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,8 @@ def test_what_is_no_time_is_refused_in_words(written, said):
 )
 def test_times_are_said_in_two_units(seconds, words):
     assert about(seconds) == words
+
+
+def test_time_that_goes_on_changes_with_each_second():
+    said = [counting(seconds) for seconds in (0.9, 59.9, 60, 161, 162, 3661)]
+    assert said == ["0 s", "59 s", "1 min 0 s", "2 min 41 s", "2 min 42 s", "61 min 1 s"]

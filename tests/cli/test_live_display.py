@@ -1,6 +1,7 @@
 """The live line of a run: how often it is drawn, and that what it says is never long behind."""
 
 import io
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -173,12 +174,115 @@ def test_a_trial_that_is_made_again_says_so(workload, called, shown):
     assert second == f"[1/3] m | cpu fp32 | 1 thread | {called}, again …"
 
 
-def test_what_is_skipped_again_is_not_made_again(shown):
+NO_GPU = "no device cuda here, only cpu"
+
+
+def skipping(display, cells, *, reason=NO_GPU, attempt=0):
+    """Let cells be skipped, as the schedule does before all else."""
+    for cell in cells:
+        trial = Trial(cell=cell, trial=0, attempt=attempt, skip_reason=reason)
+        display.begin(trial)
+        display.end(trial, ended("skipped", reason=reason))
+
+
+def said_of_skipped(shown, cells, **given):
     display, out, _ = shown(terminal=False)
-    trial = Trial(cell=CELL, trial=0, attempt=1, skip_reason="no device cuda here")
-    display.end(trial, ended("skipped", reason="no device cuda here"))
-    said = out.file.getvalue().splitlines()[-1]
-    assert said == "  m | cpu fp32 | 1 thread | speed: skipped: no device cuda here"
+    with display.shown():
+        skipping(display, cells, **given)
+    return out.file.getvalue().splitlines()
+
+
+def test_what_is_skipped_again_is_not_made_again(shown):
+    said = said_of_skipped(shown, [CELL], reason="no device cuda here", attempt=1)
+    assert said == ["  m | cpu fp32 | 1 thread | speed: skipped: no device cuda here"]
+
+
+def cells(*strategies, models=("m",), workloads=("speed", "answers")):
+    return [
+        replace(CELL, model=model, strategy=strategy, workload=workload)
+        for model in models
+        for strategy in strategies
+        for workload in workloads
+    ]
+
+
+def test_cells_that_are_skipped_for_one_reason_are_one_line(shown):
+    skipped = cells("cuda fp16", "cuda fp16i8")
+    assert said_of_skipped(shown, skipped) == [
+        "  4 cells skipped: no device cuda here, only cpu (cuda fp16, cuda fp16i8 of m)"
+    ]
+
+
+def test_what_does_not_fit_into_80_columns_is_left_out_at_a_word(shown):
+    # Nothing is said of models where not one has its place.
+    skipped = cells("cuda fp16", "cuda fp16i8", models=("quickstart", "random-169m"))
+    (said,) = said_of_skipped(shown, skipped)
+    assert said == "  8 cells skipped: no device cuda here, only cpu (cuda fp16, cuda fp16i8 …)"
+    assert len(said) <= 80
+
+
+def test_a_long_reason_stays_whole_and_leaves_room_for_names(shown):
+    reason = "cpu needs 27.6 GiB for weights and 1.2 GiB beside them, and 20.1 GiB are free here"
+    (said,) = said_of_skipped(shown, cells("cuda fp16", "cuda fp16i8"), reason=reason)
+    assert said == f"  4 cells skipped: {reason} (cuda fp16, cuda fp16i8 …)"
+
+
+def test_each_reason_has_its_line_and_each_model_its_strategies(shown):
+    display, out, _ = shown(terminal=False)
+    unequal = [*cells("a", models=("m", "n")), *cells("b", models=("n",)), *cells("c")]
+    official = [replace(cell, engine="rwkv") for cell in cells("cpu fp32")]
+    with display.shown():
+        skipping(display, unequal, reason="why")
+        skipping(display, official, reason="not installed")
+    assert out.file.getvalue().splitlines() == [
+        "  8 cells skipped: why (a of m, n; b of n; c of m)",
+        "  2 cells skipped: not installed (rwkv cpu fp32 of m)",
+    ]
+
+
+def test_what_is_skipped_is_said_before_the_first_trial_and_once(shown):
+    display, out, _ = shown(terminal=False)
+    with display.shown():
+        skipping(display, cells("cuda fp16"))
+        display.begin(Trial(cell=CELL, trial=0, attempt=0))
+        display.begin(Trial(cell=CELL, trial=1, attempt=0))
+    assert [line.split(" (")[0] for line in out.file.getvalue().splitlines()] == [
+        f"  2 cells skipped: {NO_GPU}",
+        "[1/3] m | cpu fp32 | 1 thread | speed #1 …",
+        "[1/3] m | cpu fp32 | 1 thread | speed #2 …",
+    ]
+
+
+def test_what_is_skipped_is_said_also_where_the_run_is_stopped(shown):
+    display, out, _ = shown(terminal=False)
+    with suppress(KeyboardInterrupt), display.shown():
+        skipping(display, cells("cuda fp16"))
+        raise KeyboardInterrupt
+    assert out.file.getvalue().startswith("  2 cells skipped")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_gets_whole_words_and_a_log_whole_lines(terminal):
+    out = Console(file=io.StringIO(), width=40, force_terminal=terminal, color_system=None)
+    display = RunDisplay(out, 3, clock=lambda: 0.0)
+    display.aside("It lies in some/long/path/that-is/longer/than-the/terminal, to be copied.")
+    assert out.file.getvalue().splitlines() == (
+        [
+            "It lies in",
+            "    some/long/path/that-is/longer/than-the/terminal,",
+            "    to be copied.",
+        ]
+        if terminal
+        else ["It lies in some/long/path/that-is/longer/than-the/terminal, to be copied."]
+    )
+
+
+def test_a_long_trial_says_how_long_it_took_in_minutes(shown):
+    display, out, _ = shown(terminal=False)
+    trial = Trial(cell=CELL, trial=0, attempt=0)
+    display.begin(trial)
+    display.end(trial, ended("timeout", reason="why", took_s=4321.0))
+    assert out.file.getvalue().splitlines()[-1].endswith("timeout: why (1 h 10 min)")
 
 
 @pytest.mark.parametrize(

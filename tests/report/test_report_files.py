@@ -101,12 +101,13 @@ def test_the_table_fits_80_columns_and_cuts_nothing_off(name, summary_of):
     assert "…" not in out.getvalue()
 
 
-def test_the_command_ends_with_the_path_and_the_next_command(run_dir, capsys):
+def test_the_last_line_alone_says_where_the_report_is_and_how_to_look_at_it(run_dir, capsys):
     assert report(run_dir) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2] == f"Report: {run_dir / 'report.html'}"
-    assert lines[-1].startswith("Next: ")
-    assert all(len(line) <= 80 for line in lines[:-2])
+    html = run_dir / "report.html"
+    assert lines[-1] == f"Next: {report_command.next_command(html)}"
+    assert [line for line in lines if "report.html" in line and run_dir.name in line] == lines[-1:]
+    assert all(len(line) <= 80 for line in lines[:-1])
 
 
 @pytest.mark.parametrize(
