@@ -15,7 +15,8 @@ WORKING = """#!/bin/sh
 case "$1 $2 $3" in
   "-c "*) echo "$0" ;;
   "-m venv --clear") rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
-  "-m pip install") echo pip installs; [ ! -e broken ] && [ ! -e venv/.ready ] ;;
+  "-m pip install") echo pip installs; [ ! -e said ] || cat said >&2
+    [ ! -e broken ] && [ ! -e venv/.ready ] ;;
   *) echo "Python 9.9.1" ;;
 esac
 """
@@ -131,6 +132,57 @@ def test_what_is_half_installed_has_no_stamp(make_venv, interpreter, ready, tmp_
     (tmp_path / "broken").touch()
     assert make_venv("9.9").returncode != 0
     assert not ready.exists()
+
+
+WARNINGS = """\
+WARNING: Location 'file:///nowhere/' is ignored: it is neither a file nor a directory.
+DEPRECATION: some is being installed using the legacy 'setup.py install' method
+[notice] A new release of pip is available
+"""
+RETRYING = "WARNING: Retrying (Retry(total=4)) after connection broken by 'SSLError'\n"
+ERRORS = """\
+ERROR: Could not find a version that satisfies the requirement torch (from versions: none)
+  a second line \\ of it, with a tab\tand an end
+error: subprocess-exited-with-error"""
+
+
+@pytest.fixture
+def warnings(tmp_path):
+    return tmp_path / "venv/pip-warnings.txt"
+
+
+def test_what_pip_warns_of_is_kept_apart_and_one_line_says_where(
+    make_venv, interpreter, tmp_path, warnings
+):
+    interpreter(WORKING)
+    (tmp_path / "said").write_text(RETRYING + WARNINGS, encoding="utf-8")
+    done = make_venv("9.9")
+    assert done.returncode == 0
+    assert done.stderr == f"{RETRYING}What pip warned of is in venv/pip-warnings.txt.\n"
+    assert warnings.read_text(encoding="utf-8") == WARNINGS
+
+
+def test_an_error_of_pip_is_shown_whole_without_the_warnings(
+    make_venv, interpreter, ready, tmp_path, warnings
+):
+    interpreter(WORKING)
+    (tmp_path / "broken").touch()
+    (tmp_path / "said").write_text(WARNINGS + ERRORS, encoding="utf-8")  # no newline at its end
+    done = make_venv("9.9")
+    assert done.returncode != 0
+    assert done.stderr == f"{ERRORS}\nWhat pip warned of is in venv/pip-warnings.txt.\n"
+    assert warnings.read_text(encoding="utf-8") == WARNINGS
+    assert not ready.exists()
+
+
+def test_without_warnings_nothing_is_said_of_them_nor_of_former_ones(
+    make_venv, interpreter, tmp_path
+):
+    interpreter(WORKING)
+    (tmp_path / "said").write_text(WARNINGS, encoding="utf-8")
+    assert "warned" in make_venv("9.9").stderr
+    (tmp_path / "said").unlink()
+    assert make_venv("9.9").stderr == ""
 
 
 def test_without_constraints_nothing_is_installed(make_venv, interpreter, ready, tmp_path):
