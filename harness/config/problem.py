@@ -27,9 +27,15 @@ class Problem:
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the closest of `allowed`, or nothing when none is close."""
+    name = closest(word, allowed)
+    return "" if name is None else f" Did you mean '{name}'?"
+
+
+def closest(word: str, allowed: Iterable[str]) -> str | None:
+    """The one of `allowed` that is the most like `word`; None when none is close."""
     folded = {name.lower(): name for name in allowed}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return f" Did you mean '{folded[close[0]]}'?" if close else ""
+    return folded[close[0]] if close else None
 
 
 def listed(names: Iterable[str]) -> str:

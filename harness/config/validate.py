@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 
 from harness.config.document import Key, Node, plain
-from harness.config.problem import Problem, listed, nearest, shown
+from harness.config.problem import Problem, closest, listed, nearest, shown
 from harness.config.schema import Schema, strict_schema
 
 _JSON_TYPES: dict[type, str] = {
@@ -56,8 +56,9 @@ def _explain(error: Any, above: Key, schema: Schema, node: Node) -> Iterator[Pro
             if name not in allowed:
                 yield _unknown_key(node, (*key, name), allowed)
     elif error.validator == "required":
+        present = {*value, *_meant(value, error.schema)}
         for name in error.validator_value:
-            if name not in value:
+            if name not in present:
                 text = f"is missing; {_describe(error.schema['properties'][name], schema)} is due."
                 yield node.problem((*key, name), text)
     elif error.validator == "anyOf":
@@ -75,6 +76,13 @@ def _unknown_key(node: Node, key: Key, allowed: Iterable[str]) -> Problem:
     return node.problem(
         key, f"is not a key here.{nearest(name, allowed)} Allowed: {listed(allowed)}."
     )
+
+
+def _meant(value: Iterable[str], schema: Schema) -> Iterator[str | None]:
+    """The keys that misspelt ones are near to: what is said of those says enough."""
+    if schema.get("additionalProperties") is False:
+        allowed = schema["properties"]
+        yield from (closest(name, allowed) for name in value if name not in allowed)
 
 
 def _errors_of_meant_branch(error: Any, schema: Schema) -> Iterator[Any]:

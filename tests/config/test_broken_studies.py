@@ -248,6 +248,45 @@ def test_all_problems_come_at_once_and_in_order(write_study, good_study):
     assert places == [*(f"/study.yaml:{line}" for line in (1, 8, 10, 12, 21)), "/bad.yaml:1"]
 
 
+@pytest.mark.parametrize(
+    ("key", "slip"),
+    [
+        ("name", "nmae"),
+        ("models", "model"),
+        ("weights", "weigths"),
+        ("strategies", "Strategys"),
+        ("workloads", "wrokloads"),
+        ("questions", "question"),
+    ],
+)
+def test_a_misspelt_key_is_not_missing_too(key, slip, write_study, good_study):
+    path = write_study(good_study.replace(f"{key}: ", f"{slip}: ", 1))
+    if path.read_text("utf-8") == good_study:  # it stands alone in its line
+        path = write_study(good_study.replace(f"{key}:\n", f"{slip}:\n", 1))
+
+    (problem,) = problems_of(path)
+
+    assert f"{slip}: is not a key here. Did you mean '{key}'?" in problem
+
+
+def test_a_key_that_is_near_to_none_leaves_another_missing(write_study, good_study):
+    unknown, missing = sorted(
+        problems_of(write_study(good_study.replace("name: small", "title: small"))),
+        key=lambda one: "is missing" in one,
+    )
+
+    assert "title: is not a key here. Allowed: name, " in unknown
+    assert "name: is missing; " in missing
+
+
+def test_two_slips_of_one_key_are_two_problems(write_study, good_study):
+    slips = "    weight: a\n    wieghts: models/tiny.pth\n"
+
+    problems = problems_of(write_study(good_study.replace("    weights: models/tiny.pth\n", slips)))
+
+    assert [one.split(": ")[1] for one in problems] == ["models.tiny.weight", "models.tiny.wieghts"]
+
+
 def test_what_a_strategy_may_be_is_said_once(write_study, good_study):
     strategies = "cpu fp31, cdua fp16, cuda fp16 -> cpu, cpu fp8"
     text = good_study.replace(
