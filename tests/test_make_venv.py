@@ -15,7 +15,7 @@ WORKING = """#!/bin/sh
 case "$1 $2 $3" in
   "-c "*) echo "$0" ;;
   "-m venv --clear") rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
-  "-m pip install") echo pip installs; [ ! -e said ] || cat said >&2
+  "-m pip install") echo pip installs; [ ! -e listed ] || cat listed; [ ! -e said ] || cat said >&2
     [ ! -e broken ] && [ ! -e venv/.ready ] ;;
   *) echo "Python 9.9.1" ;;
 esac
@@ -185,6 +185,33 @@ def test_without_warnings_nothing_is_said_of_them_nor_of_former_ones(
     assert make_venv("9.9").stderr == ""
 
 
+def test_of_what_pip_does_only_what_explains_a_wait_is_shown(make_venv, interpreter, tmp_path):
+    interpreter(WORKING)
+    listed = """\
+Collecting torch==2.13 (from rwkv-harness)
+  Downloading torch-2.13-cp311-manylinux.whl (812.4 MB)
+  Downloading idna-3.1-py3-none-any.whl (1.4 MB)
+  Using cached numpy-2.4-cp311.whl (16.9 MB)
+Installing collected packages: idna, numpy, torch
+"""
+    (tmp_path / "listed").write_text(listed, encoding="utf-8")
+    assert make_venv("9.9").stdout.splitlines()[1:] == [
+        "Downloading torch-2.13-cp311-manylinux.whl (812.4 MB)",
+        "Using cached numpy-2.4-cp311.whl (16.9 MB)",
+        "Installing collected packages",
+    ]
+
+
+def test_versions_that_exclude_each_other_are_shown(make_venv, interpreter, tmp_path):
+    interpreter(WORKING)
+    conflict = (
+        "The conflict is caused by:\n    The user requested click==1\n    harness 0.1 needs 8\n"
+    )
+    (tmp_path / "broken").touch()
+    (tmp_path / "listed").write_text(f"Collecting click\n\n{conflict}", encoding="utf-8")
+    assert make_venv("9.9").stderr == conflict
+
+
 def test_without_constraints_nothing_is_installed(make_venv, interpreter, ready, tmp_path):
     interpreter(WORKING)
     (tmp_path / "nix/constraints.txt").unlink()
@@ -198,7 +225,7 @@ def test_where_there_is_no_sha256sum_perls_program_does_it(make_venv, interprete
     interpreter(WORKING)
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "sh", "rm", "mkdir", "cp", "grep"):
+    for name in ("bash", "sh", "rm", "mkdir", "cp"):
         (programs / name).symlink_to(shutil.which(name))
     perls = programs / "shasum"
     perls.write_text(f'#!/bin/sh\n[ "$1 $2" = "-a 256" ] && printf %s "{STAMP}"\n')
