@@ -25,7 +25,7 @@ from harness.sizes import size
 
 SUFFIX = ".safetensors"
 FOLDERS = ("converted", "references")  # below the cache folder; one budget for all of them
-_PARTIAL = re.compile(r"\.(?P<name>.+\.safetensors)\.[0-9]+\.partial")
+_PARTIAL = re.compile(r"\.(?P<name>.+\.safetensors)\.[0-9.]+\.partial")
 
 
 class CacheUnusable(HarnessError):

@@ -1,55 +1,82 @@
-"""A large output file that takes its place only when it is whole. No torch.
+"""An output file that takes its place only when it is whole. No torch.
 
-Until then its bytes lie in `.NAME.PID.partial` beside it, locked by whoever writes them: what a
-killed process left there is nobody's, and goes when the same file is written again.
+Until then its bytes lie in `.NAME.PID.N.partial` beside it, locked by whoever writes them: what a
+killed process left there is nobody's, and goes when the same file is written again. On a file
+system without locks nobody can tell, so it stays.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
 from harness.errors import HarnessError
 
+_NUMBERS = count()  # of the partial files of this process
+
 
 @contextmanager
 def replacing(out: Path, n_bytes: int) -> Iterator[BinaryIO]:
-    """A file that takes the place of `out` once it is whole and on the disk, and never before.
+    """A large file that takes the place of `out`, as `written_whole` has it, and makes its folder.
 
     Raises `HarnessError` where the disk has no room for `n_bytes`, or cannot be written.
     """
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(out)
-        free = shutil.disk_usage(out.parent).free
-        if free < n_bytes:
-            raise HarnessError(
-                f"{out} needs {n_bytes / 2**20:,.1f} MiB, and its disk has {free / 2**20:,.1f} MiB "
-                "free. Make room, or write it elsewhere."
-            )
-        with partial.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with written_whole(out) as file:
+            free = shutil.disk_usage(out.parent).free
+            if free < n_bytes:
+                raise HarnessError(
+                    f"{out} needs {n_bytes / 2**20:,.1f} MiB, and its disk has "
+                    f"{free / 2**20:,.1f} MiB free. Make room, or write it elsewhere."
+                )
+            yield file
+    except OSError as error:
+        raise HarnessError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` once it is whole and on the disk, and never before.
+
+    Threads and processes may write the same file at once; the last one's stays. Raises `OSError`.
+    """
+    _remove_leftovers(path)
+    with _partial(path) as file:
+        partial = Path(file.name)
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(out)
-    except OSError as error:
-        raise HarnessError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):  # a folder that could not be written at all
-            partial.unlink(missing_ok=True)
+            partial.replace(path)
+        except BaseException:  # once it has its place, the name may be another machine's
+            with suppress(OSError):
+                partial.unlink()
+            raise
 
 
-def _remove_leftovers(out: Path) -> None:
-    for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
+def _partial(path: Path) -> BinaryIO:
+    """A new file beside `path`, locked for as long as it is open, where that can be."""
+    for number in _NUMBERS:
+        with suppress(FileExistsError):
+            file = path.with_name(f".{path.name}.{os.getpid()}.{number}.partial").open("xb")
+            with suppress(OSError):  # no locks here
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()  # taken for nobody's before it was locked
+    raise AssertionError
+
+
+def _remove_leftovers(path: Path) -> None:
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError), partial.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody writes it
-            path.unlink()
+            partial.unlink()

@@ -7,7 +7,6 @@ pickle in them, and whatever does not fit comes out as a `CheckpointError`. Know
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 
 from harness.errors import BadInput, CheckpointError, NotANumber
 from harness.runtime.dtypes import NAMES, TORCH_DTYPES
+from harness.runtime.output_file import written_whole
 from harness.runtime.state import TENSORS, LayerState, State, StateForm
 
 _FORMAT = "rwkv-harness state"
@@ -65,7 +65,8 @@ def save_state(
     metadata = _metadata(state, model_sha256, tokens)
     content = safetensors.torch.save(_named_tensors(state), metadata=metadata)
     try:
-        _write_whole(Path(path), content)
+        with written_whole(Path(path)) as file:
+            file.write(content)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -112,18 +113,6 @@ def _named_tensors(state: State) -> dict[str, torch.Tensor]:
                 )
             tensors[_key(index, name)] = tensor.to("cpu", copy=True).contiguous()
     return tensors
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _metadata(state: State, model_sha256: str | None, tokens: int | None) -> dict[str, str]:

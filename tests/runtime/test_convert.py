@@ -1,6 +1,5 @@
 """Converting as a user does it: what is written, and what is left when it does not work."""
 
-import fcntl
 import gc
 import json
 import os
@@ -16,7 +15,6 @@ from harness.errors import BadInput, CheckpointError, HarnessError
 from harness.runtime import load_model, output_file
 from harness.runtime.checkpoint import read_header
 from harness.runtime.convert import _source_sha256, convert
-from harness.runtime.output_file import replacing
 from harness.runtime.pth_writer import PthWriter
 from harness.runtime.stored import StoredTensor
 from harness.runtime.synth_file import save_random
@@ -237,47 +235,6 @@ def test_a_file_in_place_of_the_folder_is_said_in_words(checkpoint, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(HarnessError, match=r"out cannot be written: (File exists|Not a directory)"):
         convert(checkpoint(ODD), tmp_path / "file" / "out", "cpu fp32")
-
-
-def test_a_file_takes_its_place_only_when_it_is_on_the_disk(tmp_path, monkeypatch):
-    out, events = tmp_path / "out", []
-    real = os.fsync
-
-    def fsync(number):
-        events.append((os.fstat(number).st_size, out.exists()))
-        real(number)
-
-    monkeypatch.setattr(output_file.os, "fsync", fsync)
-    with replacing(out, 4) as file:
-        file.write(b"1234")
-        assert not out.exists()
-    assert events == [(4, False)]
-    assert out.read_bytes() == b"1234"
-
-
-def test_a_reader_of_the_old_file_keeps_it(tmp_path):
-    out = tmp_path / "out"
-    out.write_bytes(b"old")
-    with out.open("rb") as reader:
-        with replacing(out, 3) as file:
-            file.write(b"new")
-        assert reader.read() == b"old"
-    assert out.read_bytes() == b"new"
-
-
-def test_what_a_killed_process_left_is_removed_and_what_is_being_written_is_not(tmp_path):
-    out = tmp_path / "model[1].pth"
-    dead = tmp_path / f".{out.name}.99999.partial"
-    alive = tmp_path / f".{out.name}.99998.partial"
-    other = tmp_path / ".model1.pth.99999.partial"
-    for path in (dead, alive, other):
-        path.write_bytes(b"half")
-    with alive.open("ab") as writer:
-        fcntl.flock(writer, fcntl.LOCK_EX)
-        with replacing(out, 4) as file:
-            file.write(b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {out.name, alive.name, other.name}
-    assert out.read_bytes() == b"whole"
 
 
 def test_a_file_whose_metadata_names_another_plan_is_damaged(checkpoint, tmp_path):
