@@ -14,6 +14,7 @@ from harness.cli import run
 from harness.cli.budget import same_command
 from harness.cli.console import console
 from harness.cli.display import RunDisplay
+from harness.cli.foreseeing import Foreseen
 from harness.cli.main import main
 from harness.cli.plan_table import show_plan
 from harness.config.load import load_study
@@ -21,6 +22,7 @@ from harness.invocation import VARIABLE, as_typed, command_line
 from harness.machine import Machine
 from harness.plan.document import plan_document
 from harness.plan.duration import RunTime
+from harness.plan.left import Left
 from harness.plan.plan import plan
 
 ROOT = Path(__file__).parents[1]
@@ -126,7 +128,8 @@ def test_a_plan_is_kept_in_one_spelling_and_shown_in_the_users(tmp_path, monkeyp
     planned = plan(loaded, machine)
 
     assert plan_document(planned) == kept
-    show_plan(planned, "study.yaml", RunTime(cells=()))
+    nothing = Foreseen(left=Left(turns=()), time=RunTime(cells=()))
+    show_plan(planned, nothing, ["study.yaml"])
     shown = capsys.readouterr().out
     assert "harness-of-mine fit random:14b" in " ".join(shown.split())
     assert shown.endswith("Next: harness-of-mine plan builtin:quickstart\n")

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,17 +15,17 @@ from harness.cli.durations import Duration, about
 from harness.invocation import command_line
 
 if TYPE_CHECKING:
-    from harness.config.load import LoadedStudy
-    from harness.machine import Machine
+    from harness.cli.run_options import Selection
     from harness.measure.budget import Budget
-    from harness.plan.look import Surroundings
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
 clock: Callable[[], float] = time.monotonic  # by which a run's time is up
 
+BUDGET = "--budget"
+
 budget_option = click.option(
-    "--budget",
+    BUDGET,
     "budget_s",
     type=Duration(),
     metavar="TIME",
@@ -42,30 +41,19 @@ class TimeGiven:
     seconds: float | None  # None: as long as it takes
     began_at: float
 
-    def budget(
-        self,
-        planned: Plan,
-        found: tuple[LoadedStudy, Machine, Surroundings],
-        machine_folder: Path,
-        *,
-        no_cache: bool,
-        n_before: int,
-    ) -> Budget:
+    def budget(self, selected: Selection, *, n_before: int) -> Budget:
         """What the schedule is told; without an end, nothing is foreseen for it.
 
         The run has `n_before` records of other commands.
         """
-        from harness.cli.foreseeing import foreseen_time
-        from harness.machine.cores import usable_cores
+        from harness.cli.foreseeing import known_of
         from harness.measure.budget import Budget, budget_of
+        from harness.plan.foresee_time import foresee_time
 
         if self.seconds is None:
             return Budget()
-        loaded, machine, seen = found
-        cores = usable_cores(machine)
-        foreseen = foreseen_time(
-            planned, loaded, seen, machine_folder, cores=cores, no_cache=no_cache
-        )
+        found = (selected.planned, selected.loaded, selected.seen)
+        foreseen = foresee_time(*found, known_of(selected))
         return budget_of(self.seconds, self.began_at, foreseen, clock, n_before)
 
     @property
@@ -81,11 +69,11 @@ def given(seconds: float | None) -> TimeGiven:
 
 def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun: int) -> str:
     """What did not fit, and how much is left, after a command that began `n_begun` trials."""
-    from harness.measure.schedule import left, to_measure
+    from harness.measure.schedule import left, made_again, to_measure
 
     rest = left(planned, store)
     needed = about(budget.needed_s(to_measure(store, rest), store))
-    n_again = sum(store.latest_outcome(c.id, t) not in (None, "skipped") for c, t in rest)
+    n_again = len(made_again(store, rest))
     again = f", {n_again} of them to be made again" if n_again else ""
     most = "at most " if planned.until is not None else ""
     trials = "trial" if planned.n_trials == 1 else "trials"
@@ -108,6 +96,20 @@ def noisy_sentence(planned: Plan, store: RecordStore) -> str | None:
     )
 
 
+def ample(seconds: float) -> int:
+    """A budget for what was foreseen to take so long: a little more, in whole steps."""
+    return math.ceil(1.2 * seconds / 10) * 10
+
+
+def budget_words(seconds: float) -> list[str]:
+    """The words that give so much time, such as `--budget 1h30m`."""
+    if seconds != int(seconds):
+        return [BUDGET, f"{seconds:g}s"]
+    minutes, rest = divmod(int(seconds), 60)
+    units = {"h": minutes // 60, "m": minutes % 60, "s": rest}
+    return [BUDGET, "".join(f"{n}{unit}" for unit, n in units.items() if n)]
+
+
 def same_command(enough_s: float | None = None) -> str:
     """The command that was given, to be pasted, without what would begin anew.
 
@@ -115,11 +117,10 @@ def same_command(enough_s: float | None = None) -> str:
     """
     arguments = [argument for argument in sys.argv[1:] if argument != "--fresh"]
     if enough_s is not None:
-        at = [n for n, one in enumerate(arguments) if one.split("=")[0] == "--budget"]
+        at = [n for n, one in enumerate(arguments) if one.split("=")[0] == BUDGET]
         for n in reversed(at):
             del arguments[n : n + (1 if "=" in arguments[n] else 2)]
-        # A little more than was foreseen, in whole steps.
-        arguments += ["--budget", f"{math.ceil(1.2 * enough_s / 10) * 10}s"]
+        arguments += [BUDGET, f"{ample(enough_s)}s"]
     return command_line(*arguments)
 
 

@@ -17,13 +17,14 @@ from rich.text import Text
 
 from harness.cli.console import console
 from harness.cli.durations import about
-from harness.cli.setting import pull_command, set_words
+from harness.cli.foreseeing import Foreseen
+from harness.cli.reach_lines import reach_lines, run_line
+from harness.cli.setting import pull_command
 from harness.cli.time_table import time_lines, time_table
 from harness.invocation import as_typed, command_line
 from harness.plan.cell import Cell, PlannedCell
-from harness.plan.duration import RunTime
+from harness.plan.left import Left
 from harness.plan.missing import describe_missing, next_step
-from harness.plan.order import order
 from harness.plan.plan import Plan
 from harness.quickstart.files import BUILTIN
 from harness.report.at_least import LEAST_WIDTH, AtLeast
@@ -35,31 +36,35 @@ Place = tuple[str, str, int, str]  # model, engine, threads, strategy
 Row = tuple[str, str, int, str, int]  # the same, sampling and prompt behind the strategy; batch
 
 
-def show_plan(planned: Plan, study: str, time: RunTime, there: Sequence[str | Path] = ()) -> None:
-    """Print `planned` and its time; `study` is how the user named it.
+def show_plan(planned: Plan, foreseen: Foreseen, words: Sequence[str | Path]) -> None:
+    """Print `planned`, and what of it would be done now.
 
-    `there` are the words that name the place of its results for `run`.
+    `words` are those of `run` that do it; the first is how the user named the study.
     """
     out = console()
     rows = _rows(planned)
     notes = _letters(why for one in planned.cells for why in _why_not(planned, one))
-    _print(out, _headline(planned))
+    _print(out, _headline(planned, foreseen.left))
     if planned.settings:
         _print(out, f"Set here: {'; '.join(planned.settings)}.")
-    out.print(AtLeast(_narrowed(_table(planned, rows, notes), out)), crop=False)
-    _print_notes(out, planned, notes)
+    if foreseen.chosen is not None:
+        # Wrapped between words alone: the folder is to be copied.
+        out.print(Text(run_line(planned, foreseen)), overflow="ignore", crop=False)
+    out.print(AtLeast(_narrowed(_table(planned, foreseen, rows, notes), out)), crop=False)
+    _print_notes(out, planned, foreseen, notes)
     if planned.running:
         out.print()
-        out.print(AtLeast(_narrowed(time_table(time), out)), crop=False)
-        total, *rest = time_lines(time)
+        if foreseen.time.cells:
+            out.print(AtLeast(_narrowed(time_table(foreseen.time), out)), crop=False)
+        total, *rest = time_lines(foreseen.time)
         _print(out, total)
-        _print_worst(out, planned)
-        for line in rest:
+        _print_worst(out, planned, foreseen.left)
+        for line in (*rest, *reach_lines(planned, foreseen)):
             _print(out, line)
     if planned.missing:
         # Not wrapped: the commands are to be copied.
         click.echo(f"\n{describe_missing(planned.missing)}")
-    click.echo(f"\n{_next(planned, study, there)}")
+    click.echo(f"\n{_next(planned, foreseen, words)}")
 
 
 def _rows(planned: Plan) -> dict[Row, dict[str, PlannedCell]]:
@@ -90,18 +95,23 @@ def _place(cell: Cell) -> Place:
     return (cell.model, cell.engine, cell.threads, cell.strategy)
 
 
-def _headline(planned: Plan) -> str:
-    n_cells, n_running = len(planned.cells), len(planned.running)
+def _headline(planned: Plan, left: Left) -> str:
+    n_cells, n_running = len(planned.cells), len(left.by_cell)
     engines = dict.fromkeys(one.cell.engine for one in planned.cells)
     threads = dict.fromkeys(str(one.cell.threads) for one in planned.cells)
     return (
         f"{planned.study}: {n_running} of {n_cells} cells will run here, in "
-        f"{_how_many(planned)} (engine {', '.join(engines)}; threads {', '.join(threads)})."
+        f"{_how_many(planned, left)} (engine {', '.join(engines)}; threads {', '.join(threads)})."
     )
 
 
-def _table(planned: Plan, rows: dict[Row, dict[str, PlannedCell]], notes: dict[str, str]) -> Table:
-    turns = _turns(planned)
+def _table(
+    planned: Plan,
+    foreseen: Foreseen,
+    rows: dict[Row, dict[str, PlannedCell]],
+    notes: dict[str, str],
+) -> Table:
+    turns = _turns(foreseen)
     workloads = list(dict.fromkeys(one.cell.workload for one in planned.cells))
     several_engines = len({row[1] for row in rows}) > 1
     several_threads = len({row[2] for row in rows}) > 1
@@ -142,11 +152,13 @@ def _narrowed(table: Table, out: Console) -> Table:
     return table
 
 
-def _turns(planned: Plan) -> dict[Cell, list[int]]:
+def _turns(foreseen: Foreseen) -> dict[Cell, list[int]]:
+    """Of each cell with any left: which of all turns of the plan they are."""
     turns: dict[Cell, list[int]] = {}
-    turn_by_turn = order(planned.cells, planned.seed, planned.order)
-    for turn, (cell, _) in enumerate(turn_by_turn, start=1):
-        turns.setdefault(cell, []).append(turn)
+    still = set(foreseen.left.turns)
+    for number, turn in enumerate(foreseen.turns, start=1):
+        if turn in still:
+            turns.setdefault(turn[0], []).append(number)
     return turns
 
 
@@ -170,7 +182,9 @@ def _when(
     letters = " ".join(sorted(notes[why] for why in _why_not(planned, one)))
     if letters:
         return f"{'–' if one.same_as is None else '='} [{letters}]"
-    own = turns[one.cell]
+    own = turns.get(one.cell)
+    if own is None:
+        return "done"
     shown = " ".join(str(turn) for turn in own[:_TURNS_SHOWN])
     return shown if len(own) <= _TURNS_SHOWN else f"{shown} … ({len(own)})"
 
@@ -189,15 +203,16 @@ def _memory(row: Iterable[PlannedCell]) -> str:
     return "\n".join(shown) or "–"
 
 
-def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
-    if planned.running:
+def _print_notes(out: Console, planned: Plan, foreseen: Foreseen, notes: dict[str, str]) -> None:
+    if foreseen.left.turns:
+        are = "are left of the cell" if foreseen.goes_on else "are the cell's"
         _print(
             out,
             f"Numbers under a workload are turns: which of the {_trials(planned.n_trials)}, "
-            f"{_order(planned)}, are the cell's.",
+            f"{_order(planned, foreseen)}, {are}.",
         )
-        _print_until(out, planned)
-        _print_converted(out, planned)
+        _print_until(out, planned, foreseen.left)
+        _print_converted(out, planned, foreseen.left)
     for why, letter in notes.items():
         _print(out, f"[{letter}] {why}")
     if any(one.forecasts is not None for one in planned.cells):
@@ -217,13 +232,14 @@ def _print_notes(out: Console, planned: Plan, notes: dict[str, str]) -> None:
         _print(out, f"warning: {names[0]}{more}: {warning}")
 
 
-def _order(planned: Plan) -> str:
+def _order(planned: Plan, foreseen: Foreseen) -> str:
     if planned.order == "sequential":
-        return "one cell after the other"
+        each = "" if foreseen.reach is None else ", each once before any is twice"
+        return f"one cell after the other{each}"
     return f"in blocks shuffled by seed {planned.seed}"
 
 
-def _print_until(out: Console, planned: Plan) -> None:
+def _print_until(out: Console, planned: Plan, left: Left) -> None:
     """The rule that stops, where there is one; a warning where the order lets drift mislead."""
     until = planned.until
     if until is not None:
@@ -231,7 +247,7 @@ def _print_until(out: Console, planned: Plan) -> None:
             out,
             f"It stops after a block, from block {until.min_trials} on, once decode and prefill "
             f"speed of every cell are known within ± {until.relative_ci * 100:.3g} %: "
-            f"{_how_many(planned)}.",
+            f"{_how_many(planned, left)}.",
         )
     if planned.order == "sequential":
         _print(
@@ -240,23 +256,23 @@ def _print_until(out: Console, planned: Plan) -> None:
         )
 
 
-def _print_worst(out: Console, planned: Plan) -> None:
+def _print_worst(out: Console, planned: Plan, left: Left) -> None:
     """What the run cannot exceed, whatever was foreseen."""
-    if planned.longest_trial_s is not None:
+    if planned.longest_trial_s is not None and left.turns:
         ends = "deadline and cool-down" if planned.cools_down else "its deadline"
         _print(
             out,
             f"With {ends} a trial takes {about(planned.longest_trial_s)} at "
-            f"worst, all of them about {about(planned.longest_trial_s * planned.n_trials)}, "
+            f"worst, all of them about {about(planned.longest_trial_s * len(left.turns))}, "
             "apart from converting weights and from what noise makes it measure again.",
         )
 
 
-def _print_converted(out: Console, planned: Plan) -> None:
+def _print_converted(out: Console, planned: Plan, left: Left) -> None:
     """Which weights are converted before the first trial that reads them, and to how much."""
     files: dict[tuple[str, str], tuple[str, int]] = {}
     for one in planned.running:
-        if one.converted is not None:
+        if one.converted is not None and left.by_cell[one.cell]:
             made = (one.cell.strategy, one.converted.nbytes)
             files.setdefault((one.cell.model, one.converted.plan), made)
     if not files:
@@ -280,17 +296,20 @@ def _letters(reasons: Iterable[str]) -> dict[str, str]:
     return dict(zip(different, names, strict=False))
 
 
-def _next(planned: Plan, study: str, there: Sequence[str | Path]) -> str:
-    run = command_line("run", study, *set_words(planned.settings), *there)
+def _next(planned: Plan, foreseen: Foreseen, words: Sequence[str | Path]) -> str:
+    run = command_line("run", *words)
+    if foreseen.goes_on and foreseen.chosen is not None and not foreseen.left.turns:
+        return f"Next: {command_line('report', foreseen.chosen.folder)}"
     if planned.running:
         return f"Next: {run}"
     if planned.missing:
-        return next_step(planned.missing, pull_command(study, planned.settings), run)
+        pull = pull_command(str(words[0]), planned.settings)
+        return next_step(planned.missing, pull, run)
     return f"Next: {command_line('plan', BUILTIN)}"
 
 
-def _how_many(planned: Plan) -> str:
-    least, most = planned.n_trials_at_least, planned.n_trials
+def _how_many(planned: Plan, left: Left) -> str:
+    least, most = sum(left.at_least(planned).values()), len(left.turns)
     return _trials(most) if least == most else f"{least} to {_trials(most)}"
 
 

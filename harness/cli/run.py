@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.budget import (
-    TimeGiven,
-    budget_option,
-    given,
-    noisy_sentence,
-    rest_sentence,
-    same_command,
-)
+from harness.cli.budget import TimeGiven, given, noisy_sentence, rest_sentence, same_command
 from harness.cli.console import console
 from harness.cli.converting import opened_conversions
 from harness.cli.exits import (
@@ -26,67 +19,39 @@ from harness.cli.exits import (
     EXIT_NOTHING_MEASURED,
     code_of_run,
 )
-from harness.cli.machine_folder import machine_option, results_option
 from harness.cli.referring import opened_references
-from harness.cli.run_folder import choose_run, create_folder, note_in_folder, opened_store
-from harness.cli.setting import pull_command, set_option, set_words
+from harness.cli.run_folder import (
+    choose_run,
+    create_folder,
+    note_in_folder,
+    notes_of,
+    say_notes,
+    to_do,
+)
+from harness.cli.run_options import RunOptions, Selection, run_options, select
+from harness.cli.setting import pull_command, set_words
 from harness.invocation import as_typed, command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.config.load import LoadedStudy
-    from harness.machine import Machine
     from harness.measure.bench import Lent
     from harness.measure.budget import Budget
     from harness.measure.identity import ModelIdentity
     from harness.measure.trial import Bench
-    from harness.plan.look import Surroundings
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
 
 @click.command(short_help="Measure a study and write its report.")
-@click.argument("study")
-@results_option
-@click.option("--fresh", is_flag=True, help="Start a new run, also if one is unfinished.")
-@click.option("--resume", is_flag=True, help="Go on with the newest run, even a finished one.")
-@click.option(
-    "--only",
-    type=click.Choice(["speed", "depth", "answers", "quality"]),
-    help="Run one workload only.",
-)
-@click.option("--trials", type=click.IntRange(1, 10_000), help="Speed trials per cell.")
-@machine_option
-@budget_option
+@run_options
 @click.option(
     "--allow-failures", is_flag=True, help="Exit with 0 also where a cell failed (code 3)."
 )
 @click.option("--pull", "pull_first", is_flag=True, help="First download what is missing.")
-@click.option(
-    "--no-cache",
-    is_flag=True,
-    help="Read original weights only, and compute exact references for this command alone. "
-    "Otherwise both are kept, in $HARNESS_CACHE or in ~/.cache/rwkv-harness.",
-)
-@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON at the end.")
-def command(
-    study: str,
-    *,
-    results: Path,
-    fresh: bool,
-    resume: bool,
-    only: str | None,
-    trials: int | None,
-    label: str | None,
-    budget_s: float | None,
-    allow_failures: bool,
-    pull_first: bool,
-    no_cache: bool,
-    settings: tuple[str, ...],
-    as_json: bool,
-) -> int:
+def command(options: RunOptions, *, allow_failures: bool, pull_first: bool, as_json: bool) -> int:
     """Measure the cells of STUDY and write a report.
 
     STUDY is a YAML file, or builtin:quickstart. An unfinished run of the same study goes on where
@@ -98,87 +63,58 @@ def command(
     could be measured, or no longer recorded, or --budget left this command no time for any trial;
     130 interrupted.
     """
-    from harness.config.load import load_study
-    from harness.machine import probe_machine
-    from harness.plan.look import look
     from harness.plan.missing import describe_missing
-    from harness.plan.plan import plan
 
-    time = given(budget_s)
-    if fresh and resume:
-        raise click.UsageError("--fresh and --resume exclude each other")
+    time = given(options.budget_s)
     if pull_first:
-        _pull(study, settings, as_json=as_json)
-    loaded = load_study(study, settings)
-    machine = probe_machine()
-    seen = look(loaded)
-    planned = plan(loaded, machine, seen, only=only, trials=trials)
+        _pull(options, as_json=as_json)
+    selected = select(options)
+    planned = selected.planned
     if planned.missing:
         click.echo(describe_missing(planned.missing), err=True)
     if not planned.running:
-        _say_nothing_runs(planned, study)
+        _say_nothing_runs(planned, options.study)
         return EXIT_NOTHING_MEASURED
-
-    # The folder keeps the whole plan, also where one workload of it is run now.
-    whole = plan(loaded, machine, seen, trials=trials)
-    code = _carry_out(
-        (loaded, machine, seen),
-        planned,
-        whole,
-        results / (label or machine.label),
-        fresh=fresh,
-        resume=resume,
-        only=only,
-        no_cache=no_cache,
-        as_json=as_json,
-        time=time,
-    )
+    code = _carry_out(selected, time, as_json=as_json)
     return 0 if allow_failures and code == EXIT_CELL_FAILED else code
 
 
-def _carry_out(
-    found: tuple[LoadedStudy, Machine, Surroundings],
-    planned: Plan,
-    whole: Plan,
-    runs: Path,
-    *,
-    fresh: bool,
-    resume: bool,
-    only: str | None,
-    no_cache: bool,
-    as_json: bool,
-    time: TimeGiven,
-) -> int:
-    """Measure what is planned into one of the `runs`, and report; the exit code."""
+def _carry_out(selected: Selection, time: TimeGiven, *, as_json: bool) -> int:
+    """Measure what is selected into one of the runs, and report; the exit code."""
     from harness.measure.bench import Lent, run_identity
     from harness.measure.schedule import n_left, stop_of
     from harness.records.stop import read_stop, stop_sentence, write_stop
+    from harness.records.store import RecordStore
 
-    loaded, machine, _ = found
+    loaded, machine, planned = selected.loaded, selected.machine, selected.planned
+    no_cache = selected.options.no_cache
     out = console(stderr=as_json)
     models = _identify(loaded)
     identity = run_identity(loaded, models, machine.facts)
-    folder = choose_run(runs, planned, identity, fresh=fresh, resume=resume)
-    word = "Going on with" if folder.exists() else "Run"
-    if not folder.exists():
+    chosen = choose_run(selected, identity)
+    folder, word = chosen.folder, "Run" if chosen.is_new else "Going on with"
+    say_notes(chosen.notes)
+    if chosen.is_new:
         create_folder(folder, loaded, machine, identity)
-    store = opened_store(folder)
+    store = RecordStore(folder)
+    say_notes(notes_of(store))
     left = n_left(planned, store)
-    budget = time.budget(planned, found, runs, no_cache=no_cache, n_before=len(store.records))
+    budget = time.budget(selected, n_before=len(store.records))
     with (
         store.appending(),
         opened_conversions(no_cache=no_cache) as conversions,
-        opened_references(runs.parent, no_cache=no_cache) as references,
+        opened_references(selected.runs.parent, no_cache=no_cache) as references,
     ):
         _say_without_locks(store)
         note_in_folder(folder, loaded, identity)
         lent = Lent(conversions=conversions, references=references)
-        bench = _set_up_bench(folder, loaded, whole, machine, models, lent)
-        words = f"{word} {folder}: {_to_do(planned, left)}{time.words}"
+        bench = _set_up_bench(folder, selected, models, lent)
+        words = f"{word} {folder}: {to_do(planned, left)}{time.words}"
         out.print(words, markup=False, soft_wrap=True)
         went = finished, _ = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
-        write_stop(folder, stop if only in (None, "speed") else read_stop(folder))
+        is_of_speed = selected.options.only in (None, "speed")
+        write_stop(folder, stop if is_of_speed else read_stop(folder))
     noisy = noisy_sentence(planned, store) if finished and budget.refused is None else None
     for said in (None if stop is None else stop_sentence(stop), noisy):
         if said is not None:
@@ -214,12 +150,6 @@ def _say_without_locks(store: RecordStore) -> None:
         click.echo(f"Note: {text}.", err=True)
 
 
-def _to_do(planned: Plan, left: int) -> str:
-    if planned.until is not None:
-        return f"at most {left} {'trial' if left == 1 else 'trials'} to do"
-    return f"{left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"
-
-
 def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
     """Hash the models' files, and keep in the study's lock what came from elsewhere."""
     from harness.cli.pull import record_lock
@@ -235,12 +165,12 @@ def _identify(loaded: LoadedStudy) -> dict[str, ModelIdentity]:
     return models
 
 
-def _pull(study: str, settings: tuple[str, ...], *, as_json: bool) -> None:
+def _pull(options: RunOptions, *, as_json: bool) -> None:
     """Download what a study lacks. Raises the error of what could not be had."""
     from harness.cli.pull import PullJob
 
     job = PullJob(stderr=as_json)
-    job.study(study, settings)
+    job.study(options.study, options.settings)
     job.finish()
 
 
@@ -294,20 +224,19 @@ def _measure_all(
 
 
 def _set_up_bench(
-    folder: Path,
-    loaded: LoadedStudy,
-    whole: Plan,
-    machine: Machine,
-    models: dict[str, ModelIdentity],
-    lent: Lent,
+    folder: Path, selected: Selection, models: dict[str, ModelIdentity], lent: Lent
 ) -> Bench:
-    """Bring the folder up to date with what is known now, and make what all trials share."""
+    """Bring the folder up to date with what is known now, and make what all trials share.
+
+    The folder keeps the whole plan, also where one workload of it is run now.
+    """
     from harness.measure.bench import prepare_bench
     from harness.plan.document import plan_document
     from harness.records.store import write_plan
 
+    loaded, whole = selected.loaded, selected.whole
     write_plan(folder, _without_folders(plan_document(whole)["cells"], loaded))
-    return prepare_bench(loaded, whole, machine, models, folder, lent)
+    return prepare_bench(loaded, whole, selected.machine, models, folder, lent)
 
 
 def _without_folders(cells: list[dict[str, Any]], loaded: LoadedStudy) -> list[dict[str, Any]]:

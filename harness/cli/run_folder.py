@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from harness.cli.run_options import Selection
     from harness.config.load import LoadedStudy
     from harness.machine import Machine
     from harness.plan.plan import Plan
     from harness.records.store import RecordStore
 
 
-def choose_run(
-    machine_folder: Path,
-    planned: Plan,
-    identity: dict[str, Any],
-    *,
-    fresh: bool,
-    resume: bool,
-) -> Path:
-    """The folder to work in: of an unfinished run of the same study, or one still to be made."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChosenRun:
+    """The run to work in, and what is to be said of those that were not chosen."""
+
+    folder: Path
+    is_new: bool  # its folder is still to be made
+    notes: tuple[str, ...] = ()
+
+
+def choose_run(selected: Selection, identity: dict[str, Any]) -> ChosenRun:
+    """An unfinished run of the same study, or a new one; nothing is written."""
     from harness.errors import RecordsError
     from harness.measure.schedule import n_left
     from harness.records.runs import new_run_path, runs_of_study, software_changes
     from harness.records.store import RecordStore, read_run
 
-    known = (machine_folder, identity, planned.settings)
-    for folder in () if fresh else runs_of_study(*known):
+    planned, options = selected.planned, selected.options
+    known = (selected.runs, identity, planned.settings)
+    notes: list[str] = []
+    for folder in () if options.fresh else runs_of_study(*known):
         try:
             read_run(folder)
         except RecordsError as error:
-            click.echo(f"Note: a run is left alone: {error}", err=True)
+            notes.append(f"a run is left alone: {error}")
             continue
-        if resume or n_left(_as_it_began(planned, folder), RecordStore(folder)):
-            return folder
-    for change in () if fresh else software_changes(*known):
-        click.echo(f"Note: {change}, so its trials are others and a new run begins.", err=True)
-    return new_run_path(machine_folder, planned.study)
+        if options.resume or n_left(_as_it_began(planned, folder), RecordStore(folder)):
+            return ChosenRun(folder=folder, is_new=False, notes=tuple(notes))
+    changes = () if options.fresh else software_changes(*known)
+    why = (f"{change}, so its trials are others and a new run begins." for change in changes)
+    folder = new_run_path(selected.runs, planned.study)
+    return ChosenRun(folder=folder, is_new=True, notes=(*notes, *why))
 
 
 def _as_it_began(planned: Plan, folder: Path) -> Plan:
@@ -96,11 +104,20 @@ def note_in_folder(folder: Path, loaded: LoadedStudy, identity: dict[str, Any]) 
         note_answer_trials(folder, answers.trials)
 
 
-def opened_store(folder: Path) -> RecordStore:
-    """What the run has so far; what of it was damaged is said."""
-    from harness.records.store import RecordStore
-
-    store = RecordStore(folder)
+def notes_of(store: RecordStore) -> Iterator[str]:
+    """What of a run was damaged, and what becomes of it."""
     for note in store.notes:
-        click.echo(f"Note: {note}; that trial is measured again.", err=True)
-    return store
+        yield f"{note}; that trial is measured again."
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """On stderr, beside whatever the command prints."""
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+def to_do(planned: Plan, n_left: int) -> str:
+    """How many trials there are to do, of how many."""
+    if planned.until is not None:
+        return f"at most {n_left} {'trial' if n_left == 1 else 'trials'} to do"
+    return f"{n_left} of {planned.n_trials} {'trial' if planned.n_trials == 1 else 'trials'} to do"

@@ -62,7 +62,10 @@ def time_lines(found: RunTime) -> Iterator[str]:
     yield f"{_total(found)}: {', '.join(parts)}."
     if found.n_idle:
         yield f"Not run, or measured under another name, and without time: {_cells(found.n_idle)}."
-    yield _rests_on(found)
+    if found.n_done:
+        yield f"Done already, and without time: {_cells(found.n_done)}."
+    if found.cells:
+        yield _rests_on(found)
     if found.cooling is not None and found.cooling.each_s is None:
         yield (
             f"Each trial may wait {about(found.cooling.most_s)} to cool down; how long it will is "

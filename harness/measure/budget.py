@@ -80,14 +80,10 @@ class Budget:
                     broke_off[record.cell.id] = spent
         ran, ran_now = _ran(store.records), _ran(store.records[self.n_before :])
         ids = [cell.id for cell, _ in turns]
-        before = [
-            one.s
-            for one in self.once
-            if one.before & set(ids) and not one.before & (ran if one.is_kept else ran_now)
-        ]
+        before = [one.s for one in self.once if one.is_due(set(ids), ran, ran_now)]
         waits = [waited for one in store.records if (waited := _waited_s(one)) is not None]
         wait_s = statistics.fmean(waits) if waits else self.wait_s
-        slowness = self._slowness(store)
+        slowness = self.slowness(store)
 
         def trial_s(id_: str) -> float:
             new = self.foreseen.get(id_, 0.0) * slowness + wait_s
@@ -97,9 +93,9 @@ class Budget:
 
     def _last_end(self, store: RecordStore, ends_at: float) -> float:
         """When the last trial must have ended, so that what comes after it does in time."""
-        return ends_at - self.behind_s * self._slowness(store)
+        return ends_at - self.behind_s * self.slowness(store)
 
-    def _slowness(self, store: RecordStore) -> float:
+    def slowness(self, store: RecordStore) -> float:
         """How many times as long as foreseen the trials so far took; at least 1."""
         ratios = [
             record.took_s / foreseen

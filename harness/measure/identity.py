@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from harness.plan.cell import Cell
 from harness.records.record import Key, SlotRecord
 from harness.runtime.strategy import LayerPlan, device_key, rescale_layer
 from harness.sources import Found, file_sha256
-from harness.sources.hashes import OnBytes
+from harness.sources.hashes import OnBytes, known_sha256
 from harness.sources.verify import why_damaged, why_wrong
+
+_Sha256Of = Callable[[Path], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,21 +35,22 @@ class ModelIdentity:
 
 
 def identify_model(
-    loaded: LoadedStudy, model: str, on_bytes: OnBytes | None = None
+    loaded: LoadedStudy, model: str, on_bytes: OnBytes | None = None, *, reads: bool = True
 ) -> ModelIdentity:
     """Hash a model's files, and hold them to what the study and its lock say.
 
     Reads all of weights that were not hashed before, a minute for 28 GB from a fast disk;
-    `on_bytes` hears how far that is. Raises `SourceError` for content that is not what it is said
-    to be.
+    `on_bytes` hears how far that is. Where it `reads` nothing, a hash that nobody computed yet is
+    None. Raises `SourceError` for content that is not what it is said to be.
     """
+    sha256_of = partial(file_sha256, on_bytes=on_bytes) if reads else known_sha256
     files = loaded.files[model]
     return ModelIdentity(
-        weights_sha256=_weights_sha256(files, loaded.study.models[model].seed, on_bytes),
+        weights_sha256=_weights_sha256(files, loaded.study.models[model].seed, sha256_of),
         tokenizer_sha256=(
             None
             if files.tokenizer is None or files.found_tokenizer is None
-            else _file_sha256(files.tokenizer, files.found_tokenizer)
+            else _file_sha256(files.tokenizer, files.found_tokenizer, sha256_of)
         ),
     )
 
@@ -112,16 +116,16 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def _weights_sha256(files: ModelFiles, seed: int, on_bytes: OnBytes | None) -> str | None:
+def _weights_sha256(files: ModelFiles, seed: int, sha256_of: _Sha256Of) -> str | None:
     if isinstance(files.weights, str):  # random:SIZE is what it is made from
         return _hash([files.weights, seed])
-    return _file_sha256(files.weights, files.found, on_bytes)
+    return _file_sha256(files.weights, files.found, sha256_of)
 
 
-def _file_sha256(path: Path, found: Found, on_bytes: OnBytes | None = None) -> str | None:
-    if not path.is_file():
+def _file_sha256(path: Path, found: Found, sha256_of: _Sha256Of) -> str | None:
+    sha256 = sha256_of(path) if path.is_file() else None
+    if sha256 is None:
         return None
-    sha256 = file_sha256(path, on_bytes)
     wrong = why_damaged(path, sha256) or why_wrong(found, sha256)
     if wrong:
         raise SourceError(f"{path}: {wrong}")

@@ -6,7 +6,7 @@ have done without the interruption.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from harness.measure.budget import Budget
@@ -58,7 +58,7 @@ def schedule(
     settings = _Settings(retries=retries, gated=gated, budget=budget)
     is_first = True
     noisy: list[Turn] = []  # since an earlier command
-    for number, turns in enumerate(_blocks(planned, budget)):
+    for number, turns in enumerate(_blocks(planned, is_limited=budget.is_set)):
         if stop_after(planned, store.latest, number) is not None:
             break
         visited = _visited(planned, turns, store.latest, number)
@@ -77,10 +77,15 @@ def schedule(
     yield from _block(planned, store, noisy, settings)
 
 
-def _blocks(planned: Plan, budget: Budget) -> tuple[tuple[Turn, ...], ...]:
+def in_order(planned: Plan, *, is_limited: bool) -> tuple[Turn, ...]:
+    """Every turn of the plan as it comes, also under a budget."""
+    return tuple(turn for block in _blocks(planned, is_limited=is_limited) for turn in block)
+
+
+def _blocks(planned: Plan, *, is_limited: bool) -> tuple[tuple[Turn, ...], ...]:
     """The plan's blocks; where time may run out, one cell after the other would leave some out."""
     turns = blocks(planned.cells, planned.seed, planned.order)
-    if planned.order != "sequential" or not budget.is_set:
+    if planned.order != "sequential" or not is_limited:
         return turns
     flat = [turn for block in turns for turn in block]
     n_blocks = 1 + max((trial for _, trial in flat), default=-1)
@@ -114,6 +119,13 @@ def left(planned: Plan, store: RecordStore) -> list[Turn]:
 def n_left(planned: Plan, store: RecordStore) -> int:
     """How many they are."""
     return len(left(planned, store))
+
+
+def made_again(store: RecordStore, turns: Iterable[Turn]) -> list[Turn]:
+    """Those of which an attempt was made: it was disturbed, or broke off."""
+    return [
+        turn for turn in turns if store.latest_outcome(turn[0].id, turn[1]) not in (None, "skipped")
+    ]
 
 
 def due(planned: Plan, store: RecordStore) -> list[Turn]:

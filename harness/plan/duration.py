@@ -7,6 +7,7 @@ Trials that are made again because the machine was not quiet are not foreseen.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from harness.config.study import Study
@@ -50,6 +51,17 @@ class Once:
     at_end: bool = False
     is_kept: bool = True  # False: a command that goes on with the run must do it again
 
+    def is_due(
+        self, ids: AbstractSet[str], tried: AbstractSet[str], tried_now: AbstractSet[str]
+    ) -> bool:
+        """Whether it comes before the first trial of these cells.
+
+        It does not where a cell that it is for was `tried` in this run, or, where it is not kept,
+        `tried_now` by this command.
+        """
+        done = tried if self.is_kept else tried_now
+        return bool(self.before & ids) and not self.before & done
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceSize:
@@ -87,6 +99,7 @@ class RunTime:
     references: tuple[ReferenceSize, ...] = ()
     cooling: CoolingDown | None = None
     n_idle: int = 0  # cells that are not run, or measured under another name: they take no time
+    n_done: int = 0  # cells of which a run that goes on has all trials: likewise
 
     @property
     def trials_s(self) -> float:

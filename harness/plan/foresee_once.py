@@ -22,6 +22,7 @@ from harness.plan.duration import (
     gate_seconds,
 )
 from harness.plan.known import ConvertedFile, Known
+from harness.plan.left import Left
 from harness.plan.look import Surroundings
 from harness.plan.order import QUALITY
 from harness.plan.pace import START_S, Kind, Pace, reference_seconds, slowness
@@ -38,9 +39,10 @@ _CAST_PER_S, _QUANTISED_PER_S = 110e6, 600e6  # parameters of a conversion
 
 @dataclass(frozen=True, kw_only=True)
 class OnceInRun:
-    """All that is done once in a run of `planned`; `paces` are those of its cells."""
+    """All that is done once for what is `left` of `planned`; `paces` are those of its cells."""
 
     planned: Plan
+    left: Left
     loaded: LoadedStudy
     seen: Surroundings
     known: Known
@@ -53,9 +55,13 @@ class OnceInRun:
         if self.known.unhashed_bytes:
             seconds = self._slow * self.known.unhashed_bytes / _HASHED_PER_S
             once.append(Once(what="hashing weights", s=seconds))
-        once += [*self._idle(), *self._limits(), *self._conversions(), *made, *self._gates()]
+        first = [*self._idle(), *self._limits(), *self._conversions(), *made, *self._gates()]
+        once += [one for one in first if one.at_end or self._is_due(one)]
         once.append(Once(what="report", s=_REPORT_S * self._slow, at_end=True))
         return references, tuple(once)
+
+    def _is_due(self, one: Once) -> bool:
+        return one.is_due(self.left.ids, self.left.tried, frozenset())
 
     @property
     def _slow(self) -> float:
@@ -78,7 +84,7 @@ class OnceInRun:
             yield Once(what="idle machine", s=self.known.idle_s, before=ids, is_kept=False)
 
     def _limits(self) -> Iterator[Once]:
-        """What the machine can do at best, before the first speeds, and at the end."""
+        """What the machine can do at best, before the first speeds, and at the end of some."""
         by_threads: dict[int, set[str]] = defaultdict(set)
         if self.loaded.study.roofline and self.known.tells_limits:
             for cell in self._timed():
@@ -86,7 +92,8 @@ class OnceInRun:
         seconds = _LIMITS_S * self._slow
         for ids in by_threads.values():
             yield Once(what="limits of the machine", s=seconds, before=frozenset(ids))
-            yield Once(what="limits of the machine", s=seconds, at_end=True)
+            if ids & self.left.ids:
+                yield Once(what="limits of the machine", s=seconds, at_end=True)
 
     def _conversions(self) -> Iterator[Once]:
         """Converting a model for the strategies that read the same file, where none is there."""
@@ -151,6 +158,7 @@ class OnceInRun:
             if answers and not answers_kept:
                 took = self._reference_s(shape, model, tokens=fed, rows=answers)
                 once.append(_reference_once(took, scoring, is_kept=will_stay))
+        once = [one for one in once if self._is_due(one)]
         size = ReferenceSize(
             model=model,
             rows=text + answers,

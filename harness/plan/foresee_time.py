@@ -17,12 +17,13 @@ import msgspec
 from harness.config.engines import FAKE
 from harness.config.load import LoadedStudy
 from harness.config.study import Study
-from harness.plan.cell import Cell, PlannedCell
+from harness.plan.cell import Cell
 from harness.plan.duration import CellTime, CoolingDown, RunTime, Texts, trial_seconds
 from harness.plan.foresee_once import OnceInRun, kind_of
 from harness.plan.known import Known
+from harness.plan.left import Left
 from harness.plan.look import Surroundings
-from harness.plan.order import QUALITY
+from harness.plan.order import QUALITY, order
 from harness.plan.pace import START_S, Pace, modelled_pace, recorded_pace, slowness
 from harness.plan.plan import Plan
 from harness.records.past import PastCell, PastRecord
@@ -36,20 +37,34 @@ _OF_THE_STUDY = ("trials", "until", "strategies")
 Group = tuple[str, str, str, int]  # model, engine, strategy, threads
 
 
-def foresee_time(planned: Plan, loaded: LoadedStudy, seen: Surroundings, known: Known) -> RunTime:
-    """The time of every cell and of the whole run, from a cold start of the command on."""
+def foresee_time(
+    planned: Plan,
+    loaded: LoadedStudy,
+    seen: Surroundings,
+    known: Known,
+    left: Left | None = None,
+) -> RunTime:
+    """The time of every cell and of the whole run, from a cold start of the command on.
+
+    Of a run that goes on, only of what is `left`; the cells that it has done are not among those.
+    """
     study = loaded.study
+    if left is None:
+        left = Left(turns=order(planned.cells, planned.seed, planned.order))
     records = _by_group(known)
     paces = {
         one.cell: _pace(one.cell, loaded, seen, known, records[_group(one.cell)])
         for one in planned.running
     }
+    least = left.at_least(planned)
     cells = tuple(
-        _cell_time(one, planned, loaded, known, paces[one.cell], records[_group(one.cell)])
-        for one in planned.running
+        _cell_time(cell, (least[cell], most), loaded, known, paces[cell], records[_group(cell)])
+        for cell, most in ((one.cell, left.by_cell[one.cell]) for one in planned.running)
+        if most
     )
     references, once = OnceInRun(
         planned=planned,
+        left=left,
         loaded=loaded,
         seen=seen,
         known=_under_its_load(known, paces.values()),
@@ -61,6 +76,7 @@ def foresee_time(planned: Plan, loaded: LoadedStudy, seen: Surroundings, known: 
         references=references,
         cooling=_cooling(study, known),
         n_idle=len(planned.cells) - len(planned.running),
+        n_done=len(planned.running) - len(cells),
     )
 
 
@@ -91,8 +107,8 @@ def _under_its_load(known: Known, paces: Iterable[Pace | None]) -> Known:
 
 
 def _cell_time(
-    one: PlannedCell,
-    planned: Plan,
+    cell: Cell,
+    trials: tuple[int, int],
     loaded: LoadedStudy,
     known: Known,
     pace: Pace | None,
@@ -100,12 +116,9 @@ def _cell_time(
 ) -> CellTime:
     """From records of the same trial, else of the same strategy, else from the model.
 
-    No trial takes longer than its deadline.
+    `trials` are how many at least, and at most. None takes longer than its deadline.
     """
-    cell, study = one.cell, loaded.study
-    least = one.trials
-    if planned.until is not None and cell.workload == "speed":
-        least = min(least, planned.until.min_trials)
+    study = loaded.study
     same = [record for record in records if _is_same(record, cell, loaded)]
     took = [
         record.took_s
@@ -122,8 +135,8 @@ def _cell_time(
     deadline = study.limits.trial_s
     return CellTime(
         cell=cell,
-        trials=one.trials,
-        trials_at_least=least,
+        trials=trials[1],
+        trials_at_least=trials[0],
         trial_s=None if seconds is None else min(seconds, deadline),
         is_late=seconds is not None and seconds > deadline,
         source="records" if took else "model" if pace is None else pace.source,

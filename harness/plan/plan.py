@@ -76,12 +76,13 @@ def plan(
     *,
     only: str | None = None,
     trials: int | None = None,
+    converts: bool = True,
 ) -> Plan:
     """Plan every cell of a study for `machine`.
 
     `surroundings` are looked up unless given. `only` keeps one workload, `trials` overrides the
-    study's number of speed trials, and its `until`. Raises `BadInput` where the study lacks the
-    workload `only`.
+    study's number of speed trials, and its `until`; unless it `converts`, weights are read as they
+    are. Raises `BadInput` where the study lacks the workload `only`.
     """
     study = loaded.study
     if only is not None and only not in study.workloads.names:
@@ -93,7 +94,11 @@ def plan(
     everything = measured_once(
         (_plan_cell(cell, loaded, machine, seen, trials) for cell in cells(study)), study.reference
     )
-    kept = tuple(one for one in everything if only in (None, one.cell.workload))
+    kept = tuple(
+        one if converts else replace(one, converted=None)
+        for one in everything
+        if only in (None, one.cell.workload)
+    )
     speed = study.workloads.speed
     return Plan(
         study=study.name,
@@ -152,7 +157,7 @@ def _plan_cell(
 
 
 def _converted(cell: Cell, seen: Surroundings) -> ConvertedOnce | None:
-    """What the weights will be converted to, unless a run was told to do without."""
+    """What the weights will be converted to, where they are."""
     original = seen.originals.get(cell.model) if cell.engine == TORCH else None
     if original is None:
         return None

@@ -12,14 +12,16 @@ def time_document(found: RunTime) -> dict[str, Any]:
 
     Trials that are made again because the machine was not quiet are not foreseen. With `until`,
     `trials` and `total_s` are the most that there may be. Sizes of references are in bytes.
-    Cells that are not run, or measured under another name (`idle_cells`), take no time, and are not
-    listed. A trial that would pass its deadline is ended there, which is its time.
+    Cells that are not run, or measured under another name (`idle_cells`), and those that a run has
+    done (`done_cells`) take no time, and are not listed. A trial that would pass its deadline is
+    ended there, which is its time.
     """
     return {
         "total_s": found.total_s,
         "total_at_least_s": found.total_at_least_s,
         "trials_s": found.trials_s,
         "idle_cells": found.n_idle,
+        "done_cells": found.n_done,
         "cooling": None
         if found.cooling is None
         else {

@@ -103,6 +103,13 @@ def test_weights_that_will_be_converted_are_shown_once_with_their_sizes(tmp_path
     assert "converted" not in told("[cpu fp32]")
 
 
+def test_without_the_cache_no_weights_are_said_to_be_converted(planned_study):
+    assert "Weights are converted once" in run("plan", planned_study).stdout
+    assert "converted" not in run("plan", planned_study, "--no-cache").stdout
+    cells = json.loads(run("plan", planned_study, "--no-cache", "--json").stdout)["cells"]
+    assert {one["converted_bytes"] for one in cells} == {None}
+
+
 def test_every_skipped_cell_has_its_footnote(planned_study):
     done = run("plan", planned_study)
 

@@ -8,7 +8,7 @@ import shlex
 import numpy as np
 import pytest
 
-from harness.cli.foreseeing import foreseen_time
+from harness.cli.foreseeing import known_here
 from harness.cli.main import main
 from harness.cli.time_table import time_lines
 from harness.config.load import load_study
@@ -22,6 +22,7 @@ from harness.measure.job import PassageJob
 from harness.measure.reference_cache import WantedRows
 from harness.plan.cell import Cell
 from harness.plan.duration import CellTime, CoolingDown, ReferenceSize, RunTime
+from harness.plan.foresee_time import foresee_time
 from harness.plan.look import look
 from harness.plan.plan import plan
 from harness.quality.rows_file import RowsWriter
@@ -181,7 +182,8 @@ def test_without_caches_nothing_is_converted_and_all_references_are_made(
     keep_reference(loaded)
     seen = look(loaded)
     planned = plan(loaded, machine_with(), seen)
-    found = foreseen_time(planned, loaded, seen, tmp_path, cores=4, no_cache=True)
+    known = known_here(planned, loaded, seen, tmp_path, cores=4, no_cache=True)
+    found = foresee_time(planned, loaded, seen, known)
     names = [one.what for one in found.once]
     assert (names.count("converting weights"), names.count("references")) == (0, 2)
     assert not any(one.will_stay for one in found.references)
@@ -333,7 +335,8 @@ def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machi
     )
     seen = look(loaded)
     planned = plan(loaded, machine_with(), seen)
-    found = foreseen_time(planned, loaded, seen, tmp_path, cores=4)
+    known = known_here(planned, loaded, seen, tmp_path, cores=4, no_cache=False)
+    found = foresee_time(planned, loaded, seen, known)
     converting = [one for one in found.once if one.what == "converting weights"]
     assert len(converting) == 2  # of each model
 
