@@ -7,6 +7,7 @@ before is kept here, because the kernel has one mark for the whole process, and 
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from harness.machine.linux import parse_kib
 from harness.machine.switch import probes_are_off
 
 _OFF = "probes are switched off"
-_RESET_PEAK = "5"  # what /proc/PID/clear_refs takes to set VmHWM back (Linux 4.0)
+_RESET_PEAK = b"5"  # what /proc/PID/clear_refs takes to set VmHWM back (Linux 4.0)
 
 _before_resets: dict[Path, int] = {}  # root -> the highest VmHWM that a reset took away
 
@@ -68,9 +69,13 @@ def restart_peak_rss(root: Path = Path("/"), platform: str = sys.platform) -> bo
         return False
     before = peak_rss_bytes(root, platform).bytes
     try:
-        # Not created: an older kernel, or a system without /proc, has no such file.
-        with (root / "proc/self/clear_refs").open("r+", encoding="ascii") as file:
-            file.write(_RESET_PEAK)
+        # Not created: an older kernel, or a system without /proc, has no such file. Not opened for
+        # reading: its mode is 0200, and only root may read in spite of that.
+        file = os.open(root / "proc/self/clear_refs", os.O_WRONLY)
+        try:
+            os.write(file, _RESET_PEAK)
+        finally:
+            os.close(file)
     except OSError:
         return False
     if before is not None:

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import fake_nvml
@@ -31,6 +32,7 @@ from harness.machine.memory_phases import (
 )
 
 KIB, MIB = 2**10, 2**20
+NOBODY = 65534
 LAZY = "VmHWM:\t {} kB\nVmRSS:\t {} kB\n"
 
 
@@ -82,7 +84,7 @@ def test_a_phase_adds_living_children_to_its_own_peak(machine_of):
     assert found["peak_rss_bytes"].bytes == (1523440 + 6144) * KIB
     assert found["pss_bytes"].bytes == (941730 + 1536) * KIB
     assert "2 living" in found["peak_rss_bytes"].method
-    assert "set back" in found["own_peak_rss_bytes"].method
+    assert "set back before" in found["own_peak_rss_bytes"].method
     assert (root / "proc/self/clear_refs").read_text() == "5"
 
 
@@ -92,6 +94,28 @@ def test_without_children_there_are_none_and_that_is_said(machine_of):
     assert found["peak_rss_bytes"] == MemoryReading(
         bytes=1523440 * KIB, method="VmHWM, set back before the phase; no children"
     )
+
+
+def test_the_mark_is_set_back_also_by_who_may_write_and_not_read(machine_of, monkeypatch):
+    """The file has mode 0200, which stops all but root from reading it."""
+    monkeypatch.chdir(machine_of({}))  # what lies above may be closed to others
+    mark = Path("proc/self/clear_refs")
+    for folder in mark.parents:
+        folder.chmod(0o755)
+    mark.chmod(0o200)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(mark, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    try:
+        with pytest.raises(PermissionError):
+            mark.read_bytes()
+        assert restart_peak_rss(Path(), "linux")
+    finally:
+        if is_root:
+            os.seteuid(0)
+    mark.chmod(0o600)
+    assert mark.read_bytes() == b"5"
 
 
 def test_where_the_mark_cannot_be_set_back_the_figure_says_so(machine_of):
