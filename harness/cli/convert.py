@@ -72,6 +72,7 @@ def command(
     harness convert --in A.pth --out B --strategy "cuda fp16i8 *20 -> cpu fp32"
     """  # noqa: D301 - the character that click reads as "do not wrap", not a backslash
     from harness.runtime import convert_model
+    from harness.runtime.checkpoint import read_header
     from harness.runtime.strategy import parse
     from harness.sources import file_sha256, find
 
@@ -89,8 +90,14 @@ def command(
     if isinstance(weights, Path) and out.exists() and out.samefile(weights):
         raise BadInput(f"--out {out} is the file that is to be converted. Name another one.")
     need_room_for(out, overwrite=overwrite)
-    sha256 = None
-    if isinstance(weights, Path):
+    converted = read_header(weights).converted if isinstance(weights, Path) else None
+    if strategy is None and converted is None:
+        raise BadInput(
+            f"{source} is not a converted file, so a strategy is needed: --strategy 'cpu fp32i8', "
+            "say"
+        )
+    sha256 = None if converted is None else converted.source_sha256
+    if isinstance(weights, Path) and sha256 is None:
         with byte_progress(f"Hashing {weights.name}", quiet=quiet) as on_bytes:
             sha256 = file_sha256(weights, on_bytes)
     with byte_progress(f"Converting to {out.name}", quiet=quiet) as on_bytes:

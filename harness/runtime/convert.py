@@ -84,8 +84,7 @@ def convert(  # noqa: PLR0913 - each is a choice of the user's, and all have nam
     if strategy is None:
         if header is None or header.converted is None:
             raise BadInput(
-                f"{weights} is not a converted file, so a strategy is needed: --strategy "
-                "'cpu fp32i8', say"
+                f"{weights} is not a converted file, so a strategy is needed: 'cpu fp32i8', say"
             )
         strategy = header.converted.strategy
     if fold is not None and header is not None and header.converted is not None:

@@ -118,6 +118,30 @@ def test_the_input_of_a_conversion_is_never_its_output(out, more, ran, tmp_path)
     assert (code, "is the file that is to be converted" in told) == (2, True), told
 
 
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("builtin:quickstart", "is not a converted file, so a strategy is needed: --strategy"),
+        ("random:169m", "is not a converted file, so a strategy is needed: --strategy"),
+        ("model.pth", "model.pth: "),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_before_it_is_hashed(source, said, ran, tmp_path):
+    (tmp_path / "model.pth").write_bytes(OLD)
+    code, told = ran("convert", "--in", source, "--out", "made")
+    assert (code, told.startswith("error: "), said in told) == (2, True, True), told
+
+
+def test_what_a_converted_file_says_of_its_original_is_not_asked_again(ran, tmp_path, monkeypatch):
+    assert ran(*CONVERT, "--out", "made")[0] == 0
+    monkeypatch.setattr("harness.sources.file_sha256", None)
+    code, told = ran("convert", "--in", "made", "--out", "again.pth", "--json")
+    assert code == 0
+    source = read_header(tmp_path / "made.safetensors").converted.source_sha256
+    assert json.loads(told)["source_sha256"] == source
+
+
 def test_folders_that_are_missing_are_made(ran, tmp_path):
     assert ran(*SYNTH, "--out", "a/b/made.pth")[0] == 0
     assert read_header(tmp_path / "a/b/made.pth").shape == RANDOM_SHAPES["169m"]
