@@ -35,14 +35,14 @@ def reach_lines(planned: Plan, foreseen: Foreseen) -> Iterator[str]:
     elif not reach.n_left:
         yield f"All of it fits into {given}."
     else:
+        visited = f"{reach.n_visited} of {n_cells} cells have been visited then"
+        if reach.once_s is None:
+            visited = "every cell was visited before"
         yield (
             f"{_trials(reach.n_begun)} {'fits' if reach.n_begun == 1 else 'fit'} into {given}; "
-            f"{reach.n_visited} of {n_cells} cells have been visited then. Left for the next "
-            f"command: {most}{rest}."
+            f"{visited}. Left for the next command: {most}{rest}."
         )
-    if reach.once_s is None:
-        yield "Every cell was visited before."
-    else:
+    if reach.once_s is not None:
         yield f"To visit every cell once takes about {about(reach.once_s)}."
 
 

@@ -6,7 +6,7 @@ Knows what a study asks for, and what lies in caches; how long trials take is `f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.config.engines import FAKE
@@ -59,6 +59,9 @@ class OnceInRun:
         once += [one for one in first if one.at_end or self._is_due(one)]
         once.append(Once(what="report", s=_REPORT_S * self._slow, at_end=True))
         return references, tuple(once)
+
+    def _is_left(self, cells: Iterable[Cell]) -> bool:
+        return any(self.left.by_cell[cell] for cell in cells)
 
     def _is_due(self, one: Once) -> bool:
         return one.is_due(self.left.ids, self.left.tried, frozenset())
@@ -131,7 +134,8 @@ class OnceInRun:
         for model in dict.fromkeys(cell.model for cell in self._cells):
             cells = [cell for cell in self._cells if cell.model == model]
             scoring = [cell for cell in cells if cell.workload == QUALITY]
-            if model not in self.seen.shapes or not (self.loaded.study.gate or scoring):
+            is_held = self.loaded.study.gate or scoring
+            if model not in self.seen.shapes or not is_held or not self._is_left(cells):
                 continue
             size, made = self._reference(model, cells, scoring)
             sizes.append(size)

@@ -176,11 +176,11 @@ def test_a_budget_comes_as_far_as_was_said(order, budget, planned, done, records
         said = planned(*words)
         now = done(*words)
         assert now == said["run"]["left"][: len(now)]
-        assert len(now) == said["budget"]["n_begun"]
-        assert said["budget"]["n_visited"] == len({one.cell.id for one in records()})
+        assert len(now) == said["budget"]["trials_begun"]
+        assert said["budget"]["cells_visited"] == len({one.cell.id for one in records()})
         left = planned(*words[:2])
         n_left = len(left["run"]["left"]) if left["run"]["goes_on_with"] else 0
-        assert n_left == said["budget"]["n_left"]
+        assert n_left == said["budget"]["trials_left"]
         if not n_left:
             break
     assert len(records()) == 16
@@ -189,16 +189,18 @@ def test_a_budget_comes_as_far_as_was_said(order, budget, planned, done, records
 def test_the_least_budget_for_every_cell_is_enough_and_a_trial_less_is_not(
     planned, done, records, say
 ):
-    least = planned("--budget", "22s")["budget"]["once_s"]
+    least = planned("--budget", "22s")["budget"]["every_cell_once_s"]
     assert least == pytest.approx(8 * TRIAL_S + 1.0 + 4.0)  # beginning, and the report
-    assert planned("--budget", f"{least - TRIAL_S}s")["budget"]["n_visited"] == 7
+    assert planned("--budget", f"{least - TRIAL_S}s")["budget"]["cells_visited"] == 7
     enough = f"{math.ceil(least)}s"
-    assert planned("--budget", enough)["budget"]["n_visited"] == 8
+    assert planned("--budget", enough)["budget"]["cells_visited"] == 8
     assert "To visit every cell once takes about 45 s." in say("plan", "--budget", "22s")[1]
     done("--budget", enough)
     assert len({one.cell.id for one in records()}) == 8
-    assert planned("--budget", "22s")["budget"]["once_s"] is None
-    assert "Every cell was visited before." in say("plan", "--budget", "22s")[1]
+    assert planned("--budget", "22s")["budget"]["every_cell_once_s"] is None
+    shown = " ".join(say("plan", "--budget", "22s")[1].split())
+    assert "3 trials fit into 22 s; every cell was visited before. Left" in shown
+    assert "To visit every cell" not in shown
 
 
 def test_what_a_budget_does_is_said_in_words(say):

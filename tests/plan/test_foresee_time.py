@@ -9,7 +9,9 @@ from harness.machine.speed_probe import MachineSpeed
 from harness.plan.duration import Texts, answer_tokens, trial_seconds
 from harness.plan.foresee_time import foresee_time
 from harness.plan.known import ConvertedFile, Known
+from harness.plan.left import Left
 from harness.plan.look import look
+from harness.plan.order import order
 from harness.plan.pace import Pace, modelled_pace
 from harness.plan.plan import plan
 from harness.plan.time_document import time_document
@@ -50,13 +52,21 @@ exclude:
 
 @pytest.fixture
 def foresee(load, machine_with):
-    """The time of a study as changed, from what is `known` beside the machine's speed."""
+    """The time of a study as changed, from what is `known` beside the machine's speed.
 
-    def found(*replacements, only=None, **known):
+    Without trials of which `is_done(cell, trial)` says that a run made them.
+    """
+
+    def found(*replacements, only=None, is_done=None, **known):
         loaded = load(*replacements, text=TEXT)
         seen = look(loaded)
         planned = plan(loaded, machine_with(), seen, only=only)
-        return foresee_time(planned, loaded, seen, Known(**{"speed": PROBED, **known}))
+        turns = order(planned.cells, planned.seed)
+        left = is_done and Left(
+            turns=tuple(turn for turn in turns if not is_done(*turn)),
+            tried=frozenset(cell.id for cell, trial in turns if is_done(cell, trial)),
+        )
+        return foresee_time(planned, loaded, seen, Known(**{"speed": PROBED, **known}), left)
 
     return found
 
@@ -542,3 +552,41 @@ def test_as_json(foresee, load):
         "s": found.references[0].s,
         "stays": True,
     }
+
+
+def test_of_what_is_left_the_trials_are_counted_and_the_cells_that_are_done_are_not(foresee):
+    whole = foresee()
+    found = foresee(is_done=lambda cell, trial: cell.workload == "answers" or trial == 0)
+    done = [one for one in whole.cells if one.cell.workload in ("answers", "quality")]
+    assert found.n_done == len(done) > 0
+    assert [(one.cell, one.trials) for one in found.cells] == [
+        (one.cell, one.trials - 1) for one in whole.cells if one not in done
+    ]
+    assert found.trials_s == pytest.approx(
+        whole.trials_s
+        - sum(one.trial_s for one in whole.cells if one not in done)
+        - sum(one.total_s for one in done)
+    )
+    assert found.n_idle == whole.n_idle
+
+
+def test_what_a_run_did_once_is_not_foreseen_again(foresee):
+    converted = {("tiny", "cpu bf16"): not_there(), ("made-up", "cpu bf16"): not_there("g")}
+    given = {"idle_s": 5.0, "converted": converted}
+    found = foresee(**given, is_done=lambda cell, trial: trial == 0)
+    assert [one.what for one in found.once if not one.at_end] == ["starting", "idle machine"]
+    assert [one.what for one in found.once if one.at_end] == ["limits of the machine", "report"]
+    assert not any(one.is_made for one in found.references)
+    of_tiny = foresee(**given, is_done=lambda cell, _: cell.model == "tiny")
+    assert [one.model for one in of_tiny.references] == ["made-up"]
+    assert len(seconds(of_tiny, "gates")) == len(seconds(of_tiny, "converting weights")) * 2 == 2
+    no_speeds = foresee(**given, is_done=lambda cell, _: cell.workload == "speed")
+    assert seconds(no_speeds, "limits of the machine") == seconds(no_speeds, "idle machine") == []
+
+
+def test_what_is_not_kept_is_done_again_by_a_command_that_goes_on(foresee):
+    found = foresee(reference_room=0, is_done=lambda cell, trial: trial == 0)
+    assert [one.is_made for one in found.references] == [True, True]
+    nothing = foresee(reference_room=0, is_done=lambda *_: True)
+    assert [one.what for one in nothing.once] == ["starting", "report"]
+    assert nothing.cells == nothing.references == ()
