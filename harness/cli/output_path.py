@@ -17,13 +17,13 @@ OVERWRITE = "--overwrite"
 overwrite_option = click.option(OVERWRITE, is_flag=True, help="Replace what is there already.")
 
 
-def need_room_for(out: Path, option: str = "--out", *, overwrite: bool) -> None:
-    """Raise `BadInput` where no file can be put at `out`, or where there is one not to be lost.
+def need_room_for(out: Path, *, overwrite: bool) -> None:
+    """Raise `BadInput` where no file can be put at `--out`, or where there is one not to be lost.
 
-    `option` is the one that names `out`. Folders that are missing are no hindrance. A link counts
-    as there, wherever it leads: the new file takes the link's own place, not its target's.
+    Folders that are missing are no hindrance. A link counts as there, wherever it leads: the new
+    file takes the link's own place, not its target's.
     """
-    said = f"{option} {out}"
+    said = f"--out {out}"
     if out.is_dir():
         raise BadInput(f"{said} is a folder. Name a file.")
     if out.exists() and not out.is_file():

@@ -31,8 +31,7 @@ def what_is_wrong(stage: str, strategy: str) -> str:
     """The likeliest slip in a stage that is none, with what to write instead of the strategy."""
     if re.search(r"i[34]\b", stage):
         better = re.sub(r"i[34]\b", "i8", stage)
-        if " i8" in better:  # the word alone is no dtype here
-            better = better.replace(" i8", " fp32i8" if stage.startswith("cpu") else " fp16i8")
+        better = _strategy_meant(better) or better
         return (
             f"stage '{stage}' asks for 4-bit or 3-bit weights, which do not exist (the official "
             f"package takes the word and does not quantise). Write '{better}' for int8."

@@ -8,7 +8,7 @@ import re
 from harness.runtime.shape import RANDOM_SHAPES
 
 RANDOM = "random:"
-_SIZE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([mb])([0-9]{0,6})")  # 169m, 1.5b, 1b5
+_SIZE = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6}[mb]|[mb][0-9]{0,6})")  # 169m, 1.5b, 1b5
 _AS_NAME = re.compile(rf"(?:random[-_. ]?|[a-z]+:)?({_SIZE.pattern})")  # 7b, random-7b, randon:7b
 _NEARLY = 0.1  # 7b has 7.4 billion parameters, and 13b is 14b
 
@@ -51,8 +51,9 @@ def _nearest(size: str) -> str:
 
 def _n_params(size: str) -> float:
     """Of a size as people write it, in small letters."""
-    whole, unit, rest = _SIZE.fullmatch(size).groups()  # type: ignore[union-attr]
-    return float(f"{whole}.{rest}" if rest else whole) * {"m": 1e6, "b": 1e9}[unit]
+    unit = "m" if "m" in size else "b"
+    number = size.removesuffix(unit).replace(unit, ".")
+    return float(number) * {"m": 1e6, "b": 1e9}[unit]
 
 
 def _nearest_to(n_params: float) -> str:

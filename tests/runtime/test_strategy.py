@@ -89,6 +89,8 @@ def test_a_plan_is_spelled_in_words():
         ("cpu fp32i3 *2", "'cpu fp32i8 *2' for int8"),
         ("cpu i4", "'cpu fp32i8' for int8"),
         ("cuda:1 i3 *2", "'cuda:1 fp16i8 *2' for int8"),
+        ("CPU i4", "'cpu fp32i8' for int8"),
+        ("cuda fp16i4*2 => cpu", "'cuda fp16i8 *2 -> cpu fp32' for int8"),
         ("cpu  fp32", "Did you mean 'cpu fp32'?"),
         ("cpu  fp32i8", "Did you mean 'cpu fp32i8'?"),
         ("cuda fp16*10", "Did you mean 'cuda fp16 *10'?"),

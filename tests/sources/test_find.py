@@ -201,9 +201,15 @@ def test_a_name_that_is_another_size_is_told_the_sizes(name):
     assert said in find(name).missing
 
 
+@pytest.mark.parametrize("size", ["1.5b3", "1.b", "b", "", "7b7b"])
+def test_what_is_no_size_is_refused_as_one(size):
+    with pytest.raises(SourceError, match=f"'{size}' is not a size of random weights"):
+        find(f"random:{size}")
+
+
 def test_only_names_that_are_sizes_are_told_of_random_weights():
     touch("models/RWKV-4-Pile-7B.pth")
-    for name in ("raven-7b", "7", "7bb", "b", "v7b", "9" * 9 + "b", "\u0667b"):
+    for name in ("raven-7b", "7", "7bb", "b", "v7b", "1.5b3", "1.5.1b", "9" * 9 + "b", "\u0667b"):
         assert "random" not in find(name).missing, name
     assert find("7b").path is not None
     assert "random" not in find("7b", kind="tokenizer").missing
