@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import textwrap
 
 from rich.console import Console
 
+_NO_BREAK = "\u00a0"
 PIPE_WIDTH = 80  # where there is no terminal to ask, as in a log or a pipe
 
 
@@ -22,3 +25,20 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     return _Console(stderr=stderr, width=width, highlight=False, emoji=False, soft_wrap=False)
+
+
+def say(out: Console, text: str, *, indent: str = "") -> None:
+    """A line, whole in a log; on a terminal as many as its words need, all but the first indented.
+
+    Paths stay in one piece, to be copied, and numbers with their units.
+    """
+    if out.is_terminal:
+        bound = re.sub(r"(?<=\d) (?=[^\W\d]|%)", _NO_BREAK, text)
+        text = textwrap.fill(
+            bound,
+            out.width,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ).replace(_NO_BREAK, " ")
+    out.print(text, markup=False, soft_wrap=True)

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.console import say
 from harness.cli.durations import about, counting
 from harness.invocation import as_typed
 from harness.measure.job import (
@@ -37,8 +38,10 @@ from harness.measure.trial import Trial
 from harness.plan.cell import Cell
 from harness.records.quality import Quality
 from harness.records.record import Record
+from harness.report.format import number
 
 _BAR_WIDTH = 12
+_LEAST_NAME = 24  # columns for a trial's name beside the bar
 _LEAST_NAMES = 24  # columns for what is skipped, however long the reason is
 _HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
 _REDRAW_S = 0.25  # at least, between two drawings; each takes about half a millisecond
@@ -127,14 +130,14 @@ class RunDisplay:
         if begins and not self._out.is_terminal:
             self.note(f"converting weights, once: {message.total_bytes / 2**20:.0f} MiB …")
         share = message.done_bytes / max(1, message.total_bytes)
-        self._phase = f"converting weights {share:.0%}"
+        self._phase = f"converting weights {100 * share:.0f} %"
 
     def _refer(self, message: Referred) -> None:
         if not message.total and not self._out.is_terminal:
             why = "" if self._is_scored else " for the gate"
             self.note(f"computing the exact reference{why}, once …")
         share = message.done / max(1, message.total)
-        self._phase = f"computing the reference {share:.0%}"
+        self._phase = f"computing the reference {100 * share:.0f} %"
         if message.total and message.done == message.total:
             self._phase, self._trial_started = "starting", self._clock()
 
@@ -180,31 +183,42 @@ class RunDisplay:
         self._say(f"  {_name(trial)}: {_result(record)} ({about(seconds)})")
 
     def _line(self, doing: str) -> Table:
-        """One line of the terminal: the phase and the time left stay whole, the name is cut."""
+        """One line of the terminal: what is done and the time left stay whole, the name is cut.
+
+        A terminal that has no room for them and for much of the name gets no bar.
+        """
+        count = f"[{self._number()}/{'≤' if self._at_most else ''}{self._n_trials}]"
+        doing += self._left(", ", "≤ ")
         line = Table.grid(padding=(0, 1), expand=True)
         line.add_column(no_wrap=True)
         line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         line.add_column(no_wrap=True)
-        line.add_column(no_wrap=True)
-        bar = ProgressBar(total=self._n_trials, completed=self._n_done, width=_BAR_WIDTH)
-        line.add_row(Text(self._count()), Text(self._name), Text(f"{doing}{self._left(', ')}"), bar)
+        cells: list[RenderableType] = [Text(count), Text(self._name), Text(doing)]
+        room = self._out.width - len(f"{count}  {doing} ") - _BAR_WIDTH
+        if room >= min(len(self._name), _LEAST_NAME):
+            line.add_column(no_wrap=True)
+            bar = ProgressBar(total=self._n_trials, completed=self._n_done, width=_BAR_WIDTH)
+            cells.append(bar)
+        line.add_row(*cells)
         return line
 
     def _count(self) -> str:
-        number = min(self._n_done + 1, self._n_trials)
         if self._at_most and self._block is not None:
-            return f"[block {self._block + 1}, {number} of at most {self._n_trials}]"
-        return f"[{number}/{self._n_trials}]"
+            return f"[block {self._block + 1}, {self._number()} of at most {self._n_trials}]"
+        return f"[{self._number()}/{self._n_trials}]"
 
-    def _left(self, before: str) -> str:
+    def _number(self) -> int:
+        """Of the trial that is made."""
+        return min(self._n_done + 1, self._n_trials)
+
+    def _left(self, before: str, at_most: str = "at most ") -> str:
         """Time left by the mean of the trials so far, at most the budget's; first nothing."""
         if not self._spent:
             return ""
         left = sum(self._spent) / len(self._spent) * max(0, self._n_trials - self._n_done)
         if self._ends_at is not None:
             left = min(left, max(0.0, self._ends_at - self._clock()))
-        at_most = "at most " if self._at_most else ""
-        return f"{before}{at_most}{about(left)} left"
+        return f"{before}{at_most if self._at_most else ''}{about(left)} left"
 
     def _say_skipped(self) -> None:
         """One line for each reason; the records have each cell."""
@@ -213,19 +227,9 @@ class RunDisplay:
         self._skipped.clear()
 
     def _say(self, line: str) -> None:
-        """One line in a log; on a terminal as many as its words need."""
         self._last_said = self._clock()
-        text = as_typed(line)
-        if self._out.is_terminal:
-            text = textwrap.fill(
-                text,
-                self._out.width,
-                subsequent_indent="    ",
-                break_long_words=False,  # a path stays in one piece, to be copied
-                break_on_hyphens=False,
-            )
         with suppress(OSError):
-            self._out.print(text, markup=False, soft_wrap=True)
+            say(self._out, as_typed(line), indent="    ")
 
 
 def _name(trial: Trial) -> str:
@@ -279,8 +283,8 @@ def _figures(record: Record) -> str | None:
         return _scored(record.quality)
     if record.decode_tok_per_s is not None and record.prefill_tok_per_s is not None:
         return (
-            f"decode {record.decode_tok_per_s:.1f} tok/s, "
-            f"prefill {record.prefill_tok_per_s:.1f} tok/s"
+            f"decode {number(record.decode_tok_per_s)} tok/s, "
+            f"prefill {number(record.prefill_tok_per_s)} tok/s"
         )
     if record.latency is not None and record.latency.depth:
         depths = {visit.tokens for visit in record.latency.depth}
@@ -298,4 +302,4 @@ def _scored(quality: Quality) -> str:
     agree = [one for part in tokens for one in part.agree]
     if not agree:
         return "nothing was scored"
-    return f"{sum(agree) / len(agree):.1%} of {len(agree):,} tokens as under the reference"
+    return f"{100 * sum(agree) / len(agree):.1f} % of {len(agree):,} tokens as under the reference"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.budget import TimeGiven, given, noisy_sentence, rest_sentence, same_command
-from harness.cli.console import console
+from harness.cli.console import console, say
 from harness.cli.converting import opened_conversions
 from harness.cli.exits import (
     EXIT_CELL_FAILED,
@@ -110,15 +110,16 @@ def _carry_out(selected: Selection, time: TimeGiven, *, as_json: bool) -> int:
         lent = Lent(conversions=conversions, references=references)
         bench = _set_up_bench(folder, selected, models, lent)
         words = f"{word} {folder}: {to_do(planned, left)}{time.words}"
-        out.print(words, markup=False, soft_wrap=True)
+        say(out, words)
         went = finished, _ = _measure_all(planned, store, bench, left, budget)
         stop = stop_of(planned, store)
         is_of_speed = selected.options.only in (None, "speed")
         write_stop(folder, stop if is_of_speed else read_stop(folder))
     noisy = noisy_sentence(planned, store) if finished and budget.refused is None else None
-    for said in (None if stop is None else stop_sentence(stop), noisy):
-        if said is not None:
-            out.print(said, markup=False, soft_wrap=True)
+    if stop is not None:
+        say(out, stop_sentence(stop))
+    if noisy is not None:
+        out.print(noisy, markup=False, soft_wrap=True)  # ends in a command, to be pasted
     _report(folder, as_json=as_json, is_last=finished and budget.refused is None)
     code = _say_rest(planned, store, budget, went, out)
     if code or left == 0:
@@ -134,7 +135,7 @@ def _say_rest(
     ran_out = budget.refused is not None
     if ran_out:
         words = rest_sentence(planned, store, budget, n_begun=n_begun)
-        out.print(words, markup=False, soft_wrap=True)
+        say(out, words)
     if ran_out or not finished:
         why = "" if finished else "Interrupted. "
         enough_s = budget.enough_s(store) if ran_out and not n_begun else None

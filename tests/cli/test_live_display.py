@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from harness.cli.console import say
 from harness.cli.display import RunDisplay
 from harness.machine import MemoryReading
 from harness.measure.job import Imported, Passed, Referred
@@ -131,8 +132,8 @@ RIGHT = Answer(id="sum", text="85", token_ids=[1], right=True)
 @pytest.mark.parametrize(
     "kind, given, said",
     [
-        ("ok", SPEEDS, "decode 36.1 tok/s, prefill 320.0 tok/s"),
-        ("noisy", SPEEDS, "noisy: why; decode 36.1 tok/s, prefill 320.0 tok/s"),
+        ("ok", SPEEDS, "decode 36.1 tok/s, prefill 320 tok/s"),
+        ("noisy", SPEEDS, "noisy: why; decode 36.1 tok/s, prefill 320 tok/s"),
         ("noisy", {"answers": [RIGHT]}, "noisy: why; 1 answer, 1 of 1 right"),
         ("noisy", {}, "noisy: why"),
         ("timeout", SPEEDS, "timeout: why"),  # of some passes only
@@ -261,20 +262,58 @@ def test_what_is_skipped_is_said_also_where_the_run_is_stopped(shown):
     assert out.file.getvalue().startswith("  2 cells skipped")
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_terminal_gets_whole_words_and_a_log_whole_lines(terminal):
-    out = Console(file=io.StringIO(), width=40, force_terminal=terminal, color_system=None)
+@pytest.mark.parametrize(("width", "terminal"), [(40, True), (40, False)])
+def test_a_terminal_gets_whole_words_and_a_log_whole_lines(width, terminal):
+    out = Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
     display = RunDisplay(out, 3, clock=lambda: 0.0)
-    display.aside("It lies in some/long/path/that-is/longer/than-the/terminal, to be copied.")
+    said = "It lies in some/long/path/that-is/longer/than-the/terminal, here it is (11 s, 5 %)."
+    display.aside(said)
     assert out.file.getvalue().splitlines() == (
         [
             "It lies in",
             "    some/long/path/that-is/longer/than-the/terminal,",
-            "    to be copied.",
+            "    here it is (11 s, 5 %).",
         ]
         if terminal
-        else ["It lies in some/long/path/that-is/longer/than-the/terminal, to be copied."]
+        else [said]
     )
+
+
+def test_a_number_keeps_its_unit_where_a_line_is_broken():
+    out = Console(file=io.StringIO(), width=20, force_terminal=True, color_system=None)
+    say(out, "  it took so long: 11 s of 12 s and 63 % of it")
+    assert out.file.getvalue().splitlines() == [
+        "  it took so long:",
+        "11 s of 12 s and",
+        "63 % of it",
+    ]
+
+
+def drawn(out, display):
+    """The live line as a terminal of its width shows it."""
+    text = Console(file=io.StringIO(), width=out.width, color_system=None)
+    text.print(display._line(f"{display._phase} 12 s"))
+    (line,) = text.file.getvalue().splitlines()
+    return line.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("width", "begins", "bar"),
+    [(72, "random-169m", 0), (80, "random-169m | cpu", 0), (120, "random-169m | cpu", 13)],
+)
+def test_what_is_done_and_the_time_left_are_never_cut(width, begins, bar):
+    out = Console(file=io.StringIO(), width=width, force_terminal=True)
+    display = RunDisplay(out, 39, at_most=True, clock=lambda: 0.0, ends_at=150.0)
+    cell = replace(CELL, model="random-169m", strategy="cpu fp32i8 *3 -> cpu fp32")
+    trials = [Trial(cell=cell, trial=n, attempt=0) for n in (0, 1)]
+    display.begin(trials[0])
+    display.end(trials[0], ended("ok", took_s=20.0))
+    display.begin(trials[1])
+    display.message(Referred(done=38, total=100))
+    line = drawn(out, display)
+    assert line.startswith(f"[2/≤39] {begins}"[: width - 57])
+    assert line.endswith("… computing the reference 38 % 12 s, ≤ 2 min 30 s left")
+    assert len(line) == width - bar  # which, without colours, is blank where nothing is done
 
 
 def test_a_long_trial_says_how_long_it_took_in_minutes(shown):
