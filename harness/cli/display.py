@@ -212,12 +212,19 @@ class RunDisplay:
         return min(self._n_done + 1, self._n_trials)
 
     def _left(self, before: str, at_most: str = "at most ") -> str:
-        """Time left by the mean of the trials so far, at most the budget's; first nothing."""
+        """Time left by the mean of the trials so far, at most the budget's.
+
+        Nothing at first, nor where the last trial takes longer than the others did.
+        """
         if not self._spent:
             return ""
-        left = sum(self._spent) / len(self._spent) * max(0, self._n_trials - self._n_done)
+        now, mean = self._clock(), sum(self._spent) / len(self._spent)
+        trials = max(0, self._n_trials - self._n_done)
+        left = mean * trials - min(mean, now - self._trial_started)
         if self._ends_at is not None:
-            left = min(left, max(0.0, self._ends_at - self._clock()))
+            left = min(left, max(0.0, self._ends_at - now))
+        elif left <= 0:
+            return ""
         return f"{before}{at_most if self._at_most else ''}{about(left)} left"
 
     def _say_skipped(self) -> None:

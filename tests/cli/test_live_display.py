@@ -109,6 +109,21 @@ def test_the_time_left_is_no_more_than_the_budget(ends_in, left):
     assert out.file.getvalue().splitlines()[-1].endswith(f" …, at most {left} left")
 
 
+def test_the_time_left_falls_while_a_trial_goes_on_and_is_not_said_beyond_it(shown):
+    display, out, lines = shown()
+    with display.shown():
+        for number in (0, 1, 2):
+            trial = Trial(cell=CELL, trial=number, attempt=0)
+            display.begin(trial)
+            if number:
+                for later in (0.0, 8.0, 7.0):
+                    out.now += later
+                    lines.append(display._left(""))
+            display.end(trial, ended("ok", took_s=15.0))
+    left = [line for line in lines if line == "" or line.endswith(" left")]
+    assert left == ["30 s left", "22 s left", "15 s left", "15 s left", "7.0 s left", ""]
+
+
 def test_what_is_done_once_does_not_count_as_time_of_a_trial():
     """Such as finding out what the machine can do: the later trials will not do it again."""
     out = Counting(terminal=False)
