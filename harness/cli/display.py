@@ -41,7 +41,7 @@ from harness.records.record import Record
 from harness.report.format import number
 
 _BAR_WIDTH = 12
-_LEAST_NAME = 24  # columns for a trial's name beside the bar
+_BAR_FROM = 100  # columns of the terminal: then the name has room beside it
 _LEAST_NAMES = 24  # columns for what is skipped, however long the reason is
 _HEARTBEAT_S = 30.0  # between two signs of life where there is no terminal
 _REDRAW_S = 0.25  # at least, between two drawings; each takes about half a millisecond
@@ -109,7 +109,7 @@ class RunDisplay:
         elif isinstance(message, Opened):
             self._phase = "measuring"
         elif isinstance(message, FirstPassed | Passed):
-            self._phase = "measuring on"
+            self._phase = "still measuring"
         elif isinstance(message, VisitedDepth):
             self._phase = f"measured after {message.visit.tokens:,} tokens"
         elif isinstance(message, Answered):
@@ -185,7 +185,7 @@ class RunDisplay:
     def _line(self, doing: str) -> Table:
         """One line of the terminal: what is done and the time left stay whole, the name is cut.
 
-        A terminal that has no room for them and for much of the name gets no bar.
+        A narrow terminal gets no bar, which would come and go with the phase.
         """
         count = f"[{self._number()}/{'≤' if self._at_most else ''}{self._n_trials}]"
         doing += self._left(", ", "≤ ")
@@ -194,8 +194,7 @@ class RunDisplay:
         line.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         line.add_column(no_wrap=True)
         cells: list[RenderableType] = [Text(count), Text(self._name), Text(doing)]
-        room = self._out.width - len(f"{count}  {doing} ") - _BAR_WIDTH
-        if room >= min(len(self._name), _LEAST_NAME):
+        if self._out.width >= _BAR_FROM:
             line.add_column(no_wrap=True)
             bar = ProgressBar(total=self._n_trials, completed=self._n_done, width=_BAR_WIDTH)
             cells.append(bar)
