@@ -269,6 +269,13 @@ def test_notes_of_run_are_those_of_plan(say, planned, done, study):
     assert f"Note: {note}\n" in say("run", "--budget", "22s")[2]
 
 
+def test_a_part_of_a_study_is_kept_with_the_plan_of_all_of_it(done, planned, study):
+    done("--only", "answers")
+    [folder] = (study.parent / "results/m").iterdir()
+    kept = [one["cell"]["id"] for one in json.loads((folder / "plan.json").read_text("utf-8"))]
+    assert kept == [one["cell"]["id"] for one in planned()["cells"]]
+
+
 def test_trials_that_are_made_again_are_counted(say, planned, done, study, monkeypatch):
     from msgspec import structs
 

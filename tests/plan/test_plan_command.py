@@ -46,14 +46,15 @@ def planned_study(load):
     return load().path
 
 
-def test_table_fits_and_ends_in_the_next_command(planned_study):
-    done = run("plan", planned_study.name, cwd=planned_study.parent)
+@pytest.mark.parametrize("more", [[], ["--budget", "20m"]])
+def test_table_fits_and_ends_in_the_next_command(more, planned_study):
+    done = run("plan", planned_study.name, *more, cwd=planned_study.parent)
 
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
     assert "HEAVY []" in done.stderr
     assert max(map(len, lines)) <= 80
-    assert lines[-1] == f"Next: python -m harness run {planned_study.name}"
+    assert lines[-1] == " ".join(["Next: python -m harness run", planned_study.name, *more])
     [peak] = re.findall(r"^made-up +cpu fp32 .* cpu ([0-9]+) MiB *$", done.stdout, re.MULTILINE)
     assert 646 < int(peak) < 1.1 * 646  # the weights, and what is needed beside them
     assert "without Python and its libraries" in done.stdout

@@ -8,8 +8,9 @@ import shlex
 import numpy as np
 import pytest
 
-from harness.cli.foreseeing import known_here
+from harness.cli.foreseeing import Foreseen, known_here
 from harness.cli.main import main
+from harness.cli.plan_table import show_plan
 from harness.cli.time_table import time_lines
 from harness.config.load import load_study
 from harness.machine.energy import Meter
@@ -23,7 +24,9 @@ from harness.measure.reference_cache import WantedRows
 from harness.plan.cell import Cell
 from harness.plan.duration import CellTime, CoolingDown, ReferenceSize, RunTime
 from harness.plan.foresee_time import foresee_time
+from harness.plan.left import Left
 from harness.plan.look import look
+from harness.plan.order import order
 from harness.plan.plan import plan
 from harness.quality.rows_file import RowsWriter
 from harness.sources import file_sha256
@@ -339,6 +342,20 @@ def test_two_strategies_that_read_one_file_convert_it_once(load, tmp_path, machi
     found = foresee_time(planned, loaded, seen, known)
     converting = [one for one in found.once if one.what == "converting weights"]
     assert len(converting) == 2  # of each model
+
+
+def test_weights_of_what_a_run_has_done_are_not_said_to_be_converted(load, machine_with, capsys):
+    planned = plan(load(CPU), machine_with())
+
+    def shown(turns):
+        foreseen = Foreseen(left=Left(turns=turns), time=RunTime(cells=()), turns=turns)
+        show_plan(planned, foreseen, ["study.yaml"])
+        return capsys.readouterr().out.partition("Weights are converted once")[2]
+
+    turns = order(planned.cells, planned.seed)
+    assert "  made-up: cpu fp32i8 *2 -> cpu fp32 (" in shown(turns)
+    assert "made-up: " not in shown([turn for turn in turns if turn[0].model == "tiny"])
+    assert not shown([turn for turn in turns if turn[0].strategy == "cpu fp32"])
 
 
 def test_what_the_run_cannot_exceed_comes_behind_what_is_foreseen(shown):
