@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from harness.errors import HarnessError
 
+_LONGEST = 150  # bytes, of the 255 that a name may have
 _NUMBERS = count()  # of the partial files of this process
 
 
@@ -62,11 +63,17 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
+def hidden(path: Path, ending: str = "") -> Path:
+    """A hidden name beside `path` that tells whose it is, and is not too long."""
+    short = path.name.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore")
+    return path.with_name(f".{short}{ending}")
+
+
 def _partial(path: Path) -> BinaryIO:
     """A new file beside `path`, locked for as long as it is open, where that can be."""
     for number in _NUMBERS:
         with suppress(FileExistsError):
-            file = path.with_name(f".{path.name}.{os.getpid()}.{number}.partial").open("xb")
+            file = hidden(path, f".{os.getpid()}.{number}.partial").open("xb")
             with suppress(OSError):  # no locks here
                 fcntl.flock(file, fcntl.LOCK_EX)
             if os.fstat(file.fileno()).st_nlink:
@@ -76,7 +83,7 @@ def _partial(path: Path) -> BinaryIO:
 
 
 def _remove_leftovers(path: Path) -> None:
-    for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+    for partial in path.parent.glob(f"{glob.escape(hidden(path).name)}.*.partial"):
         with suppress(OSError), partial.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody writes it
             partial.unlink()

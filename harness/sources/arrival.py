@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.errors import DownloadError, SourceError
-from harness.sources.atomic import hidden
+from harness.runtime.output_file import hidden
 from harness.sources.exclusive import exclusively
 from harness.sources.hashes import file_sha256
 from harness.sources.paths import is_file, real

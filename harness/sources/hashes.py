@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from harness.folders import cache_folder
-from harness.sources.atomic import write_atomically
+from harness.runtime.output_file import written_whole
 
 _READ_BYTES = 2**22
 _FOLDER = "hashes"
@@ -85,7 +85,8 @@ def _recall(memory: Path, stat: os.stat_result) -> str | None:
 def _remember(memory: Path, value: _Remembered) -> None:
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(memory, msgspec.json.encode(value))
+        with written_whole(memory) as file:
+            file.write(msgspec.json.encode(value))
     except OSError:
         return  # it only costs time
 

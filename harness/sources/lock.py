@@ -14,7 +14,7 @@ import msgspec
 
 from harness.errors import SourceError
 from harness.invocation import command_line
-from harness.sources.atomic import write_atomically
+from harness.runtime.output_file import written_whole
 from harness.sources.hashes import is_sha256
 
 _SCHEMA = 1
@@ -81,7 +81,8 @@ def write_lock(study: Path, files: Mapping[str, Locked]) -> bool:
         "files": {name: _entry(whole[name]) for name in sorted(whole)},
     }
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(lock_path(study), text.encode())
+    with written_whole(lock_path(study)) as file:
+        file.write(text.encode())
     return True
 
 

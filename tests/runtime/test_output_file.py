@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.runtime import output_file
-from harness.runtime.output_file import replacing, written_whole
+from harness.runtime.output_file import hidden, replacing, written_whole
 
 
 def names(folder):
@@ -64,6 +64,14 @@ def test_a_leftover_of_this_process_and_one_of_former_releases_go(tmp_path):
     with written_whole(tmp_path / "out") as file:
         file.write(b"whole")
     assert names(tmp_path) == ["out"]
+
+
+def test_a_name_may_be_as_long_as_a_file_system_takes(tmp_path):
+    out = tmp_path / ("ü" * 127)
+    hidden(out, ".99.0.partial").write_bytes(b"half")
+    with written_whole(out) as file:
+        file.write(b"whole")
+    assert names(tmp_path) == [out.name]
 
 
 def test_threads_write_the_same_file_at_once(tmp_path):

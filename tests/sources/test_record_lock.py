@@ -35,7 +35,7 @@ def test_a_study_in_a_read_only_folder_is_no_error(loaded, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(lock, "write_atomically", refuse)
+    monkeypatch.setattr(lock, "written_whole", refuse)
     record_lock(loaded, FILES)
     note = capsys.readouterr().err
     assert note.startswith("Note: ")
