@@ -101,8 +101,8 @@ def _chosen(selected: Selection) -> ChosenRun:
     if chosen.is_new or not unread:
         return chosen
     note = (
-        f"not read since changed, or never: {', '.join(dict.fromkeys(unread))}. Where that is not "
-        "what this run measured, another one begins."
+        f"{', '.join(dict.fromkeys(unread))}: not read yet as it is now; if this run was measured "
+        "with another, 'run' begins a new one."
     )
     return replace(chosen, notes=(*chosen.notes, note))
 

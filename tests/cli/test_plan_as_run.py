@@ -237,13 +237,13 @@ def test_plan_writes_nothing(say, study, monkeypatch):
             assert files() == before, options
 
 
-def test_other_weights_begin_a_new_run_and_those_that_nobody_read_may(say, planned, done, study):
+def test_weights_that_nobody_read_may_begin_a_new_run_and_that_is_said(say, planned, done, study):
     done("--budget", "22s")
     assert planned()["run"]["notes"] == []
     script = study.parent / "script.yaml"
     script.write_text('{"vocab": 5, "tokens": [[2]]}', "utf-8")
     os.utime(script, LONG_AGO)
-    note = "not read since changed, or never: script.yaml. Where that is not what this run measured"
+    note = "script.yaml: not read yet as it is now; if this run was measured with another, 'run'"
     [said] = planned()["run"]["notes"]
     assert said.startswith(note)
     assert f"Note: {note}" in say("plan")[2]
