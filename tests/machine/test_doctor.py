@@ -256,10 +256,16 @@ def test_only_what_is_told_is_counted_and_never_this_process(monkeypatch):
         return SimpleNamespace(info=info)
 
     times = SimpleNamespace(user=1.0, system=0.5)
-    listed = [process(7, times), process(8, None), process(9, times, None)]
+    listed = [
+        process(7, times),
+        process(8, None),
+        process(9, times, None),
+        process(5, times, "a\x1b[2J"),
+    ]
     listed.append(process(os.getpid(), times))
     monkeypatch.setattr("psutil.process_iter", lambda _: listed)
     assert cpu_seconds() == {
         (7, 9.0): Used(name="cc1", cpu_s=1.5),
         (9, 9.0): Used(name="?", cpu_s=1.5),
+        (5, 9.0): Used(name="a?[2J", cpu_s=1.5),
     }

@@ -62,7 +62,9 @@ def cpu_seconds() -> dict[Process, Used]:
         info = process.info
         times, pid = info["cpu_times"], info["pid"]
         if times is not None and pid != os.getpid():
-            used = Used(name=info["name"] or "?", cpu_s=times.user + times.system)
+            # A process may call itself anything, such as what moves a terminal's cursor.
+            name = "".join(one if one.isprintable() else "?" for one in info["name"] or "?")
+            used = Used(name=name, cpu_s=times.user + times.system)
             found[pid, info["create_time"] or 0.0] = used
     return found
 
