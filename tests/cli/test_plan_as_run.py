@@ -253,6 +253,18 @@ def test_weights_that_nobody_read_may_begin_a_new_run_and_that_is_said(say, plan
     assert planned()["run"]["notes"] == []
 
 
+def test_weights_that_are_known_to_be_others_are_refused_as_by_run(say, study):
+    asked = yaml.safe_load(study.read_text("utf-8"))
+    asked["models"]["here"]["sha256"] = "0" * 64
+    study.write_text(yaml.safe_dump(asked), "utf-8")
+    assert say("plan")[0] == 0  # nobody read them yet
+    code, _, said = say("run")
+    error = said.splitlines()[-1]
+    assert code == 2
+    assert "has sha256 " in error
+    assert say("plan") == (2, "", f"{error}\n")
+
+
 def test_notes_of_run_are_those_of_plan(say, planned, done, study):
     """Of a run that is damaged, and of a line that was cut off."""
     done("--budget", "22s")
