@@ -1,7 +1,7 @@
 """How the files of a run's folder are written: whole or not at all, and so that they stay.
 
-Knows no file by name; `records.jsonl`, which grows line by line, is `store.py`'s. Weights and states
-are written by the runtime's `output_file.py`, on which no record depends.
+Knows no file by name; `records.jsonl`, which grows line by line, is `store.py`'s. Weights and
+states are written by the runtime's `output_file.py`, on which no record depends.
 """
 
 from __future__ import annotations

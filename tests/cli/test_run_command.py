@@ -265,7 +265,7 @@ def test_a_stopped_run_keeps_what_it_has_and_goes_on(stop, fake_study, tmp_path,
     results = tmp_path / "results"
     with _start(study, results) as process:
         while not list(results.glob("here/*/logs/*bf16*")):
-            process.poll()  # until the worker that hangs has been started
+            assert process.poll() is None  # until the worker that hangs has been started
         process.send_signal(stop)
         process.stderr.read()
     (folder,) = (results / "here").glob("*")
