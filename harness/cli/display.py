@@ -219,7 +219,7 @@ class RunDisplay:
             return ""
         now, mean = self._clock(), sum(self._spent) / len(self._spent)
         trials = max(0, self._n_trials - self._n_done)
-        left = mean * trials - min(mean, now - self._trial_started)
+        left = mean * trials - min(mean, int(now - self._trial_started))
         if self._ends_at is not None:
             left = min(left, max(0.0, self._ends_at - now))
         elif left <= 0:
