@@ -1,4 +1,4 @@
-"""How many bytes the cache of converted weights may hold. Knows numbers and one variable."""
+"""How many bytes of a disk a cache may hold. Knows numbers and one variable."""
 
 from __future__ import annotations
 
