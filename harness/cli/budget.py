@@ -72,7 +72,7 @@ def rest_sentence(planned: Plan, store: RecordStore, budget: Budget, *, n_begun:
     from harness.measure.schedule import left, made_again, to_measure
 
     rest = left(planned, store)
-    needed = about(budget.needed_s(to_measure(store, rest), store))
+    needed = about(budget.needed_s(to_measure(planned, store, rest), store))
     n_again = len(made_again(store, rest))
     again = f", {n_again} of them to be made again" if n_again else ""
     most = "at most " if planned.until is not None else ""

@@ -48,7 +48,7 @@ def rehearse(planned: Plan, foreseen: RunTime, seconds: float, folder: Path) -> 
         n_begun=n_begun,
         n_visited=len(stage.tried),
         n_left=len(rest),
-        left_s=stage.budget.needed_s(to_measure(stage.store, rest), stage.store),
+        left_s=stage.budget.needed_s(to_measure(planned, stage.store, rest), stage.store),
         once_s=_once_s(planned, foreseen, folder),
         enough_s=None if n_begun or not rest else stage.budget.enough_s(stage.store),
     )
@@ -57,7 +57,7 @@ def rehearse(planned: Plan, foreseen: RunTime, seconds: float, folder: Path) -> 
 def _once_s(planned: Plan, foreseen: RunTime, folder: Path) -> float | None:
     """What must be given for every cell to be tried once."""
     stage = _Stage(planned, foreseen, math.inf, folder)
-    wanted = {cell.id for cell, _ in to_measure(stage.store, left(planned, stage.store))}
+    wanted = {cell.id for cell, _ in to_measure(planned, stage.store, left(planned, stage.store))}
     wanted -= stage.tried
     if not wanted:
         return None

@@ -16,9 +16,12 @@ from harness.measure.strategy_records import (
     first_answers,
     has_passed,
     is_done,
+    lacks_answers,
+    strategy_of,
     wrong_reason,
 )
 from harness.measure.trial import Trial
+from harness.plan.cell import Cell
 from harness.plan.order import QUALITY, Turn, blocks
 from harness.plan.plan import Plan
 from harness.records.order import Place
@@ -65,7 +68,7 @@ def schedule(
         if budget.is_set:
             noisy += [turn for turn in visited if _is_noisy(store, turn)]
             visited = [turn for turn in visited if not _is_noisy(store, turn)]
-        unmeasured = to_measure(store, visited)
+        unmeasured = to_measure(planned, store, visited)
         if unmeasured and not is_first and not budget.fits(unmeasured, store):
             return
         is_first = is_first and not unmeasured
@@ -74,7 +77,12 @@ def schedule(
             return
         if not helped:  # this machine is not quiet today: all later blocks would take as long
             settings = replace(settings, retries=0)
-    yield from _block(planned, store, noisy, settings)
+    if (yield from _block(planned, store, noisy, settings)) is None:
+        return
+    # Where quality goes first, or the first trial of answers failed, answers have come since.
+    turns = in_order(planned, is_limited=False)
+    early = [turn for turn in turns if lacks_answers(store, *turn) and not is_done(store, *turn)]
+    yield from _block(planned, store, early, settings)
 
 
 def in_order(planned: Plan, *, is_limited: bool) -> tuple[Turn, ...]:
@@ -92,12 +100,12 @@ def _blocks(planned: Plan, *, is_limited: bool) -> tuple[tuple[Turn, ...], ...]:
     return tuple(tuple(turn for turn in flat if turn[1] == n) for n in range(n_blocks))
 
 
-def to_measure(store: RecordStore, turns: list[Turn]) -> list[Turn]:
+def to_measure(planned: Plan, store: RecordStore, turns: list[Turn]) -> list[Turn]:
     """Those that are not finished, and that will really be run: none of a wrong strategy."""
     return [
-        (cell, trial)
-        for cell, trial in turns
-        if not is_done(store, cell, trial) and wrong_reason(store, cell) is None
+        turn
+        for turn in turns
+        if not _is_done(planned, store, turn) and wrong_reason(store, turn[0]) is None
     ]
 
 
@@ -112,7 +120,7 @@ def left(planned: Plan, store: RecordStore) -> list[Turn]:
         if not found and stop_after(planned, latest, number) is not None:
             break
         visited = _visited(planned, turns, latest, number)
-        found += [turn for turn in visited if not is_done(store, *turn)]
+        found += [turn for turn in visited if not _is_done(planned, store, turn)]
     return found
 
 
@@ -170,12 +178,12 @@ def _block(
     Returns False where trials were made again and stayed noisy, all of them, and None where there
     was no time for the next one.
     """
-    undone = [turn for turn in turns if not is_done(store, *turn)]
+    undone = [turn for turn in turns if not _is_done(planned, store, turn)]
     again = sorted(undone, key=lambda turn: _is_noisy(store, turn))
     noisy: list[Turn] | None = None  # after each turn was taken once
     for _ in range(1 + settings.retries):
         for turn in again:
-            if not settings.budget.fits(to_measure(store, [turn]), store):
+            if not settings.budget.fits(to_measure(planned, store, [turn]), store):
                 return None
             yield _trial(planned, store, turn, settings)
         again = [turn for turn in again if _is_noisy(store, turn)]
@@ -201,6 +209,25 @@ def _trial(planned: Plan, store: RecordStore, turn: Turn, settings: _Settings) -
             block=None if planned.order == "sequential" else trial,  # as `order.py` has it
             sequence=_n_begun(store),
         ),
+    )
+
+
+def _is_done(planned: Plan, store: RecordStore, turn: Turn) -> bool:
+    """Whether no more will be made of a turn; quality is scored again once answers are there."""
+    if not is_done(store, *turn):
+        return False
+    return not (lacks_answers(store, *turn) and _answers_are_to_come(planned, store, turn[0]))
+
+
+def _answers_are_to_come(planned: Plan, store: RecordStore, cell: Cell) -> bool:
+    """Whether the plan has a trial, not finished yet, whose answers the quality cell scores."""
+    return any(
+        not store.is_finished(one.cell.id, trial)
+        for one in planned.running
+        if one.cell.workload == "answers"
+        and strategy_of(one.cell) == strategy_of(cell)
+        and (one.cell.sampling, one.cell.prompt) == (cell.sampling, cell.prompt)
+        for trial in range(one.trials)
     )
 
 

@@ -36,13 +36,18 @@ def is_done(store: RecordStore, cell: Cell, trial: int) -> bool:
     """Whether a trial is finished; one of quality that came before the answers is not."""
     if not store.is_finished(cell.id, trial):
         return False
-    latest = store.latest[cell.id, trial]
-    came_early = (
-        latest.outcome.kind == "ok"
+    return not (lacks_answers(store, cell, trial) and first_answers(store, cell))
+
+
+def lacks_answers(store: RecordStore, cell: Cell, trial: int) -> bool:
+    """Whether quality was scored when there were no answers of the strategy."""
+    latest = store.latest.get((cell.id, trial))
+    return (
+        latest is not None
+        and latest.outcome.kind == "ok"
         and latest.quality is not None
         and latest.quality.missing.get("answers") == NO_ANSWERS
     )
-    return not (came_early and first_answers(store, cell))
 
 
 def wrong_reason(store: RecordStore, cell: Cell) -> str | None:

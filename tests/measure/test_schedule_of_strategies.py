@@ -3,6 +3,7 @@
 import pytest
 from msgspec import structs
 
+from harness.measure.schedule import left, n_left
 from harness.measure.strategy_records import is_done, strategy_of
 from harness.measure.trial import Trial
 from harness.plan.cell import Cell, PlannedCell
@@ -237,3 +238,66 @@ def test_quality_that_came_before_the_answers_is_scored_again():
     whole = structs.replace(early, quality=Quality())
     assert is_done(Store(whole, answered), scored, 0)
     assert not is_done(Store(answered), scored, 0)
+
+
+def scored_with_what_is_there(trial, **fields):
+    """A trial of quality tells whether there were answers; one of answers gives one."""
+    if trial.cell.workload == "quality":
+        missing = {} if trial.answers else {"answers": NO_ANSWERS}
+        return record_of(trial, quality=Quality(missing=missing), **fields)
+    given = [answer("q", 1)] if trial.cell.workload == "answers" else []
+    return record_of(trial, answers=given, **fields)
+
+
+def qualities(trials):
+    return [bool(one.answers) for one in trials if one.cell.workload == "quality"]
+
+
+def test_quality_alone_then_the_whole_study_scores_the_answers_in_the_second_command(go):
+    alone, whole = plan_of("cpu fp32", workloads={"quality": 1}), plan_of("cpu fp32")
+    store, trials = go(alone, scored_with_what_is_there)
+    assert qualities(trials) == [False]
+    assert n_left(alone, store) == 0
+    assert n_left(whole, store) == 6
+    _, trials = go(whole, scored_with_what_is_there, store)
+    assert len(trials) == 6
+    assert qualities(trials) == [True]
+    assert n_left(whole, store) == 0
+    assert go(whole, store=store)[1] == []
+
+
+@pytest.mark.parametrize("order", ["randomised", "sequential"])
+def test_answers_that_come_behind_quality_are_scored_in_the_same_command(go, order):
+    """The first trial of answers fails, or the cells of quality are listed before them."""
+    workloads = {"quality": 1, "answers": 2}
+
+    def make(trial):
+        if order == "randomised" and trial.cell.workload == "answers" and trial.trial == 0:
+            return record_of(trial, "oom")
+        return scored_with_what_is_there(trial)
+
+    planned = plan_of("cpu fp32", workloads=workloads, order=order)
+    store, trials = go(planned, make)
+    assert qualities(trials) == [False, True]
+    assert n_left(planned, store) == 0
+
+
+def test_quality_is_scored_once_where_all_trials_of_answers_fail(go):
+    def make(trial):
+        if trial.cell.workload == "answers":
+            return record_of(trial, "oom")
+        return scored_with_what_is_there(trial)
+
+    planned = plan_of("cpu fp32")
+    store, trials = go(planned, make)
+    assert qualities(trials) == [False]
+    assert n_left(planned, store) == 0
+
+
+def test_a_second_scoring_that_was_interrupted_is_left_to_the_next_command(go):
+    planned = plan_of("cpu fp32", workloads={"answers": 1, "quality": 1})
+    alone = plan_of("cpu fp32", workloads={"quality": 1})
+    store, _ = go(alone, scored_with_what_is_there)
+    _, trials = go(planned, scored_with_what_is_there, store, at_most=1)
+    assert [one.cell.workload for one in trials] == ["answers"]
+    assert [cell.workload for cell, _ in left(planned, store)] == ["quality"]
