@@ -139,14 +139,17 @@ def _with(node: Node, key: Key, value: Node, above: Key) -> Node:
         return value
     part, *rest = key
     here = (*above, part)
-    empty = Node({}, value.source, value.line)
+    new_value: Any = [] if rest and isinstance(rest[0], int) else {}
+    empty = Node(new_value, value.source, value.line)
     if isinstance(part, int):
         items = list(node.items)
         if not isinstance(node.value, list):
             raise _Refused(f"{_name(above)} is {shown(node.value)}, so it has no item {part}.")
         if part > len(items):
-            last = f"; allowed: 0 to {len(items)}, the last of which is added"
-            raise _Refused(f"{_name(above)} has {len(items)} items, and no item {part}{last}.")
+            last = f"allowed: 0 to {len(items)}, the last of which is added"
+            if not items:
+                last = "its first is item 0"
+            raise _Refused(f"{_name(above)} has {len(items)} items, and no item {part}; {last}.")
         old = items[part] if part < len(items) else empty
         new = _with(old, tuple(rest), value, here)
         items[part : part + 1] = [] if new.value is None else [new]
