@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from harness.errors import BadInput
+from harness.quality.summary import exp
 from harness.records.quality import Lambada
 from harness.stats import proportion
 
@@ -37,7 +38,9 @@ class LambadaSummary(Struct, frozen=True, kw_only=True):
     accuracy: float | None  # share, 0 to 1
     accuracy_low: float | None  # Wilson's interval
     accuracy_high: float | None
-    perplexity: float | None  # per document; None where a word had no finite log-probability
+    # Per document; None where a word had no finite log-probability, and beyond what a float holds.
+    perplexity: float | None
+    not_finite: int  # documents whose word had no finite log-probability
 
 
 def documents(
@@ -67,5 +70,6 @@ def summarise_lambada(found: Lambada) -> LambadaSummary:
         accuracy=sum(found.right) / n if n else None,
         accuracy_low=low,
         accuracy_high=high,
-        perplexity=math.exp(-math.fsum(known) / n) if n and len(known) == n else None,
+        perplexity=exp(-math.fsum(known) / n) if n and len(known) == n else None,
+        not_finite=n - len(known),
     )

@@ -70,12 +70,20 @@ def summarise(scored: ScoredTokens) -> QualitySummary:
         agreement=sum(scored.agree) / n if n else None,
         agreement_low=low,
         agreement_high=high,
-        perplexity=None if log_p is None else _exp(-log_p.mean()),
-        reference_perplexity=_exp(-reference_log_p.mean()) if n else None,
-        perplexity_ratio=None if log_p is None else _exp((reference_log_p - log_p).mean()),
+        perplexity=None if log_p is None else exp(-log_p.mean()),
+        reference_perplexity=exp(-reference_log_p.mean()) if n else None,
+        perplexity_ratio=None if log_p is None else exp((reference_log_p - log_p).mean()),
         probability_rms=None if log_p is None else _rms(np.exp(log_p) - np.exp(reference_log_p)),
         not_finite=scored.not_finite,
     )
+
+
+def exp(value: float) -> float | None:
+    """e to the value, None beyond what a float holds."""
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return None
 
 
 def _divergence(scored: ScoredTokens, figure: Callable[[Floats], Any]) -> Divergence | None:
@@ -94,14 +102,6 @@ def _numbers(samples: Sequence[float | None]) -> Floats | None:
     if not samples or any(one is None for one in samples):
         return None
     return np.asarray(samples, dtype=np.float64)
-
-
-def _exp(value: float) -> float | None:
-    """e to the value, None beyond what a float holds."""
-    try:
-        return math.exp(value)
-    except OverflowError:
-        return None
 
 
 def _rms(values: Floats) -> float:

@@ -66,6 +66,7 @@ _GATE = (
     "is measured."
 )
 
+_TOO_LARGE = "larger than any number here can be: the last words were all but ruled out"
 _LAMBADA = ("Accuracy", "Perplexity of the word")
 Figure = tuple[str, Callable[[Row, QualitySummary], Cell]]
 
@@ -153,11 +154,12 @@ def lambada_table(model: ModelSummary) -> Table | None:
         low, high = one.accuracy_low, one.accuracy_high
         tag = None if low is None or high is None else between(low, high)
         perplexity = None if one.perplexity is None else number(one.perplexity)
+        why = "a last word has no finite probability" if one.not_finite else _TOO_LARGE
         cells.append(
             (
                 code(row.label),
                 figure(share(one.accuracy), tag=tag),
-                figure(perplexity, "a last word has no finite probability"),
+                figure(perplexity, why),
             )
         )
     return Table(

@@ -49,9 +49,15 @@ def test_perplexity_is_per_document_and_all_tokens_of_a_word_count():
 
 def test_a_word_without_a_finite_probability_leaves_no_perplexity():
     figures = summarise_lambada(Lambada(sha256="s", log_p=[-1.0, None], right=[1, 0]))
-    assert (figures.perplexity, figures.accuracy) == (None, 0.5)
+    assert (figures.perplexity, figures.accuracy, figures.not_finite) == (None, 0.5, 1)
+
+
+def test_a_perplexity_that_no_float_holds_is_none():
+    figures = summarise_lambada(Lambada(sha256="s", log_p=[-1.0, -2000.0], right=[1, 0]))
+    assert (figures.perplexity, figures.accuracy, figures.not_finite) == (None, 0.5, 0)
 
 
 def test_of_nothing_there_are_no_figures():
     figures = summarise_lambada(Lambada(sha256="s", log_p=[], right=[]))
     assert (figures.documents, figures.accuracy, figures.perplexity) == (0, None, None)
+    assert figures.not_finite == 0

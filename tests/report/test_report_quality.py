@@ -223,6 +223,18 @@ def test_last_words_have_a_table_of_their_own(model_of, model):
     assert column(table, "Accuracy")["cpu bf16"].why == "the file is not there"
 
 
+@pytest.mark.parametrize(
+    "log_p, why", [([-1.0, -2000.0], "larger than any number"), ([-1.0, None], "no finite prob")]
+)
+def test_a_perplexity_of_last_words_that_is_none_says_why(model_of, log_p, why):
+    run = Fabricated()
+    run.quality("cpu fp32", lambada=Lambada(sha256="s", log_p=log_p, right=[1, 0]))
+    table = lambada_table(model_of(run))
+    assert column(table, "Accuracy")["cpu fp32"].text == "50.00 %"
+    assert column(table, "Perplexity of the word")["cpu fp32"].text == "–"
+    assert why in column(table, "Perplexity of the word")["cpu fp32"].why
+
+
 def test_last_words_stand_in_the_terminal_and_in_the_summary(summary_of):
     run = Fabricated(["cpu fp32", "cpu bf16"])
     run.quality("cpu fp32", lambada=Lambada(sha256="s", log_p=[-1.0, -3.0], right=[1, 0]))
