@@ -51,12 +51,17 @@ def test_values_take_the_place_of_what_is_there(changed):
     assert study.limits.trial_s == 9.5
 
 
-@pytest.mark.parametrize("setting", ["exclude[0].workload=speed", "exclude[0]={workload: speed}"])
-def test_a_list_that_is_not_there_is_begun(setting, changed):
-    loaded = changed(setting, "engines[0]=fake")
+def test_a_list_that_is_not_there_is_begun(changed):
+    loaded = changed(
+        "exclude=null",
+        "exclude[0].strategy=cuda fp16i8 *20 -> cpu fp32",
+        "exclude[1]={model: made-up}",
+    )
 
-    assert [one.workload for one in loaded.study.exclude] == ["speed"]
-    assert loaded.study.engines == ["fake"]
+    assert [(one.strategy, one.model) for one in loaded.study.exclude] == [
+        ("cuda fp16i8 *20 -> cpu fp32", None),
+        (None, "made-up"),
+    ]
 
 
 def test_a_mapping_replaces_and_null_removes(changed):
@@ -205,7 +210,7 @@ def test_the_identity_is_of_what_is_asked(changed, write_study, good_study):
         ("name[0]=a", ["name[0]: name is 'small', so it has no item 0"]),
         ("models.tony.seed=1", ["models.tony: 'tony' is no model", "Did you mean 'tiny'?"]),
         ("strategies[7]=cpu bf16", ["strategies has 2 items, and no item 7; allowed: 0 to 2"]),
-        ("engines[1]=fake", ["engines has 0 items, and no item 1; its first is item 0"]),
+        ("include[1]={}", ["include has 0 items, and no item 1; its first is item 0"]),
         ("strategies.first=cpu bf16", ["'first' no number of an item", "0 to 2"]),
         ("strategies[0]=cpu bf61", ["strategies[0]: invalid strategy 'cpu bf61'"]),
         ("threads", ["has no value. Write --set threads=VALUE"]),
