@@ -22,6 +22,7 @@ def memory_of(records: Sequence[Record]) -> MemoryUse:
     foreseen = [memory.forecast for memory in peaks if memory.forecast is not None]
     foreseen_on = dict.fromkeys(name for one in foreseen for name in one.device_peak_bytes)
     return MemoryUse(
+        trials=sum(bool(one.peak_rss_bytes or one.device_peak_bytes) for one in peaks),
         peak_rss_bytes=_largest(memory.peak_rss_bytes for memory in peaks),
         import_rss_bytes=_largest(memory.import_rss_bytes for memory in peaks),
         model_bytes=_largest(

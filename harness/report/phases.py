@@ -20,6 +20,7 @@ class PhaseUse(Struct, frozen=True, kw_only=True):
     """One phase of one strategy."""
 
     phase: str  # a key of `PHASES`
+    trials: int = 0  # in which it was read
     host: dict[str, Figure] = field(default_factory=dict)  # by its names in `HOST_FIGURES`
     devices: dict[str, dict[str, Figure]] = field(default_factory=dict)
     growth_bytes: int | None = None  # the worker's own peak beyond its imports
@@ -54,6 +55,7 @@ def _use(phase: str, trials: Sequence[tuple[Record, PhaseMemory]]) -> PhaseUse:
     )
     return PhaseUse(
         phase=phase,
+        trials=len(read),
         host=_largest([one.host for one in read]),
         devices={
             name: _largest([one.devices.get(name, {}) for one in read])

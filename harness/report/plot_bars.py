@@ -16,7 +16,7 @@ from harness.report.format import elided, number, size
 from harness.report.labels import lay_out
 from harness.report.missing import why
 from harness.report.plot_curves import top_of
-from harness.report.results import device_names, estimates_text, row_name, trials_text
+from harness.report.results import device_names, estimates_text, numbers_of_trials, row_name
 from harness.report.style import (
     BLUE,
     INK,
@@ -70,7 +70,9 @@ def memory(model: ModelSummary) -> Drawing | None:
     scale = max(_largest_peak(row) for row in rows)
     axes.set_xlim(0, scale * (1.3 if devices else 1.12))
     axes.set_xlabel(f"{size_axis(axes.xaxis, scale)}, largest of the trials")
-    title = put_title(figure, "Peak memory", model.name, trials_text(rows))
+    title = put_title(
+        figure, "Peak memory", model.name, numbers_of_trials(row.memory.trials for row in rows)
+    )
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(

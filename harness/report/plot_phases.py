@@ -16,7 +16,7 @@ from harness.records.phases import PHASES
 from harness.report.format import size
 from harness.report.phases import PhaseUse
 from harness.report.plot_bars import beside, name_rows
-from harness.report.results import trials_text
+from harness.report.results import numbers_of_trials
 from harness.report.style import (
     INK,
     LINES,
@@ -56,7 +56,8 @@ def phases(model: ModelSummary) -> Drawing | None:
     for one, (where, on) in zip(axes, panels, strict=True):
         _panel(one, on, lanes, where)
     _legend(canvas, axes)
-    title = put_title(canvas, "Memory by phase", model.name, trials_text(rows))
+    how = numbers_of_trials(use.trials for row in rows for use in row.phases)
+    title = put_title(canvas, "Memory by phase", model.name, how)
     said = "; ".join(f"{row.label}: {_says(row)}" for row in rows)
     return Drawing(canvas, title, f"Bar chart of peak memory in each phase, of the host: {said}.")
 

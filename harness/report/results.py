@@ -5,7 +5,7 @@ Turns a summary's figures into texts; decides nothing and draws nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import structs
 
@@ -211,10 +211,13 @@ def trials_text(rows: Sequence[Row]) -> str:
 
 def estimates_text(values: Sequence[Estimate | None]) -> str:
     """The same, behind any estimates."""
-    ns = sorted({value.n for value in values if value is not None})
-    if not ns:
-        return "no trials"
-    return count(ns[0], "trial") if len(ns) == 1 else f"{ns[0]} to {count(ns[-1], 'trial')}"
+    return numbers_of_trials([value.n for value in values if value is not None])
+
+
+def numbers_of_trials(ns: Iterable[int]) -> str:
+    """The same, of the numbers of trials behind what is shown."""
+    least, *more = sorted({n for n in ns if n}) or [0]
+    return f"{least} to {count(more[-1], 'trial')}" if more else count(least, "trial")
 
 
 def _prefill(row: Row) -> Cell:

@@ -59,6 +59,7 @@ class PrefillSpeed(Struct, frozen=True, kw_only=True):
 class MemoryUse(Struct, frozen=True, kw_only=True):
     """Peaks of one strategy: the largest of its trials."""
 
+    trials: int = 0  # that had a peak, of the host or of a device
     peak_rss_bytes: int | None = None
     import_rss_bytes: int | None = None  # before the model was opened: the libraries
     model_bytes: int | None = None  # peak minus import, of the trial where that is largest
@@ -82,6 +83,7 @@ class Score(Struct, frozen=True, kw_only=True):
     of: int  # at least 1
     low: float  # Wilson's 95 % interval of the share, 0 to 1
     high: float
+    unfinished: int = 0  # of the others, cut at the deadline of a question: they may have become so
 
 
 class Agreement(Struct, frozen=True, kw_only=True):
@@ -182,6 +184,7 @@ class Given(Struct, frozen=True, kw_only=True):
     difference: Difference | None = None  # from the exact reference, with both tokens
     is_end: bool = False  # the first token that differs is the one that ended it
     is_cut: bool = False  # at the deadline of a question
+    reference_is_cut: bool = False  # there: it is the same as far as that one goes, and goes on
 
 
 class Question(Struct, frozen=True, kw_only=True):

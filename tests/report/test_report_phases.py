@@ -202,6 +202,15 @@ def test_the_plot_has_a_panel_per_place_and_names_each_phase(model_of):
     assert {"libraries", "load", "children", "kept in reserve", "predicted"} <= labels
 
 
+def test_the_plots_title_counts_the_trials_in_which_a_phase_was_read(model_of):
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32", "answers"), trials=2)
+    for trial in range(2):
+        phases = [PhaseMemory(phase="load", host=read(280))]
+        run.add(cell, trial=trial, memory=Memory(peak_rss_bytes=999 * MIB, phases=phases))
+    assert drawn(model_of(run)).title == "Memory by phase, tiny, 2 trials"
+
+
 def test_a_devices_panel_has_only_the_strategies_that_use_it(model_of):
     run = Fabricated(["cuda fp16", "cpu fp32"])
     for strategy, devices in (("cuda fp16", {"cuda:0": on_device(400, 512)}), ("cpu fp32", {})):

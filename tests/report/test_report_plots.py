@@ -105,6 +105,17 @@ def test_the_parts_of_a_memory_bar_add_up_to_the_peak(model_of):
     assert ends == {row.memory.peak_rss_bytes for row in model.rows if row.memory.peak_rss_bytes}
 
 
+def test_the_title_counts_the_trials_whose_memory_is_drawn(model_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    for strategy, n in (("cpu fp32", 2), ("cpu bf16", 1)):
+        cell = run.planned(run.cell(strategy, "answers"), trials=n)
+        for trial in range(n):
+            run.add(cell, trial=trial, memory=fabricate.Memory(peak_rss_bytes=fabricate.MIB))
+        run.add(run.planned(run.cell(strategy, "depth")), memory=fabricate.Memory())  # not read
+    drawing, _ = axes_of(plot_bars.memory, model_of(run))
+    assert drawing.title == "Peak memory, tiny, 1 to 2 trials"
+
+
 def test_what_failed_is_named_where_its_bar_would_be_and_what_was_skipped_is_not_drawn(model_of):
     with house_style():
         drawing = plot_bars.decode(model_of(fabricate.with_every_failure()))
