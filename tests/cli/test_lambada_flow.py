@@ -158,7 +158,7 @@ def test_plan_reads_the_file_once(study, home, monkeypatch):
         lambada_file, "read_texts", lambda *given: read.append(given) or read_texts(*given)
     )
     monkeypatch.setattr(
-        foresee_time, "foresee_time", lambda *given: known.append(given[-1]) or foresee(*given)
+        foresee_time, "foresee_time", lambda *given: known.append(given[3]) or foresee(*given)
     )
     with pytest.raises(SystemExit) as stop:
         main(["plan", str(study())])
