@@ -2,13 +2,14 @@
 
 The exact reference decides where any answer of a model was held against it, for all rows: an answer
 that was not is not compared then. Else the reference is a strategy, and its answers count.
-Compares token ids, not text: two texts may look alike and still come from other tokens.
+Compares token ids, not text: two texts may look alike and still come from other tokens. What the
+deadline of a question cut off is not known, so a cut answer is compared as far as it goes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import combinations, zip_longest
 
 from msgspec import structs
 
@@ -34,11 +35,13 @@ def shown_answers(cell: CellTrials | None) -> list[Answer]:
 
 def score_of(answers: Iterable[Answer]) -> Score | None:
     """Right answers among those that have a pattern; None where none has."""
-    judged = [answer.right for answer in answers if answer.right is not None]
+    judged = [answer for answer in answers if answer.right is not None]
     if not judged:
         return None
-    low, high = proportion(sum(judged), len(judged))
-    return Score(right=sum(judged), of=len(judged), low=low, high=high)
+    right = sum(bool(answer.right) for answer in judged)
+    low, high = proportion(right, len(judged))
+    unfinished = sum(is_cut(answer) and not answer.right for answer in judged)
+    return Score(right=right, of=len(judged), low=low, high=high, unfinished=unfinished)
 
 
 def score_by_category(answers: Sequence[Answer]) -> dict[str, Score]:
@@ -55,6 +58,18 @@ def first_difference(ids: Sequence[int], reference: Sequence[int]) -> int | None
     """
     pairs = zip_longest(ids, reference)
     return next((at for at, (mine, other) in enumerate(pairs) if mine != other), None)
+
+
+def is_cut(answer: Answer) -> bool:
+    """Whether the clock ended it, and not a token, a text or a number of tokens."""
+    return answer.stop == "cut"
+
+
+def departure(answer: Answer, other: Answer) -> int | None:
+    """The same of two answers; None too where the clock cut one before it could differ."""
+    at = first_difference(answer.token_ids, other.token_ids)
+    ended = (one for one in (answer, other) if len(one.token_ids) == at)
+    return None if any(is_cut(one) for one in ended) else at
 
 
 def compare_answers(
@@ -106,11 +121,15 @@ def agreement_of(label: str, questions: Iterable[Question]) -> Agreement | None:
 
 def unsteady_questions(cell: CellTrials) -> tuple[str, ...]:
     """Ids of the questions that the trials of one cell answered with different tokens."""
-    seen: dict[str, set[tuple[int, ...]]] = {}
+    seen: dict[str, list[Answer]] = {}
     for record in cell.ok:
         for answer in record.answers:
-            seen.setdefault(answer.id, set()).add(tuple(answer.token_ids))
-    return tuple(question for question, variants in seen.items() if len(variants) > 1)
+            seen.setdefault(answer.id, []).append(answer)
+    return tuple(
+        question
+        for question, given in seen.items()
+        if any(departure(one, other) is not None for one, other in combinations(given, 2))
+    )
 
 
 def steadiness(cell: CellTrials | None) -> tuple[str, ...] | None:
@@ -137,20 +156,22 @@ def _against_exact(row: Row, answer: Answer) -> Given:
 
 
 def _shown(row: Row, answer: Answer) -> Given:
-    return Given(label=row.label, text=answer.text, right=answer.right, is_cut=answer.stop == "cut")
+    return Given(label=row.label, text=answer.text, right=answer.right, is_cut=is_cut(answer))
 
 
 def _compare(row: Row, answer: Answer, reference: Answer | None) -> Given:
     shown = _shown(row, answer)
     if reference is None or row.is_reference:
         return shown
-    at = first_difference(answer.token_ids, reference.token_ids)
+    at = departure(answer, reference)
+    goes_on = at is None and len(answer.token_ids) > len(reference.token_ids)
     return structs.replace(
         shown,
         compared=True,
         first_difference=at,
         is_end=at is not None and at >= len(answer.token_ids),
         same_characters=_shared_beginning(answer.text, reference.text),
+        reference_is_cut=goes_on,
     )
 
 

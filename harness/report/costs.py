@@ -1,7 +1,8 @@
 """What one strategy costs beside another, in words: speed, memory, quality.
 
 Knows two options; which of them stand beside each other is the ranking's. What is not of the same
-tokens, or not of the same questions asked in the same way, is not compared.
+tokens, or not of the same questions asked in the same way, is not compared; nor are right answers
+where the clock cut some short.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def _qualities(option: Option, other: Option) -> Iterator[str]:
         yield from _agreements(option, other)
         yield from _divergences(option, other)
     if option.right is None or other.right is None or option.asked != other.asked:
+        return
+    if option.unfinished or other.unfinished:
         return
     if option.right[1] == other.right[1]:
         more = option.right[0] - other.right[0]

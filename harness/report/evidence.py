@@ -194,11 +194,13 @@ def _answer(question: Question, label: str, *, by_exact: bool) -> Cell:
     given = next((given for given in question.answers if given.label == label), None)
     if given is None:
         return figure(None, "this strategy did not answer")
-    remarks = [] if given.right is None else ["right" if given.right else "wrong"]
+    remarks = [] if given.right is None else ["right" if given.right else _not_right(given)]
     if not given.text.strip():
         remarks.append("no text" if not given.text else "nothing but blanks")
     if given.is_cut:
         remarks.append("cut at its deadline (limits.question_s)")
+    if given.reference_is_cut:
+        remarks.append("the reference’s was cut before it could differ")
     if by_exact and not given.compared:
         remarks.append("not held against the reference")
     mark_from = None
@@ -207,6 +209,10 @@ def _answer(question: Question, label: str, *, by_exact: bool) -> Cell:
         mark_from = given.same_characters
     lines = [", ".join(remarks), *both_tokens(given.difference, is_end=given.is_end)]
     return Cell(text=given.text, tag="\n".join(filter(None, lines)) or None, mark_from=mark_from)
+
+
+def _not_right(given: Given) -> str:
+    return "not right by then" if given.is_cut else "wrong"
 
 
 def both_tokens(difference: Difference | None, *, is_end: bool = False) -> Iterator[str]:

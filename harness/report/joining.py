@@ -89,6 +89,7 @@ def joined(found: Sequence[Found]) -> Option:
         kl_mean=scored.kl_mean,
         kl_most=scored.kl_most,
         right=judged.right,
+        unfinished=judged.unfinished,
         questions=judged.questions,
         presented=judged.presented,
         is_reference=options[0].is_reference,

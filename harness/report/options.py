@@ -63,6 +63,7 @@ def option_of(
         agreement_low=None if quality is None else quality.agreement_low,
         agreement_high=None if quality is None else quality.agreement_high,
         kl_most=None if kl is None else kl.most,
+        unfinished=0 if row.score is None else row.score.unfinished,
         presented=row.presented or row.variant or None,
         decode_trials=row.decode_trials,
         prefill_trials=row.prefill_trials,
@@ -121,6 +122,9 @@ def _cautions(row: Row) -> Iterator[str]:
             yield f"'{outcome.workload}' failed: {why(outcome)}"
         elif outcome.state == "disturbed":
             yield f"every trial of '{outcome.workload}' was disturbed: {why(outcome)}"
+    if row.score is not None and row.score.unfinished:
+        of = count(row.score.of, "answer")
+        yield f"cut at limits.question_s and not right by then: {row.score.unfinished} of {of}"
 
 
 def _failed_at_times(outcome: CellOutcome) -> bool:

@@ -38,6 +38,7 @@ class Option:
     kl_mean: float | None = None  # nats per token; of the small form, the least that it can be
     kl_most: float | None = None  # the most: equal where it is exact, None where nothing bounds it
     right: tuple[int, int] | None = None  # answers, of how many
+    unfinished: int = 0  # of these, not right by the deadline that cut them
     questions: str | None = None  # the hash of what was asked, where it is known
     presented: str | None = None  # the same of how: another prompt or sampling is another
     # The speeds behind the two above, one per trial.

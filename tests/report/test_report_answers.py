@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 
 from harness.records.quality import AnswerQuality, Difference
 from harness.records.record import Answer
-from harness.report.answers import first_difference
+from harness.report.answers import departure, first_difference
+from harness.report.costs import costs
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
+from harness.report.ranking import rank_model
+from harness.report.recommend import Wishes
+from harness.report.recommended import unmeasured
 from harness.report.results import category_table
 
 ids = st.lists(st.integers(0, 5), max_size=8)
@@ -158,6 +162,78 @@ def test_an_answer_that_was_cut_at_its_deadline_is_marked(summary_of):
     (model,) = make_page(summary_of(run)).models
     tags = {row[1].text: row[1].tag for table in model.agreeing for row in table.rows}
     assert tags == {"a": "cut at its deadline (limits.question_s)", "b": None}
+
+
+def told(ids, stop, right=None):
+    """One answer whose text is its tokens."""
+    return Answer(id="q", text="".join(map(str, ids)), token_ids=ids, stop=stop, right=right)
+
+
+@pytest.mark.parametrize(
+    "mine, other, at",
+    [
+        (([1, 2], "cut"), ([1, 2, 3], "cut"), None),
+        (([1, 2], "cut"), ([1, 2, 3], "max_tokens"), None),
+        (([1, 2], "cut"), ([1, 2], "stop_token"), None),
+        (([1, 2], "cut"), ([1, 3, 3], "cut"), 1),
+        (([1, 2], "stop_token"), ([1, 2, 3], "cut"), 2),  # which the clock did not end
+        (([1, 2], "stop_token"), ([1, 2, 3], "max_tokens"), 2),
+    ],
+)
+def test_a_cut_answer_is_compared_as_far_as_it_goes(mine, other, at, summary_of):
+    pair = [told(*mine), told(*other)]
+    assert departure(*pair) == departure(*reversed(pair)) == at
+    run = Fabricated(["cpu fp32"], trials=2)
+    run.speed("cpu fp32", 100)
+    cell = run.planned(run.cell("cpu fp32", "answers"), trials=2)
+    for trial, one in enumerate(pair):
+        run.add(cell, trial=trial, answers=[one])
+    summary = summary_of(run)
+    assert summary.models[0].rows[0].unsteady == (() if at is None else ("q",))
+    best = rank_model(summary.models[0], Wishes(), run="r").found.best
+    assert (best is None) == (at is not None)
+    assert any("nondeterministic" in one for one in summary.warnings) == (at is not None)
+
+
+def test_two_answers_that_differ_behind_a_cut_one_are_nondeterministic(rows_of):
+    run = Fabricated(["cpu fp32"])
+    cell = run.planned(run.cell("cpu fp32", "answers"), trials=3)
+    for trial, one in enumerate([([1], "cut"), ([1, 2], "max_tokens"), ([1, 3], "max_tokens")]):
+        run.add(cell, trial=trial, answers=[told(*one)])
+    assert rows_of(run)["cpu fp32"].unsteady == ("q",)
+
+
+def test_a_cut_answer_beside_the_references_is_told_as_far_as_both_go(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16", "cpu fp32i8", "cpu fp16"])
+    ends = [([1, 2], "cut"), ([1, 2, 3], "max_tokens"), ([1], "cut"), ([4], "cut")]
+    for strategy, end in zip(run.strategies, ends, strict=True):
+        cell = run.planned(run.cell(strategy, "answers"))
+        run.add(cell, answers=[told(*end, right=strategy == "cpu bf16")])
+    model = summary_of(run).models[0]
+    given = [one.first_difference for one in model.questions[0].answers]
+    assert given == [None, None, None, 0]
+    [table] = make_page(summary_of(run)).models[0].differing
+    assert [cell.tag.split("\n")[0] for cell in table.rows[0][1:]] == [
+        "not right by then, cut at its deadline (limits.question_s)",
+        "right, the reference’s was cut before it could differ",
+        "not right by then, cut at its deadline (limits.question_s)",
+        "not right by then, cut at its deadline (limits.question_s), differs from token 1 on",
+    ]
+
+
+def test_right_answers_that_the_clock_cut_are_told_of_and_not_compared(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    for strategy, stop in zip(run.strategies, ("max_tokens", "cut"), strict=True):
+        run.speed(strategy, 100)
+        cell = run.planned(run.cell(strategy, "answers"))
+        run.add(cell, answers=[told([1], stop, right=strategy == "cpu fp32")])
+    ranking = rank_model(summary_of(run).models[0], Wishes(), run="r")
+    assert ("Careful", f"“cpu bf16”: {CUT}.") in list(unmeasured(ranking))
+    [line] = costs(ranking)
+    assert "answer" not in line
+
+
+CUT = "cut at limits.question_s and not right by then: 1 of 1 answer"
 
 
 def beside_exact(
