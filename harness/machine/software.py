@@ -121,6 +121,11 @@ def _git_status(checkout: Path) -> str:
         )
     except FileNotFoundError as error:
         raise NotKnown("git is not installed") from error
+    except subprocess.CalledProcessError as error:
+        # In every language, for it is the name of a setting.
+        is_distrusted = "safe.directory" in (error.stderr or "")
+        reason = "the checkout is another user's, whom git does not trust (its safe.directory)"
+        raise NotKnown(reason if is_distrusted else "git status failed") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise NotKnown("git status failed") from error
     return done.stdout

@@ -57,6 +57,10 @@ def test_a_package_is_no_checkout(tmp_path):
     [
         (FileNotFoundError("git"), "git is not installed"),
         (subprocess.CalledProcessError(128, "git"), "git status failed"),
+        (
+            subprocess.CalledProcessError(128, "git", stderr="git config --add safe.directory /a"),
+            "the checkout is another user's, whom git does not trust (its safe.directory)",
+        ),
         (subprocess.TimeoutExpired("git", 2), "git status failed"),
     ],
 )
