@@ -14,7 +14,13 @@ import numpy as np
 from msgspec import structs
 
 from harness.engines.base import Logits, Session
-from harness.errors import RecordsError, ReferenceUnusable, TokenizerError, WrongAnswers
+from harness.errors import (
+    NotANumber,
+    RecordsError,
+    ReferenceUnusable,
+    TokenizerError,
+    WrongAnswers,
+)
 from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import Gated, Judged, Scored, ScoredPassage, Scoring
@@ -64,7 +70,8 @@ def measure_quality(
 ) -> None:
     """Score every passage, and send the figures of all; `settings` are those that answers had.
 
-    Without a `tokenizer` the tokens at which answers differ have no text.
+    Without a `tokenizer` the tokens at which answers differ have no text. Raises `NotANumber` where
+    a row of the session's says nothing, once all figures are sent.
     """
     text: list[ScoredTokens] = []
     answers: list[AnswerQuality] = []
@@ -91,7 +98,27 @@ def measure_quality(
     send(Judged(quality=quality))
     if scoring.lambada is not None:  # it may take hours: what is known by now is kept
         lambada = measure_last_words(session, scoring.lambada, send)
-        send(Judged(quality=structs.replace(quality, lambada=lambada, missing=missing)))
+        quality = structs.replace(quality, lambada=lambada, missing=missing)
+        send(Judged(quality=quality))
+    _check_numbers(quality)
+
+
+def _check_numbers(quality: Quality) -> None:
+    """Raise `NotANumber` where the model said nothing of a token; -inf for some is an answer."""
+    scored = [part for part in (quality.text, *(one.scored for one in quality.answers)) if part]
+    bad = sum(part.not_a_number for part in scored)
+    if bad:
+        n = sum(len(part.agree) for part in scored)
+        raise NotANumber(
+            f"The model gave NaN or infinity for {bad:,} of {n:,} scored tokens, for which the "
+            "exact reference of the same weights has numbers. Try a wider dtype, such as fp32."
+        )
+    bad = 0 if quality.lambada is None else quality.lambada.not_a_number
+    if bad:
+        raise NotANumber(
+            f"The model gave NaN or infinity for {bad:,} {'token' if bad == 1 else 'tokens'} of "
+            "last words. Try a wider dtype; where fp32 gives the same, the weights are damaged."
+        )
 
 
 def _score(session: Session, one: ScoredPassage, reference: Reference) -> ScoredTokens:

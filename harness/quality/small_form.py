@@ -107,13 +107,15 @@ def compare_small(reference: SmallForm, candidate: Rows) -> ScoredTokens:
     """
     targets = reference.targets.tolist()
     check_rows((len(reference), reference.n_vocab), candidate, targets)
-    least, most, agree, log_p = [], [], [], []
+    least, most, agree, log_p, said_nothing = [], [], [], [], 0
     for i, (row, target) in enumerate(zip(candidate, targets, strict=True)):
         q = normalised(row)
         low, high = _bounds(reference, i, q)
         least.append(finite(low))
         most.append(finite(high))
-        agree.append(int(likeliest(row) == reference.ids[i, 0]))
+        best = likeliest(row)
+        said_nothing += best is None
+        agree.append(int(best == reference.ids[i, 0]))
         log_p.append(finite(q[target]))
     return ScoredTokens(
         kl=least,
@@ -122,6 +124,7 @@ def compare_small(reference: SmallForm, candidate: Rows) -> ScoredTokens:
         log_p=log_p,
         reference_log_p=reference.target_log_p.tolist(),
         not_finite=not_finite(candidate),
+        not_a_number=said_nothing,
     )
 
 

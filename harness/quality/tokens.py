@@ -32,11 +32,13 @@ def compare_rows(reference: Rows, candidate: Rows, targets: Sequence[int]) -> Sc
     that is not finite.
     """
     check_rows(reference.shape, candidate, targets)
-    kl, agree, log_p, reference_log_p = [], [], [], []
+    kl, agree, log_p, reference_log_p, said_nothing = [], [], [], [], 0
     for row, other, target in zip(reference, candidate, targets, strict=True):
         p, q = reference_row(row), normalised(other)
         kl.append(finite(divergence(p, q)))
-        agree.append(int(likeliest(other) == int(np.argmax(row))))
+        best = likeliest(other)
+        said_nothing += best is None
+        agree.append(int(best == int(np.argmax(row))))
         log_p.append(finite(q[target]))
         reference_log_p.append(float(p[target]))
     return ScoredTokens(
@@ -45,6 +47,7 @@ def compare_rows(reference: Rows, candidate: Rows, targets: Sequence[int]) -> Sc
         log_p=log_p,
         reference_log_p=reference_log_p,
         not_finite=not_finite(candidate),
+        not_a_number=said_nothing,
     )
 
 
@@ -59,6 +62,7 @@ def joined(parts: Iterable[ScoredTokens]) -> ScoredTokens:
         log_p=[one for part in several for one in part.log_p],
         reference_log_p=[one for part in several for one in part.reference_log_p],
         not_finite=sum(part.not_finite for part in several),
+        not_a_number=sum(part.not_a_number for part in several),
     )
 
 

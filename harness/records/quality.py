@@ -34,6 +34,8 @@ class ScoredTokens(Struct, frozen=True, kw_only=True):
     log_p: list[float | None]  # of the token that came, under the strategy
     reference_log_p: list[float]  # likewise, under the reference
     not_finite: int = 0  # NaN and infinite log-probabilities, all rows together
+    # Rows that say nothing: with a NaN or +inf, or of -inf alone. 0 in records older than it.
+    not_a_number: int = 0
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -68,6 +70,7 @@ class Lambada(Struct, frozen=True, kw_only=True):
     sha256: str  # of the file
     log_p: list[float | None]  # of all tokens of the word together; None: not finite
     right: list[int]  # 1: each token of the word was the likeliest
+    not_a_number: int = 0  # rows of last words, as in `ScoredTokens`
 
 
 class Quality(Struct, frozen=True, kw_only=True):

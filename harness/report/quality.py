@@ -42,7 +42,7 @@ def quality_of(records: Sequence[Record]) -> RowQuality | None:
 
     Scoring is not timed and not repeated: a second trial would give the same.
     """
-    found = next((one.quality for one in records if _is_scored(one.quality)), None)
+    found = next((one.quality for one in records if is_scored(one.quality)), None)
     if found is None:
         found = next((one.quality for one in records if one.quality is not None), None)
     if found is None:
@@ -73,5 +73,6 @@ def gate_of(records: Sequence[Record]) -> Gate | None:
     return min(gates, key=lambda one: (one.why is None, one.missing is not None), default=None)
 
 
-def _is_scored(quality: Quality | None) -> bool:
+def is_scored(quality: Quality | None) -> bool:
+    """Whether any part of it was scored."""
     return quality is not None and bool(quality.text or quality.answers or quality.lambada)

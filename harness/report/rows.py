@@ -26,7 +26,7 @@ from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.order import places_of
 from harness.report.phases import phases_of
-from harness.report.quality import gate_of, quality_of
+from harness.report.quality import gate_of, is_scored, quality_of
 from harness.report.quiet import quiet_of
 from harness.report.roofline import energy_of, roofline_of
 from harness.report.trials import CellTrials, judge
@@ -111,9 +111,8 @@ def _presented(answers: CellTrials | None) -> str | None:
 
 
 def _cut_short(scored: CellTrials) -> tuple[Record, ...]:
-    """Quality trials that ended badly, and had scored the text or the answers by then."""
-    judged = ((record, record.quality) for record in scored.records)
-    return tuple(record for record, one in judged if one and (one.text or one.answers))
+    """Quality trials that ended badly, and had scored something by then."""
+    return tuple(record for record in scored.records if is_scored(record.quality))
 
 
 def compare_with(row: Row, reference: Row | None, wanted: str) -> Row:

@@ -190,7 +190,7 @@ def test_nan_at_the_gate_is_an_outcome_and_the_gate_is_tried_again(go):
     assert all(one.gate is None for one in run.records if one.cell.strategy == OTHER)
 
 
-def test_nan_in_the_text_alone_is_counted(go):
+def test_nan_in_the_text_alone_is_the_outcome_and_is_counted(go, tmp_path):
     quality = {**WORKLOADS["quality"], "answers": False}
     fails = {"at": "score", "how": "not_a_number"}
     workloads = {"speed": WORKLOADS["speed"], "quality": quality}
@@ -199,11 +199,21 @@ def test_nan_in_the_text_alone_is_counted(go):
     (scored,) = of(run, OTHER, "quality")
     assert scored.gate is None  # which was in its first speed trial, with one passage
     assert scored.quality.text.not_finite == 0
-    code, run, _ = go({"fail": fails}, "--only", "quality", gate=False, workloads=workloads)
-    assert code == 0
+    code, run, said = go({"fail": fails}, "--only", "quality", gate=False, workloads=workloads)
+    assert code == 3
     (scored,) = of(run, OTHER, "quality")
+    assert scored.outcome.kind == "not_a_number"
+    assert f"not_a_number: The model gave NaN or infinity for {TEXT_TOKENS} of " in said
     assert scored.quality.text.not_finite == TEXT_TOKENS * V
     assert rows(run)[OTHER].quality.text.not_finite == TEXT_TOKENS * V
+    assert of(run, EXACT, "quality")[0].outcome.kind == "ok"
+    before = (tmp_path / "opened.log").read_text("utf-8")
+    code, run, _ = go(
+        {"fail": fails}, "--resume", "--only", "quality", gate=False, workloads=workloads
+    )
+    assert code == 0
+    assert len(of(run, OTHER, "quality")) == 1  # it is final
+    assert (tmp_path / "opened.log").read_text("utf-8") == before
 
 
 @pytest.mark.parametrize("how", ["error", "out_of_memory_host", "not_a_number"])

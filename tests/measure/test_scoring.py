@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.errors import TokenizerError, WrongAnswers
+from harness.errors import NotANumber, TokenizerError, WrongAnswers
 from harness.language.base import Tokenizer
 from harness.language.sampling import SamplingSettings
 from harness.measure.job import (
@@ -355,3 +355,86 @@ def test_what_is_known_before_the_documents_are_read_is_sent_at_once(tmp_path):
     (judged,) = [one.quality for one in said if isinstance(one, Judged)]
     assert len(judged.text.kl) == 9
     assert "before all documents" in judged.missing["lambada"]
+
+
+def spoilt(ids, value=np.nan, at=(1, 2), model=blurred):
+    """As the model, but for a number in some of its rows."""
+    rows = model(ids)
+    rows[list(at), 5] = value
+    return rows
+
+
+def judged_not_a_number(session, scoring):
+    """What was kept of it, and what the trial ends with."""
+    said = []
+    with pytest.raises(NotANumber) as stop:
+        measure_quality(session, scoring, GREEDY, said.append)
+    return [one.quality for one in said if isinstance(one, Judged)][-1], str(stop.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("small", [False, True])
+def test_a_strategy_that_says_nothing_of_a_token_ends_so_and_keeps_its_figures(
+    tmp_path, value, small
+):
+    ids = list(range(9))
+    text = placed(tmp_path, passage(ids, 0, ids, key="t"))
+    if small:
+        write_small_forms(tmp_path / "small.npz", {"t": condense(rows_of(ids), ids)})
+        text = ScoredPassage(passage=text.passage, file=str(tmp_path / "small.npz"), small=True)
+    one = placed(tmp_path, passage([7, 8, 9], 1, [9, 3], key="a"), answer="q1")
+    scoring = Scoring(reference=REFERENCE, passages=[text, one])
+    kept, why = judged_not_a_number(Session(lambda ids: spoilt(ids, value)), scoring)
+    assert "for 4 of 11 scored tokens, for which the exact reference" in why
+    assert (kept.text.not_a_number, kept.text.not_finite) == (2, 2)
+    assert kept.answers[0].scored.not_a_number == 2
+    assert [kl is None for kl in kept.text.kl] == [at in (1, 2) for at in range(9)]
+
+
+@pytest.mark.parametrize("small", [False, True])
+def test_a_token_that_is_ruled_out_is_a_number(tmp_path, small):
+    ids = list(range(9))
+    text = placed(tmp_path, passage(ids, 0, ids, key="t"))
+    if small:
+        write_small_forms(tmp_path / "small.npz", {"t": condense(rows_of(ids), ids)})
+        text = ScoredPassage(passage=text.passage, file=str(tmp_path / "small.npz"), small=True)
+    document = DocumentJob(ids=[5, 9, 10, 5], n_word=2)
+    scoring = Scoring(
+        reference=REFERENCE,
+        passages=[text],
+        lambada=LambadaJob(sha256="s", documents=[document]),
+    )
+    masked = Session(lambda ids: spoilt(ids, -np.inf, range(len(ids))))
+    found = quality_of(masked, scoring)
+    assert (found.text.not_finite, found.text.not_a_number) == (9, 0)
+    assert found.text.log_p[5] is None
+    assert (found.lambada.log_p, found.lambada.not_a_number) == ([None], 0)
+
+
+def test_rows_that_rule_out_every_token_say_nothing(tmp_path):
+    one = placed(tmp_path, passage(range(9), 0, range(9)))
+    scoring = Scoring(reference=REFERENCE, passages=[one])
+    nothing = Session(lambda ids: np.full((len(ids), V), -np.inf, dtype=np.float32))
+    kept, why = judged_not_a_number(nothing, scoring)
+    assert "for 9 of 9 scored tokens" in why
+    assert kept.text.not_a_number == 9
+
+
+def test_last_words_that_are_no_numbers_end_a_trial_once_all_are_read(tmp_path):
+    one = placed(tmp_path, passage(range(9), 0, range(9)))
+    documents = [DocumentJob(ids=[5, 9, 10, 11], n_word=2), DocumentJob(ids=[5, 9], n_word=1)]
+    scoring = Scoring(
+        reference=REFERENCE,
+        passages=[one],
+        lambada=LambadaJob(sha256="s", documents=documents),
+    )
+
+    def model(ids):
+        return spoilt(ids, at=[-1]) if len(ids) == 3 else rows_of(ids)
+
+    kept, why = judged_not_a_number(Session(model), scoring)
+    assert "for 1 token of last words" in why
+    assert kept.text.not_a_number == 0
+    assert kept.lambada.not_a_number == 1
+    assert [one is None for one in kept.lambada.log_p] == [True, False]
+    assert kept.missing == {}

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from rich.console import Console
 
 from harness.quality.summary import Divergence
-from harness.records.quality import AnswerQuality, Gate, Lambada, ScoredTokens
+from harness.records.quality import AnswerQuality, Gate, Lambada, Quality, ScoredTokens
 from harness.records.record import Answer
 from harness.report.evidence import answer_tables, both_tokens, problem_table, token_text
 from harness.report.html import render_html
@@ -233,6 +233,16 @@ def test_a_perplexity_of_last_words_that_is_none_says_why(model_of, log_p, why):
     assert column(table, "Accuracy")["cpu fp32"].text == "50.00 %"
     assert column(table, "Perplexity of the word")["cpu fp32"].text == "–"
     assert why in column(table, "Perplexity of the word")["cpu fp32"].why
+
+
+def test_last_words_that_a_trial_had_scored_are_shown_however_it_ended(model_of):
+    run = Fabricated()
+    cell = run.planned(run.cell("cpu fp32", "quality"), trials=1)
+    lambada = Lambada(sha256="s", log_p=[-1.0, None], right=[1, 0], not_a_number=1)
+    scored = Quality(lambada=lambada, missing={"text": "no reference"})
+    run.add(cell, outcome="not_a_number", reason="NaN", quality=scored)
+    table = lambada_table(model_of(run))
+    assert column(table, "Accuracy")["cpu fp32"].text == "50.00 %"
 
 
 def test_last_words_stand_in_the_terminal_and_in_the_summary(summary_of):
