@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from harness.report.format import elided, number, size
 from harness.report.labels import lay_out
 from harness.report.missing import why
-from harness.report.plot_curves import top_of
+from harness.report.plot_curves import bars_text, top_of
 from harness.report.results import device_names, estimates_text, numbers_of_trials, row_name
 from harness.report.style import (
     BLUE,
@@ -98,10 +98,8 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
     name_rows(axes, [row for row, _ in pairs])
     axes.set_xlim(0, top * 1.03)
     counting_axis(axes.xaxis)
-    interval = any(value.low is not None for value in known)
-    bars = "error bars: 95 % interval" if interval else "no interval"
-    cut = any(value.high is not None and value.high > top for value in known)
-    axes.set_xlabel(f"tokens per second ({bars}{', some end beyond the axis' if cut else ''})")
+    bars = bars_text(known, axes.get_xlim()[1])
+    axes.set_xlabel(f"tokens per second ({f'error bars: {bars}' if bars else 'no interval'})")
     title = put_title(figure, what, model.name, f"median of {estimates_text(known)}")
     _write_reasons(axes, top * 0.008, reasons)
     said = [f"{row.label}: {number(value.value)}" for row, value in pairs if value is not None]
@@ -114,7 +112,6 @@ def _speed_bar(axes: Axes, row: Row, value: Estimate, at: int) -> None:
     hatch = "///" if row.is_reference else None
     axes.barh(at, value.value, height=THICKNESS, color=BLUE, hatch=hatch)
     if value.low is not None and value.high is not None:
-        # An interval beyond the axis is cut by it, and told in full in the table.
         sides = [[value.value - value.low], [value.high - value.value]]
         axes.errorbar([value.value], [at], xerr=sides, color=INK, linewidth=1.1)
     # In a column of its own: beside a long error bar it would be read as the bar's end.

@@ -139,6 +139,17 @@ def top_of(values: Sequence[Estimate]) -> float:
     return min(ends, DWARFS * max(value.value for value in values))
 
 
+def bars_text(values: Sequence[Estimate], end: float) -> str:
+    """What the error bars of these speeds are, on an axis up to `end`; empty where there are none.
+
+    An interval beyond the axis is cut by it; its ends are with the numbers of the plot.
+    """
+    highs = [value.high for value in values if value.high is not None]
+    if not highs:
+        return ""
+    return "95 % interval" + (", some end beyond the axis" if max(highs) > end else "")
+
+
 def looks_of(model: ModelSummary) -> dict[str, dict[str, Any]]:
     """Colour, marker and dashes of each row's line by its label: no two are alike in all three.
 

@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from harness.report.format import elided, listing, number, size, unit_of
 from harness.report.labels import LETTERS, LINE_IN, Point, label_points, texts_or_numbers
-from harness.report.plot_curves import error_sides, say_better, top_of
+from harness.report.plot_curves import bars_text, error_sides, say_better, top_of
 from harness.report.quality_cells import (
     NO_DIFFERENCE,
     agreement,
@@ -85,7 +85,9 @@ def quality(model: ModelSummary) -> Drawing | None:
         _draw(axes, row, place, area(row.memory.total_peak_bytes), text)
         for (row, place), text in zip(shown, texts, strict=True)
     ]
-    axes.set_xlabel("\n".join([f"decode, tokens per second{_bars(places)}", *below]))
+    axes.set_xlabel(
+        "\n".join([f"decode, tokens per second{_bars(places, axes.get_xlim()[1])}", *below])
+    )
     how = trials_text([row for row, _ in shown])
     title = put_title(figure_, "Speed against quality, memory as size", model.name, how)
     _size_legend(axes, [n for n in peaks if n], area)
@@ -202,11 +204,9 @@ def _size_legend(axes: Axes, peaks: Sequence[int], area: Callable[[float], float
     axes.legend(handles=handles, ncols=len(handles), **place)
 
 
-def _bars(places: Sequence[_Place]) -> str:
-    """What the bars are, those that there are."""
-    said = []
-    if any(place.speed.low is not None for place in places):
-        said.append("95 % interval")
+def _bars(places: Sequence[_Place], end: float) -> str:
+    """What the bars are, those that there are, on an axis of speed up to `end`."""
+    said = [text] if (text := bars_text([place.speed for place in places], end)) else []
     if any(place.is_bound for place in places):
         said.append("upright, bounds of KL of the small form")
     return f"; bars: {'; '.join(said)}" if said else ""

@@ -124,6 +124,21 @@ def test_without_an_upper_bound_the_bar_reaches_the_end_of_the_axis(summary_of):
     assert sorted(bar) == pytest.approx([1e-5, max(axes.get_ylim())])
 
 
+def test_bars_that_the_axis_cuts_are_said_to_be_cut(summary_of):
+    said = "bars: 95 % interval, some end beyond the axis"
+    run = beside_exact({"cpu fp32": 0})
+    _, axes = drawn(summary_of(run))
+    assert "95 % interval" in axes.get_xlabel()
+    assert said not in axes.get_xlabel()
+    cell = run.planned(run.cell("cpu bf16"), trials=2)
+    for trial, speed in enumerate((10.0, 90.0)):
+        run.add(cell, trial=trial, decode_tok_per_s=speed)
+    run.strategies.append("cpu bf16")
+    run.quality("cpu bf16", 1e-5)
+    _, axes = drawn(summary_of(run))
+    assert said in axes.get_xlabel()
+
+
 def test_what_nothing_bounds_has_no_place(summary_of):
     run = beside_exact({"a": 0, "b": 2e-6}, a=unbounded(0))
     drawing, axes = drawn(summary_of(run))
