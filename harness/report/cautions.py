@@ -14,7 +14,7 @@ from harness.report.format import count, listing
 from harness.report.order import order_cautions
 from harness.report.quiet_tables import answers_apart
 from harness.report.trials import CellTrials
-from harness.report.values import FactDifference, Summary
+from harness.report.values import FactDifference, Row, Summary
 
 QUICKSTART = "builtin:quickstart"
 RANDOM = "random:"
@@ -50,16 +50,22 @@ def _of_models(summary: Summary) -> Iterator[str]:
     random = [model.name for model in summary.models if model.weights == _BESIDE_IT]
     better = f"see {random[0]}" if random else f"measure `weights: {_BESIDE_IT}` beside it"
     for model in summary.models:
-        if model.weights == QUICKSTART:
+        has_speed = any(_has_speed(row) for row in model.rows)
+        if model.weights == QUICKSTART and has_speed:
             yield (
                 f"{model.name} is so small that it lives in the CPU’s cache: its speeds say "
                 f"nothing about a 3B model; {better}."
             )
         elif model.weights.startswith(RANDOM):
+            alike = "speed and memory are" if has_speed else "memory is"
             yield (
-                f"{model.name} has random weights of the official shape: its speed and memory are "
-                "those of a trained model of that size; its text would mean nothing."
+                f"{model.name} has random weights of the official shape: its {alike} as of a "
+                "trained model of that size; its text would mean nothing."
             )
+
+
+def _has_speed(row: Row) -> bool:
+    return row.decode_tok_per_s is not None or row.latency.depth is not None
 
 
 def _of_facts(summary: Summary) -> Iterator[str]:

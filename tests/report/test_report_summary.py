@@ -282,6 +282,15 @@ def test_the_quickstart_and_random_weights_are_said_for_what_they_are(summary_of
     assert "random weights" in warnings
 
 
+def test_without_speeds_nobody_is_warned_of_them(summary_of):
+    run = Fabricated(["cpu fp32"], {"small": "builtin:quickstart", "shape": "random:169m"})
+    run.answers("cpu fp32", model="small")
+    run.answers("cpu fp32", model="shape")
+    warnings = " ".join(summary_of(run).warnings)
+    assert "its text would mean nothing" in warnings
+    assert "speed" not in warnings
+
+
 def test_where_the_weights_lay_is_not_shown(summary_of):
     run = Fabricated(models={"big": "/home/someone/secret/raven.pth"})
     run.speed("cpu fp32", 10)
