@@ -6,14 +6,18 @@ made of them. Units are in the names: `_s` seconds.
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+Seconds = Annotated[float, Meta(ge=0)]  # of a clock that never goes back
 
 
 class Prefill(Struct, frozen=True, kw_only=True):
     """One timed prefill of `tokens` tokens in each row of the batch, taking `s` seconds."""
 
     tokens: int
-    s: float
+    s: Seconds
 
 
 class FirstPass(Struct, frozen=True, kw_only=True):

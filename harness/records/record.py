@@ -9,12 +9,12 @@ Units are in the names: `_s` seconds, `_bytes` bytes, `_per_s` per second.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from harness.records.energy import Energy
-from harness.records.latency import AnswerLatency, Latency, Prefill
+from harness.records.latency import AnswerLatency, Latency, Prefill, Seconds
 from harness.records.limits import TrialLimits
 from harness.records.order import Cooling, Place
 from harness.records.phases import PhaseMemory
@@ -23,6 +23,7 @@ from harness.records.roofline import Roofline
 from harness.records.validity import Validity
 
 SCHEMA = 1
+Rate = Annotated[float, Meta(ge=0)]
 
 OutcomeKind = Literal[
     "ok",
@@ -156,13 +157,13 @@ class Record(Struct, frozen=True, kw_only=True):
     place: Place | None = None  # in the run's order; None in records older than the question
     cooling: Cooling | None = None  # likewise
     # The worker's whole life, cooling, conversions and references before it not counted.
-    took_s: float | None = None
+    took_s: Seconds | None = None
     gate: Gate | None = None  # of the first trial of a strategy
-    load_s: float | None = None
+    load_s: Seconds | None = None
     prefill: list[Prefill] = field(default_factory=list)
-    decode_s: list[list[float]] = field(default_factory=list)  # per pass, per token
-    prefill_tok_per_s: float | None = None  # median over passes at the longest length, × batch
-    decode_tok_per_s: float | None = None  # 1 / median token time over all passes, × batch
+    decode_s: list[list[Seconds]] = field(default_factory=list)  # per pass, per token
+    prefill_tok_per_s: Rate | None = None  # median over passes at the longest length, × batch
+    decode_tok_per_s: Rate | None = None  # 1 / median token time over all passes, × batch
     latency: Latency | None = None  # None in records that are older than the question
     memory: Memory = field(default_factory=Memory)
     limits: TrialLimits | None = None  # None in records that are older than the question

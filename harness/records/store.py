@@ -25,6 +25,7 @@ import msgspec
 from harness.config.study import Study
 from harness.errors import RecordsError
 from harness.records.limits_file import read_limits
+from harness.records.quality import unfit
 from harness.records.record import RETRIED, SCHEMA, CellRef, Record
 from harness.records.roofline import LimitSet
 from harness.records.writing import sync_folder, unwritable, write_json, write_whole
@@ -258,13 +259,20 @@ def _decode(line: bytes, number: int, path: Path) -> Record:
     try:
         record = msgspec.json.decode(line, type=Record)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RecordsError(
-            f"{path}:{number}: not a record: {error}. Somebody changed the file, or its disk "
-            "failed. Without that line the run can be read, and goes on."
-        ) from error
+        raise _damaged(path, number, error) from error
     if record.schema > SCHEMA:
         raise RecordsError(
             f"{path}:{number}: schema {record.schema} is newer than this harness knows "
             f"({SCHEMA}). Update rwkv-harness to read it."
         )
+    why = None if record.quality is None else unfit(record.quality)
+    if why is not None:
+        raise _damaged(path, number, why)
     return record
+
+
+def _damaged(path: Path, number: int, why: object) -> RecordsError:
+    return RecordsError(
+        f"{path}:{number}: not a record: {why}. Somebody changed the file, or its disk failed. "
+        "Without that line the run can be read, and goes on."
+    )
