@@ -2,16 +2,20 @@
 
 A safetensors file, written chunk after chunk, and read by mapping parts of it: neither side ever
 holds more rows than it works on. Only log-probabilities go in, so what comes out otherwise is
-damaged. That the file is whole is seen when it is opened, and again whenever a part is mapped. One
-that is cut short while a part is looked at would end the process, as mapped files do: so files are
-only ever replaced or removed whole. Knows keys and numbers; nothing of passages, models or caches.
+damaged. A checksum of each passage finds all other damage when that is read as a whole; files of
+earlier releases have none. That the file is whole is seen when it is opened, and again whenever a
+part is mapped. One that is cut short while a part is looked at would end the process, as mapped
+files do: so files are only ever replaced or removed whole. Knows keys and numbers; nothing of
+passages, models or caches.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +33,7 @@ _ITEM = 4  # bytes of a float32
 _NEAR = 1e-3  # to a sum of 1, to which float32 comes a hundred times as near
 _MOST_HEADER_BYTES = 2**27
 _FORMAT = "rwkv-harness reference rows 1"
+_CHECKSUMS = "crc32"  # in the metadata: eight digits for each passage, in their order
 
 
 class RowsWriter:
@@ -37,29 +42,51 @@ class RowsWriter:
     def __init__(
         self, file: BinaryIO, rows: Mapping[str, int], n_vocab: int, metadata: Mapping[str, str]
     ) -> None:
-        self._file = file
+        self._file, self._begin = file, file.tell()
         self._n_vocab = n_vocab
+        self._rows, self._metadata = dict(rows), metadata
+        self._sums = dict.fromkeys(rows, 0)
         self._left = sum(rows.values())
-        entries: dict[str, object] = {"__metadata__": {**metadata, "format": _FORMAT}}
+        self._coming = deque((key, n) for key, n in rows.items() if n)
+        file.write(self._header())
+
+    def _header(self) -> bytes:
+        """As long with any checksums as with those that are known at the end."""
+        sums = "".join(f"{one:08x}" for one in self._sums.values())
+        entries: dict[str, object] = {
+            "__metadata__": {**self._metadata, "format": _FORMAT, _CHECKSUMS: sums}
+        }
         start = 0
-        for key, n in rows.items():
-            end = start + n * n_vocab * _ITEM
-            entries[key] = {"dtype": "F32", "shape": [n, n_vocab], "data_offsets": [start, end]}
+        for key, n in self._rows.items():
+            end = start + n * self._n_vocab * _ITEM
+            shape = [n, self._n_vocab]
+            entries[key] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
             start = end
         header = json.dumps(entries, separators=(",", ":")).encode()
         header += b" " * (-len(header) % 8)  # the format wants the data aligned
-        file.write(len(header).to_bytes(8, "little") + header)
+        return len(header).to_bytes(8, "little") + header
 
     def write(self, rows: Rows) -> None:
         """Append rows [n, V]; raises `ReferenceUnusable` for what is not finite."""
         assert rows.shape[1] == self._n_vocab
         check_reference(rows)
-        self._left -= len(rows)
-        self._file.write(np.ascontiguousarray(rows, dtype="<f4").data)
+        data = np.ascontiguousarray(rows, dtype="<f4")
+        self._file.write(data.data)
+        self._left -= len(data)
+        while len(data) and self._coming:
+            key, left = self._coming.popleft()
+            part, data = data[:left], data[left:]
+            self._sums[key] = zlib.crc32(part.data, self._sums[key])
+            if len(part) < left:
+                self._coming.appendleft((key, left - len(part)))
 
     def finish(self) -> None:
-        """Check that nothing is missing, and nothing too much."""
+        """Check that nothing is missing, and nothing too much; put down the checksums."""
         assert self._left == 0, self._left
+        end = self._file.tell()
+        self._file.seek(self._begin)
+        self._file.write(self._header())
+        self._file.seek(end)
 
 
 class RowsFile:
@@ -83,6 +110,7 @@ class RowsFile:
                 is_whole &= entry["dtype"] == "F32" and offsets == [start, end] and n_vocab > 0 <= n
                 self._places[key] = (start, n, n_vocab)
             is_whole &= path.stat().st_size == end
+            self._sums = _checksums(self.metadata.get(_CHECKSUMS), list(self._places))
         except OSError as error:
             raise ReferenceUnusable(
                 f"{path}: cannot be read ({error.strerror or error})"
@@ -110,16 +138,19 @@ class RowsFile:
         """Rows [n, V] of one passage, in the file. Raises `ReferenceUnusable` where it has none."""
         if key not in self._places:
             raise ReferenceUnusable(f"{self.path}: has not the rows that were looked for in it")
-        return StoredRows(self.path, *self._places[key])
+        return StoredRows(self.path, *self._places[key], checksum=self._sums.get(key))
 
 
 class StoredRows:
     """Rows [n, V] in a file, mapped a few at a time: what was looked at does not stay in memory."""
 
-    def __init__(self, path: Path, offset: int, n: int, n_vocab: int) -> None:
+    def __init__(
+        self, path: Path, offset: int, n: int, n_vocab: int, *, checksum: int | None = None
+    ) -> None:
         self.shape = (n, n_vocab)
         self._path = path
         self._offset = offset
+        self._checksum = checksum
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -151,11 +182,17 @@ class StoredRows:
         return rows
 
     def check(self, on_wait: Callable[[], None] | None = None) -> None:
-        """Read all rows; raises `ReferenceUnusable` for any that is damaged."""
+        """Read all rows; raises `ReferenceUnusable` where they are not those that were written."""
+        found = 0
         for start in range(0, len(self), CHUNK):
-            self[start : start + CHUNK]
+            found = zlib.crc32(self[start : start + CHUNK].data, found)
             if on_wait is not None:
                 on_wait()
+        if self._checksum is not None and found != self._checksum:
+            raise ReferenceUnusable(
+                f"{self._path}: damaged, its numbers are others than were written. Remove it; it "
+                "is computed again."
+            )
 
     def __iter__(self) -> Iterator[Rows]:
         """Row by row."""
@@ -168,6 +205,14 @@ def _damaged(rows: Rows) -> int:
     with np.errstate(over="ignore"):
         total = np.exp(rows).sum(axis=1, dtype=np.float64)
     return int((~(np.abs(total - 1) < _NEAR) | ~np.isfinite(rows).all(axis=1)).sum())
+
+
+def _checksums(digits: str | None, keys: Sequence[str]) -> dict[str, int]:
+    """Of each passage, where the file has them. Raises `ValueError` where they are none."""
+    if digits is None:
+        return {}
+    sums = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
+    return dict(zip(keys, sums, strict=True))
 
 
 def rows_bytes(rows: Mapping[str, int], n_vocab: int) -> int:

@@ -182,6 +182,74 @@ def test_damaged_rows_are_refused_and_no_others(bad, written):
             read()
 
 
+def swap(path, n_bytes, first, second):
+    """Two numbers of the file, counted from its end."""
+    whole = bytearray(path.read_bytes())
+    one, other = len(whole) - n_bytes * first, len(whole) - n_bytes * second
+    here, there = slice(one, one + n_bytes), slice(other, other + n_bytes)
+    whole[here], whole[there] = whole[there], whole[here]
+    path.write_bytes(whole)
+
+
+def test_probabilities_that_are_not_those_written_are_found_when_all_are_read(written):
+    path, rows = written
+    for key in ("a", "b", "none"):
+        RowsFile(path).rows(key).check()
+    swap(path, 4, 1, 3)  # of the last row, which still adds up to 1
+    file = RowsFile(path)
+    assert file.rows("b")[2:][0, 6] == rows[4, 4] != rows[4, 6]
+    with pytest.raises(ReferenceUnusable, match="its numbers are others than were written"):
+        file.rows("b").check()
+    file.rows("a").check()
+    swap(path, 4, 1, 3)
+    swap(path, 7 * 4, 1, 2)  # two rows
+    with pytest.raises(ReferenceUnusable, match="its numbers are others"):
+        RowsFile(path).rows("b").check()
+
+
+def test_chunks_that_end_within_a_passage_do_not_change_its_checksum(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = np.stack([log_softmax(row) for row in rng.normal(size=(2 * CHUNK + 9, 2))])
+    found = set()
+    for n, size in enumerate((1, 7, CHUNK, len(rows))):
+        path = tmp_path / str(n)
+        with path.open("wb") as file:
+            writer = RowsWriter(file, {"a": CHUNK + 3, "b": CHUNK + 6}, 2, {})
+            for start in range(0, len(rows), size):
+                writer.write(rows[start : start + size])
+            writer.finish()
+        for key in "ab":
+            RowsFile(path).rows(key).check()
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
+def test_a_file_without_checksums_is_read_as_before(written):
+    path, rows = written
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    entries = json.loads(whole[8 : 8 + length])
+    assert len(entries["__metadata__"].pop("crc32")) == 3 * 8
+    header = json.dumps(entries).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + whole[8 + length :])
+    stored = RowsFile(path).rows("b")
+    stored.check()
+    np.testing.assert_array_equal(stored[:], rows[2:])
+
+
+@pytest.mark.parametrize("sums", ["", "0" * 16, "x" * 24])
+def test_checksums_that_are_none_make_no_whole_file(written, sums):
+    path, _ = written
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    entries = json.loads(whole[8 : 8 + length])
+    entries["__metadata__"]["crc32"] = sums
+    header = json.dumps(entries).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + whole[8 + length :])
+    with pytest.raises(ReferenceUnusable, match="not a file of reference rows"):
+        RowsFile(path)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_not_written(bad):
     rows = np.zeros((2, 3), dtype=np.float32)
