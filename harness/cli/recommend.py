@@ -85,7 +85,8 @@ def command(
     together: of what was measured in two of them, the newer counts. Each machine has a ranking of
     its own. What was not measured passes no limit on it.
 
-    RAM is the worker's peak in any trial of speed, depth or answers, with Python and its libraries.
+    RAM is the worker's peak in any trial of speed or answers, and of depth where every strategy was
+    measured at depth, with Python and its libraries.
     VRAM is the most that the process held of an accelerator, by any method, its context included
     where the driver tells it; of several accelerators the fullest counts. A strategy that uses none
     takes 0. A limit on agreement is one on the study's fixed text, else on the answers.

@@ -1,36 +1,55 @@
 """Which strategy to run: the fastest, the smallest, the nearest to the exact model, the most right.
 
-The fastest and the smallest are those that `recommend` names without limits, so that a report and
-that command cannot say different things. Says which others cannot be told apart from the winner: a
-lead that the noise could explain is none.
+The strategies are those of `ranking.py`, and the fastest and the smallest those that `recommend`
+names without limits, so that a report and that command cannot say different things. Says which
+others cannot be told apart from the winner: a lead that the noise could explain is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from harness.report.options import option_of
+from msgspec import structs
+
+from harness.report.joining import Found, Part, joined, speaking
 from harness.report.quality_cells import NO_DIFFERENCE
+from harness.report.ranking import strategies_in
 from harness.report.recommend import Option, Preference, Wishes, is_behind, recommend
-from harness.report.values import Choice, Row, Wish
+from harness.report.values import Choice, ModelSummary, Wish
 
 # Mean divergences that differ by less than this are alike: they are of some tokens of one text.
 SAME_KL = 0.1
 
 
-def choose(rows: Sequence[Row]) -> tuple[Choice, ...]:
-    """The winners among rows that have the figure in question; ties go to the faster one."""
-    options = [option_of(row) for row in rows]
+def choose(model: ModelSummary) -> tuple[Choice, ...]:
+    """The winners among strategies that have the figure in question; ties go to the faster one."""
+    found = strategies_in([Part(run="", model=model)])
+    options = [joined(each) for each in found]
+    labels = {
+        option.name: speaking(each).row.label for option, each in zip(options, found, strict=True)
+    }
     fit = [one for one in options if one.unfit is None]
     # KL of a text that is the same for all is not compared with that of a strategy's own answers.
-    on_text = {row.label for row in rows if row.quality is not None and row.quality.text}
-    found = (
+    on_text = {
+        option.name
+        for option, each in zip(options, found, strict=True)
+        if any(one.row.quality is not None and one.row.quality.text for one in each)
+    }
+    chosen = (
         _preferred(options, "decode", "fastest"),
         _preferred(options, "memory", "smallest"),
         _nearest([one for one in fit if not on_text or one.name in on_text]),
-        _best_answers(fit),
     )
-    return tuple(choice for choice in found if choice is not None)
+    return (
+        *(
+            structs.replace(
+                one, label=labels[one.label], tied=tuple(labels[name] for name in one.tied)
+            )
+            for one in chosen
+            if one is not None
+        ),
+        *_best_answers(fit, found),
+    )
 
 
 def _preferred(options: Sequence[Option], prefer: Preference, wish: Wish) -> Choice | None:
@@ -57,14 +76,24 @@ def _nearest(options: Sequence[Option]) -> Choice | None:
     return Choice(wish="nearest", label=best.name, tied=tuple(one.name for one in tied))
 
 
-def _best_answers(options: Sequence[Option]) -> Choice | None:
-    scored = [(one.right[0] / one.right[1], one) for one in options if one.right is not None]
+def _best_answers(fit: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[Choice]:
+    """Under whichever sampling and prompt it is; others that are as good, each strategy once."""
+    speeds = {one.name: _decode(one) for one in fit}
+    scored = [
+        (one.option.right[0] / one.option.right[1], one)
+        for each in found
+        for one in each
+        if one.option.right is not None and one.option.name in speeds
+    ]
     most = max((share for share, _ in scored), default=0.0)
     if most == 0:
-        return None  # none is a choice for right answers
-    alike = [one for share, one in scored if share == most]
-    best, *others = sorted(alike, key=_decode, reverse=True)
-    return Choice(wish="best answers", label=best.name, tied=tuple(one.name for one in others))
+        return  # none is a choice for right answers
+    alike: dict[str, str] = {}  # strategy -> the first of its rows
+    for share, one in scored:
+        if share == most:
+            alike.setdefault(one.option.name, one.row.label)
+    best, *others = sorted(alike, key=lambda name: speeds[name], reverse=True)
+    yield Choice(wish="best answers", label=alike[best], tied=tuple(alike[name] for name in others))
 
 
 def _decode(option: Option) -> float:

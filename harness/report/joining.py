@@ -69,15 +69,16 @@ def names_of(keys: Sequence[Key], batch: int) -> dict[Key, str]:
 def joined(found: Sequence[Found]) -> Option:
     """One strategy in several runs, the newest first: each figure of the newest that has it.
 
-    Speed and memory are of one run, so that they belong together. Of several samplings or prompts
-    in one run, the first speaks; memory is the most under any of them.
+    Speed and memory are of one model in one run, so that they belong together. Of several samplings
+    or prompts there, the first speaks; memory is the most under any of them.
     """
     options = [one.option for one in found]
-    base = next((one for one in options if one.decode_tok_per_s is not None), options[0])
+    speaks = speaking(found)
+    base = speaks.option
     scored = next((one for one in options if one.agreement is not None), base)
     judged = next((one for one in options if one.right is not None), base)
     used = tuple(dict.fromkeys((base, scored, judged)))
-    beside = [one for one in options if one.runs == base.runs]  # other samplings, other prompts
+    beside = [one.option for one in found if one.part is speaks.part]  # other samplings or prompts
     return replace(
         base,
         ram_bytes=_largest(base.ram_bytes, [one.ram_bytes for one in beside]),
@@ -99,6 +100,11 @@ def joined(found: Sequence[Found]) -> Option:
         cautions=tuple(dict.fromkeys(text for one in used for text in one.cautions)),
         runs=tuple(dict.fromkeys(name for one in used for name in one.runs)),
     )
+
+
+def speaking(found: Sequence[Found]) -> Found:
+    """The row whose speed and memory are the strategy's."""
+    return next((one for one in found if one.option.decode_tok_per_s is not None), found[0])
 
 
 def _largest(own: int | None, others: Sequence[int | None]) -> int | None:

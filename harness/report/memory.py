@@ -11,8 +11,11 @@ import msgspec
 
 from harness.records.record import Memory, MemoryForecast, Record
 from harness.report.format import size
-from harness.report.phases import MOST_BYTES
+from harness.report.phases import MOST_BYTES, phases_of
 from harness.report.values import MemoryUse
+
+# What a driver or an allocator says that was held of a device: the largest of them had to fit.
+_HELD = ("allocated_peak_bytes", "reserved_peak_bytes", "process_bytes")
 
 
 def memory_of(records: Sequence[Record]) -> MemoryUse:
@@ -38,7 +41,20 @@ def memory_of(records: Sequence[Record]) -> MemoryUse:
             name: max(one.device_peak_bytes.get(name, 0) for one in foreseen)
             for name in foreseen_on
         },
+        device_held_bytes=_held(records, peaks),
     )
+
+
+def _held(records: Sequence[Record], peaks: Sequence[Memory]) -> dict[str, int]:
+    """The most that each device held, by any method; 0 where no method tells."""
+    found = [one for memory in peaks for one in memory.device_peak_bytes.items()]
+    for phase in phases_of(records):
+        for name, figures in phase.devices.items():
+            found += [(name, figures[of].bytes or 0) for of in _HELD if of in figures]
+    held: dict[str, int] = {}
+    for name, n_bytes in found:
+        held[device_key(name)] = max(held.get(device_key(name), 0), n_bytes)
+    return held
 
 
 def plausible(memory: Memory) -> Memory:
@@ -80,6 +96,11 @@ def forecast_text(foreseen: int | None, measured: int | None) -> str | None:
     if foreseen is None:
         return None
     return f"{size(foreseen)}, {foreseen / measured:.2f} ×" if measured else size(foreseen)
+
+
+def device_key(name: str) -> str:
+    """One name per device: `cuda` is `cuda:0`."""
+    return "cuda:0" if name == "cuda" else name
 
 
 def _largest(values: Iterable[int | None]) -> int | None:

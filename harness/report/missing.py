@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from harness.records.record import Record
 from harness.report.format import in_words
 from harness.report.memory import plausible
+from harness.report.peaks import USES, Peaks
 from harness.report.trials import CellTrials
 from harness.report.values import CellOutcome, Row
 
@@ -22,6 +23,7 @@ _LATENCY = {
     "answers": "answers",
     "depth": "depth",
 }
+_NOT_AS_DEEP = "measured at depth alone, which counts where every strategy was"
 
 # Of figures that stand in another row of the strategy.
 _ONCE = {
@@ -37,11 +39,12 @@ def reasons(
     cells: Sequence[CellTrials],
     measured: Sequence[Record],
     workloads: Collection[str],
+    peaks: Peaks,
 ) -> dict[str, str]:
     """Figure -> reason, for each figure of the row that is None.
 
-    `measured` are the records that speak for memory and loading, `cells` all that the row is of,
-    `workloads` what the study runs on it, be it in this run or not.
+    `measured` are the records that speak for loading, `peaks` those for memory, `cells` all that
+    the row is of, `workloads` what the study runs on it, be it in this run or not.
     """
     found: dict[str, str] = {}
     for name in _SPEED:
@@ -68,8 +71,9 @@ def reasons(
                 "only answers with the first sampling and prompt are held against the reference"
             )
     if row.load_s is None:
-        found["load_s"] = "not recorded" if measured else _why_nothing(row)
-    return found | _of_memory(row, measured)
+        found["load_s"] = "not recorded" if measured else _why_nothing(row, workloads)
+    nothing = _NOT_AS_DEEP if measured else _why_nothing(row, workloads)
+    return found | _of_memory(row, peaks.counted, nothing)
 
 
 def why(outcome: CellOutcome) -> str:
@@ -89,9 +93,8 @@ def _of_workload(row: Row, workload: str, workloads: Collection[str]) -> str:
     return f"the study does not run the workload '{workload}' on it"
 
 
-def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
+def _of_memory(row: Row, measured: Sequence[Record], nothing: str) -> dict[str, str]:
     if not measured:
-        nothing = _why_nothing(row)
         return {"peak_rss_bytes": nothing, "model_bytes": nothing}
     said = {
         name: text for record in measured for name, text in plausible(record.memory).missing.items()
@@ -104,7 +107,12 @@ def _of_memory(row: Row, measured: Sequence[Record]) -> dict[str, str]:
     return {}
 
 
-def _why_nothing(row: Row) -> str:
+def _why_nothing(row: Row, workloads: Collection[str]) -> str:
     # What is broken was not run any further; that is the reason, in whichever cell it was found.
     outcomes = sorted(row.outcomes, key=lambda outcome: outcome.kind != "wrong_answers")
-    return next((why(outcome) for outcome in outcomes if outcome.ok == 0), "not recorded")
+    failed = (
+        why(outcome)
+        for outcome in outcomes
+        if outcome.ok == 0 and (outcome.kind == "wrong_answers" or outcome.workload in USES)
+    )
+    return next(failed, None) or _of_workload(row, "speed", workloads)

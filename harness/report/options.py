@@ -10,37 +10,43 @@ import re
 from collections.abc import Iterator
 
 from harness.report.format import count, listing
+from harness.report.memory import device_key
 from harness.report.missing import why
 from harness.report.quality import RowQuality
 from harness.report.quality_cells import why_no_mean, why_unscored
 from harness.report.recommend import Option
-from harness.report.values import CellOutcome, Row
+from harness.report.values import CellOutcome, MemoryUse, Row
 
 HOST = "cpu"
 # A strategy that fails at these is no choice; one that fails elsewhere is, with a caution.
 _NEEDED = ("speed", "answers")
 _BROKEN = ("wrong_answers", "not_a_number", "wrong_strategy")  # wherever it was found
-# What a driver or an allocator says that was held of a device: the largest of them had to fit.
-_HELD = ("allocated_peak_bytes", "reserved_peak_bytes", "process_bytes")
 # Outcomes after which nothing is known of a strategy that was not known before.
 _NOT_TRIED = ("skipped", "not run", "not finished")
 
 
 def option_of(
-    row: Row, name: str | None = None, run: str | None = None, *, text: str | None = None
+    row: Row,
+    name: str | None = None,
+    run: str | None = None,
+    *,
+    text: str | None = None,
+    depth: bool = True,
 ) -> Option:
     """One row; None for each figure that it lacks, with the reason.
 
-    `text` is the name of what its quality was scored on, where others have another one.
+    `text` is the name of what its quality was scored on, where others have another one. Without
+    `depth` its memory is that without the workload `depth`, which others were not measured with.
     """
+    memory = row.memory if depth else row.memory_without_depth or row.memory
     quality = None if row.quality is None else row.quality.headline
     kl = None if quality is None else quality.kl_mean
-    vram, why_vram = _vram(row)
+    vram, why_vram = _vram(row, memory)
     unscored = why_unscored(row) if quality is None else "there are no tokens"
     figures = {
         "decode_tok_per_s": None if row.decode_tok_per_s is None else row.decode_tok_per_s.value,
         "prefill_tok_per_s": None if row.prefill_tok_per_s is None else row.prefill_tok_per_s.value,
-        "ram_bytes": row.memory.peak_rss_bytes,
+        "ram_bytes": memory.peak_rss_bytes,
         "vram_bytes": vram,
         "agreement": None if quality is None else quality.agreement,
         "kl_mean": None if kl is None else kl.value,
@@ -138,11 +144,11 @@ def _scored_on(quality: RowQuality, text: str | None) -> str | None:
     return "its own answers" if quality.answers is not None else None
 
 
-def _vram(row: Row) -> tuple[int | None, str | None]:
+def _vram(row: Row, memory: MemoryUse) -> tuple[int | None, str | None]:
     """The peak of the fullest accelerator, 0 where it uses none; or why that is not known."""
     if not row.was_tried:
         return None, next((why(one) for one in row.outcomes if one.ok == 0), "not measured")
-    held = _held(row)
+    held = memory.device_held_bytes
     used = _accelerators(row) | set(held)
     unknown = sorted(name for name in used if not held.get(name))
     if unknown:
@@ -150,25 +156,9 @@ def _vram(row: Row) -> tuple[int | None, str | None]:
     return max(held.values(), default=0), None
 
 
-def _held(row: Row) -> dict[str, int]:
-    """The most that each accelerator held, by any method."""
-    held: dict[str, int] = {}
-    peaks: list[tuple[str, int | None]] = list(row.memory.device_peak_bytes.items())
-    for phase in row.phases:
-        for name, figures in phase.devices.items():
-            peaks += [(name, figures[of].bytes) for of in _HELD if of in figures]
-    for name, n_bytes in peaks:
-        held[_device(name)] = max(held.get(_device(name), 0), n_bytes or 0)
-    return held
-
-
 def _accelerators(row: Row) -> set[str]:
     """Where its slots lay, or were to lie, beside the host."""
     lay = [place.device for place in row.placement] or list(row.planned_bytes)
     if not lay:
         lay = [stage.split()[0] for stage in re.split(r"->", row.strategy) if stage.split()]
-    return {_device(name) for name in lay if not name.startswith(HOST)}
-
-
-def _device(name: str) -> str:
-    return "cuda:0" if name == "cuda" else name
+    return {device_key(name) for name in lay if not name.startswith(HOST)}

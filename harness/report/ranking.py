@@ -14,7 +14,7 @@ from pathlib import PurePath
 from harness.records.store import Run
 from harness.report.facts import differences
 from harness.report.format import count, listing
-from harness.report.joining import Found, Key, Part, joined, key_of, names_of
+from harness.report.joining import Found, Key, Part, joined, key_of, names_of, speaking
 from harness.report.options import option_of
 from harness.report.recommend import Option, Recommendation, Wishes, recommend
 from harness.report.results import same_computation
@@ -107,7 +107,7 @@ def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
     """`parts` are the newest first."""
     rows = [row for part in parts for row in part.model.rows]
     least = _least_batch(rows)
-    found = _found(parts, least)
+    found = strategies_in(parts)
     options = tuple(joined(each) for each in found)
     called = tuple(dict.fromkeys(part.model.name for part in parts))
     notes = [
@@ -116,6 +116,7 @@ def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
         *_of_variants(options, found),
         *(text for part in parts for text in same_computation(part.model)),
         *_fed_otherwise(options, found),
+        *_not_as_deep(found),
         *_scored_otherwise(options),
         *_asked_otherwise(options),
         *(_changed(parts) if len(parts) > 1 else ()),
@@ -140,15 +141,33 @@ def _least_batch(rows: Sequence[Row]) -> int:
     return min(timed or [row.batch for row in rows], default=1)
 
 
-def _found(parts: Sequence[Part], batch: int) -> list[list[Found]]:
+def strategies_in(parts: Sequence[Part]) -> list[list[Found]]:
     """The rows of each strategy, those of the newest run first; none of a larger batch."""
+    batch = _least_batch([row for part in parts for row in part.model.rows])
+    found = _found(parts, batch)
+    # What is compared must have been measured alike: without depth, where some went without.
+    return _found(parts, batch, depth=False) if _some_went_deep(found) else found
+
+
+def _some_went_deep(found: Sequence[Sequence[Found]]) -> bool:
+    """Whether depth is in the memory of some strategies, and not in that of all."""
+    rows = [speaking(each).row for each in found]
+    deep = {row.memory_without_depth is not None for row in rows if _has_memory(row)}
+    return len(deep) > 1
+
+
+def _has_memory(row: Row) -> bool:
+    return row.memory.peak_rss_bytes is not None or bool(row.memory.device_peak_bytes)
+
+
+def _found(parts: Sequence[Part], batch: int, *, depth: bool = True) -> list[list[Found]]:
     kept = [(part, row) for part in parts for row in part.model.rows if row.batch <= batch]
     names = names_of(list(dict.fromkeys(key_of(row) for _, row in kept)), batch)
     several_texts = len({part.text for part in parts}) > 1
     found: dict[Key, list[Found]] = {}
     for part, row in kept:
         text = part.text if several_texts else None
-        option = option_of(row, names[key_of(row)], part.run, text=text)
+        option = option_of(row, names[key_of(row)], part.run, text=text, depth=depth)
         compared = {one.label: names.get(key_of(one)) for one in part.model.rows}
         option = replace(option, reference=compared.get(row.reference), questions=part.questions)
         found.setdefault(key_of(row), []).append(Found(part=part, row=row, option=option))
@@ -222,6 +241,11 @@ def _fed_otherwise(options: Sequence[Option], found: Sequence[Sequence[Found]]) 
             for lengths, names in by_lengths.items()
         ]
         yield f"The prefill speed is {listing(parts)}: not the same work."
+
+
+def _not_as_deep(found: Sequence[Sequence[Found]]) -> Iterator[str]:
+    if _some_went_deep(found):
+        yield "Memory is that of speed and answers: not every strategy was measured at depth."
 
 
 def _scored_otherwise(options: Sequence[Option]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from harness.report.latency import latency_of, token_times
 from harness.report.memory import memory_of
 from harness.report.missing import reasons
 from harness.report.order import places_of
+from harness.report.peaks import NO_PEAKS, Peaks
 from harness.report.phases import phases_of
 from harness.report.quality import gate_of, is_scored, quality_of
 from harness.report.quiet import quiet_of
@@ -40,17 +41,17 @@ def build_row(
     workloads: Collection[str] = (),
     broken: Collection[str] = (),
     elsewhere: Mapping[str, str] | None = None,
+    peaks: Peaks = NO_PEAKS,
 ) -> Row:
     """The row of one model, engine, strategy, thread count and batch, without any comparison.
 
     `workloads` are those that the study runs on it, also where this run left them out; `broken` is
-    `judge`'s, `elsewhere` the row's own.
+    `judge`'s, `elsewhere` and `peaks` are the row's own.
     """
     speed = next((cell for cell in cells if cell.cell.workload == "speed"), None)
     depth = next((cell for cell in cells if cell.cell.workload == "depth"), None)
     answers = next((cell for cell in cells if cell.cell.workload == "answers"), None)
     scored = next((cell for cell in cells if cell.cell.workload == "quality"), None)
-    # Whoever runs the strategy needs what the hungriest of these takes. Scoring is no use of it.
     used = [one.counted for one in (speed, depth, answers) if one is not None and one.counted]
     # Loading and placement are the speed trials'; where there are none, the other workload's.
     measured = used[0] if used else ()
@@ -77,7 +78,9 @@ def build_row(
         prefill_lengths=_prefill_lengths(ok),
         load_s=_estimate([r.load_s for r in measured]),
         weights_read=_unique(read for r in measured for read in _weights_read(r)),
-        memory=memory_of([record for records in used for record in records]),
+        # Whoever runs the strategy needs what the hungriest of these takes.
+        memory=memory_of(peaks.counted),
+        memory_without_depth=memory_of(peaks.records) if peaks.depth else None,
         phases=phases_of(record for records in used for record in records),
         token_times=token_times(ok),
         latency=latency_of(
@@ -101,7 +104,7 @@ def build_row(
         quiet=quiet_of(*_watched(speed or cells[0])),
         warnings=_unique(w for c in cells for w in (*c.warnings, *_warnings(c.records))),
     )
-    return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads))
+    return msgspec.structs.replace(row, missing=reasons(row, cells, measured, workloads, peaks))
 
 
 def _presented(answers: CellTrials | None) -> str | None:

@@ -31,6 +31,7 @@ from harness.report.grouping import (
     told_elsewhere,
 )
 from harness.report.order import order_of, until_stop
+from harness.report.peaks import peaks_of
 from harness.report.rows import build_row, compare_with
 from harness.report.trials import CellTrials, group_trials
 from harness.report.values import ModelSummary, Row, Summary
@@ -71,11 +72,14 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     labels = labels_of(list(groups))
     intended = intended_workloads(study, name)
     elsewhere = told_elsewhere(groups, labels)
+    peaks = peaks_of(groups)
     gates = (record.gate for cell in cells for record in cell.records)
     broken = {gate.why for gate in gates if gate is not None and gate.why is not None}
     rows = [
         msgspec.structs.replace(
-            build_row(labels[key], group, intended.get(key, ()), broken, elsewhere.get(key)),
+            build_row(
+                labels[key], group, intended.get(key, ()), broken, elsewhere.get(key), peaks[key]
+            ),
             also=also_called(key, same),
             variant=key[-1],
         )
@@ -87,15 +91,14 @@ def _summarise_model(name: str, study: Study, cells: Sequence[CellTrials]) -> Mo
     rows = [
         msgspec.structs.replace(row, agreement=agreement_of(row.label, questions)) for row in rows
     ]
-    return ModelSummary(
+    model = ModelSummary(
         name=name,
         weights=_shown_weights(study, name),
         rows=tuple(rows),
         questions=questions,
         by_exact=held_against_exact(rows),
-        # Rows of a batch together are always faster: the choice is between rows of equal batch.
-        choices=choose([row for row in rows if row.batch == min(r.batch for r in rows)]),
     )
+    return msgspec.structs.replace(model, choices=choose(model))
 
 
 def _with_reference(row: Row, rows: Sequence[Row], study: Study, same: Same) -> Row:

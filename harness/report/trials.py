@@ -117,7 +117,7 @@ def judge(group: CellTrials, broken: Collection[str] = ()) -> CellOutcome:
     elif skipped or group.skip_reason is not None:
         state, kind, reason = "skipped", "skipped", reason or group.skip_reason
     else:
-        state, reason = "not run", "no trial of it was run yet"
+        state, reason = "not run", f"no trial of '{group.cell.workload}' was run yet"
     return CellOutcome(
         id=group.cell.id,
         workload=group.cell.workload,

@@ -67,6 +67,8 @@ class MemoryUse(Struct, frozen=True, kw_only=True):
     # What was predicted: of the host like `model_bytes`, of the devices like `device_peak_bytes`.
     forecast_bytes: int | None = None
     device_forecast_bytes: dict[str, int] = field(default_factory=dict)
+    # The most of each device by any method, of allocator or driver; 0: none of them tells.
+    device_held_bytes: dict[str, int] = field(default_factory=dict)
 
     @property
     def total_peak_bytes(self) -> int | None:
@@ -133,6 +135,7 @@ class Row(Struct, frozen=True, kw_only=True):
     load_s: Estimate | None = None
     weights_read: tuple[str, ...] = ()  # which file was loaded, or why the original was
     memory: MemoryUse = field(default_factory=MemoryUse)
+    memory_without_depth: MemoryUse | None = None  # None: that is of no depth itself
     phases: tuple[PhaseUse, ...] = ()  # of memory; none in older records
     token_times: TokenTimes | None = None
     latency: RowLatency = field(default_factory=RowLatency)
