@@ -205,6 +205,12 @@ class Referred(Struct, frozen=True, kw_only=True, tag="referred"):
     total: int
 
 
+class NoNumbers(Struct, frozen=True, kw_only=True, tag="no_numbers"):
+    """The weights give NaN or infinity for a passage, so that it has no reference."""
+
+    passage: str  # its key
+
+
 class PhaseEnded(Struct, frozen=True, kw_only=True, tag="phase_ended"):
     """The memory of a phase after loading."""
 
@@ -260,6 +266,7 @@ Message = (
     | Scored
     | Judged
     | Referred
+    | NoNumbers
     | PhaseEnded
     | Written
     | Converted

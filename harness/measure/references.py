@@ -19,7 +19,14 @@ from harness.config.limit_settings import Limits
 from harness.errors import CheckpointError, HarnessError, ReferenceUnusable
 from harness.measure.conversion import Watch, Weights
 from harness.measure.file_cache import CacheUnusable
-from harness.measure.job import Job, PassageJob, ReferenceJob, Referred, ScoredPassage
+from harness.measure.job import (
+    Job,
+    NoNumbers,
+    PassageJob,
+    ReferenceJob,
+    Referred,
+    ScoredPassage,
+)
 from harness.measure.judge import judge
 from harness.measure.memory_limit import memory_room
 from harness.measure.process import Ended, run_job
@@ -83,6 +90,7 @@ class References:
         self._alone: set[str] = set()  # more than what is needed could not be computed
         self._failed: dict[str, tuple[int, str]] = {}  # not even that: so many rows, and why
         self._sound: set[str] = set()  # keys of passages whose rows were read, and are whole
+        self._no_numbers: dict[str, str] = {}  # keys of those that have none, and that in words
         self._told: set[str] = set()
 
     def close(self) -> None:
@@ -186,12 +194,21 @@ class References:
                 self._alone.add(sha256)
             else:
                 return None
-        try:
-            self._compute(needed, sha256, model)
-        except HarnessError as problem:
-            self._failed[sha256] = (n_rows, str(problem))
-            return str(problem)
-        return None
+        why = self._why_no_numbers(needed)
+        if why is None:
+            try:
+                self._compute(needed, sha256, model)
+            except HarnessError as problem:
+                why = str(problem)
+            else:
+                return None
+        self._failed[sha256] = (n_rows, why)
+        return why
+
+    def _why_no_numbers(self, passages: Sequence[PassageJob]) -> str | None:
+        """What the weights are wrong with; with fewer passages they would not be mended."""
+        found = (self._no_numbers[one.key] for one in passages if one.key in self._no_numbers)
+        return next(found, None)
 
     def _compute(self, passages: Sequence[PassageJob], sha256: str, model: Model) -> None:
         """Have the rows computed, and kept where they can be.
@@ -273,7 +290,10 @@ class References:
         if outcome.kind != "ok":
             here = folders_here([out, model.weights.path])
             why = without_folders(outcome.reason or outcome.kind, here)
-            raise NotComputed(f"it could not be computed: {why}")
+            why = f"it could not be computed: {why}"
+            lost = [one.passage for one in ended.messages if isinstance(one, NoNumbers)]
+            self._no_numbers.update(dict.fromkeys(lost, why))
+            raise NotComputed(why)
 
     def _waiting(self, model: Model) -> Callable[[], None]:
         def wait() -> None:

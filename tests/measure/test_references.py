@@ -11,7 +11,7 @@ import pytest
 
 from harness.config.limit_settings import Limits
 from harness.engines.base import ModelSource
-from harness.errors import RecordsError
+from harness.errors import RecordsError, ReferenceUnusable
 from harness.machine.memory import MemoryReading
 from harness.measure import file_lock, small_forms
 from harness.measure.conversion import Watch, Weights
@@ -315,6 +315,52 @@ def test_what_is_too_much_at_once_is_computed_for_what_is_needed_alone(worker, r
     second = run.of(model(), some(20), beside=some(0, 20, 40, 60))
     assert second.missing is None
     assert asked == [3, 1, 1]  # that all at once are too many is known by then
+
+
+@pytest.mark.parametrize(
+    "spoilt, asked, is_missing",
+    [
+        ((0, 20, 40), [[0, 20, 40]], True),
+        ((0,), [[0, 20, 40]], True),
+        ((20,), [[0, 20, 40], [0]], False),
+    ],
+)
+def test_weights_without_numbers_are_tried_again_only_where_that_can_help(
+    spoilt, asked, is_missing, references
+):
+    """Weights may give none for one token alone, which not every passage has."""
+    seen, said = [], []
+
+    class Spoilt(Engine):
+        def reference(self, model, passages, *, threads, on_progress):
+            for index, rows in super().reference(
+                model, passages, threads=threads, on_progress=on_progress
+            ):
+                yield index, rows * (np.nan if passages[index].ids[0] in spoilt else 1)
+
+    def work(job, **settings):
+        seen.append([one.ids[0] for one in job.reference.passages])
+        told = []
+        try:
+            compute_reference(
+                Spoilt(), ModelSource(weights="w", seed=0), job.reference, 1, told.append
+            )
+        except ReferenceUnusable as error:
+            return ended(
+                *told, Failed(kind="unsupported", reason=str(error), detail="", peak_rss=NONE)
+            )
+        return ended(*told, DONE)
+
+    run = references(work)
+    watch = Watch(message=said.append)
+    for _ in range(2):
+        found = run.of(model(watch=watch), some(0), beside=some(20, 40))
+    assert seen == asked
+    assert sum(not one.total for one in said) == len(asked)  # what is said at the beginning of one
+    assert (found.missing is not None) == is_missing
+    if is_missing:
+        assert "The reference itself gave" in found.missing
+        assert "The weights are damaged" in found.missing
 
 
 def test_what_is_beside_is_computed_only_with_what_is_needed(worker, references):
