@@ -35,16 +35,18 @@ class Quiet(Struct, frozen=True, kw_only=True):
     parent_cpu_share: float | None = None  # the harness' own, of one processor; median of trials
     missing: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def note(self) -> str | None:
-        """The footnote behind an outcome; None where all was judged and no limit was passed."""
+    def note(self, *, in_full: bool = True) -> str | None:
+        """The footnote behind an outcome; None where all was judged and no limit was passed.
+
+        What disturbed is left to the report where this is not `in_full`.
+        """
         if not self.causes:
             judge = f"{self._part}too short to judge whether it was disturbed"
             return judge if self.too_short else None
+        # Of a cell without any quiet trial the outcome says that it was disturbed.
+        said = "no trial was quiet" if self.spoilt else "disturbed"
         titles = ", ".join(_title(cause) for cause in self.causes)
-        if self.spoilt:
-            return f"disturbed, and no trial was quiet: {titles}"
-        return f"disturbed: {titles}"
+        return f"{said}: {titles}" if in_full else f"{said} (by what: report.html)"
 
     @property
     def unjudged(self) -> str | None:

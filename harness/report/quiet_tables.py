@@ -107,9 +107,12 @@ def _gpu_table(model: ModelSummary) -> Table | None:
     )
 
 
-def outcome_cell(row: Row, text: str) -> Cell:
-    """How a row ended, with a footnote where it was disturbed or nondeterministic."""
-    notes = [None if row.quiet is None else row.quiet.note, _unsteady(row)]
+def outcome_cell(row: Row, text: str, *, in_full: bool = True) -> Cell:
+    """How a row ended, with a footnote where it was disturbed or nondeterministic.
+
+    By what it was disturbed is said `in_full` only.
+    """
+    notes = [None if row.quiet is None else row.quiet.note(in_full=in_full), _unsteady(row)]
     return Cell(text=text, why="; ".join(filter(None, notes)) or None)
 
 

@@ -23,6 +23,7 @@ from harness.report.format import (
 from harness.report.memory import forecast_text
 from harness.report.quality_cells import definitions, is_scored, quality_columns
 from harness.report.quiet_tables import outcome_cell
+from harness.report.shorter import without_empty_columns
 from harness.report.table import Cell, Table, code, columns, figure, words
 from harness.report.values import CellOutcome, ModelSummary, Row
 from harness.stats import Estimate, Ratio
@@ -37,15 +38,19 @@ _REMARKS = (
         "times; they are with the numbers of the plots."
     ),
     (
-        "Peak memory is the process’s largest resident set in any trial of speed, depth or "
-        "answers; the model’s part is what came after the libraries were imported, and below it "
-        "stands what the forecast predicted, also as so many times (×) what was measured."
+        "Peak memory is the process’s largest resident set in any trial of speed or answers, and "
+        "of depth where every measured strategy has that; the model’s part is what came after the "
+        "libraries were imported, and below it stands what the forecast predicted, also as so many "
+        "times (×) what was measured."
     ),
 )
 
 
 def result_table(model: ModelSummary) -> Table:
-    """Every strategy of a model: speed, memory, quality and outcome in one row each."""
+    """Every strategy of a model: speed, memory, quality and outcome in one row each.
+
+    Without the figures that no row has.
+    """
     devices = device_names(model.rows)
     quality = quality_columns(model)
     scored = is_scored(model)
@@ -61,7 +66,7 @@ def result_table(model: ModelSummary) -> Table:
         *((f"Peak on {name}", _device(name)) for name in devices),
     ]
     titles = [title for title, _ in shown]
-    return Table(
+    table = Table(
         caption=f"All strategies of {model.name}",
         columns=columns(
             "Strategy",
@@ -80,6 +85,7 @@ def result_table(model: ModelSummary) -> Table:
         ),
         remarks=(*_REMARKS, *definitions(model), *same_computation(model)),
     )
+    return without_empty_columns(table)
 
 
 def same_computation(model: ModelSummary) -> Iterator[str]:

@@ -30,12 +30,14 @@ from harness.report.quality_tables import terminal_lambada_table
 from harness.report.quiet_tables import outcome_cell
 from harness.report.results import outcome_text, trials_text
 from harness.report.roofline_tables import short_table
+from harness.report.shorter import with_fewer_notes, without_empty_columns
 from harness.report.table import Cell, Table, columns, figure, words
 from harness.report.values import ModelSummary, Row, Summary
 from harness.stats import Estimate
 
 GAP = 2  # blanks between two columns; 1 where a table would be too wide
 NAME_WIDTH = 12  # the least for a strategy: `cpu fp32i8` and what follows it
+MOST_WAYS = 3  # of having been disturbed that are named; more would be as many notes
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _UNKNOWN = "the trials are too few or too noisy for an interval that says anything"
 
@@ -64,6 +66,7 @@ def result_table(summary: Summary) -> Group:
 
 def printable(table: Table) -> list[RenderableType]:
     """A table with its caption, its footnotes, and an empty line, to be printed one by one."""
+    table = with_fewer_notes(without_empty_columns(table))
     return [
         Text(table.caption, style="bold"),
         AtLeast(_rich(table)),
@@ -88,6 +91,7 @@ def _short_table(model: ModelSummary) -> Table:
     if any(outcome.workload == "answers" for row in model.rows for outcome in row.outcomes):
         shown.append(("Right\nanswers", right) if not scored else ("Right", _right))
     titles = [title for title, _ in shown]
+    disturbed_by = {row.quiet.causes for row in model.rows if row.quiet and row.quiet.causes}
     decode = [row.decode_tok_per_s for row in model.rows if row.decode_tok_per_s is not None]
     how = ", ± half the 95 % interval" if any(one.low is not None for one in decode) else ""
     return Table(
@@ -99,7 +103,7 @@ def _short_table(model: ModelSummary) -> Table:
             (
                 words(f"{row.label} (ref)" if row.is_reference else row.label),
                 *(cell(row) for _, cell in shown),
-                _outcome_in_brief(row),
+                _outcome_in_brief(row, in_full=len(disturbed_by) <= MOST_WAYS),
             )
             for row in model.rows
         ),
@@ -197,7 +201,7 @@ def _right(row: Row) -> Cell:
     return structs.replace(cell, text=cell.text.replace(" of ", "/"))
 
 
-def _outcome_in_brief(row: Row) -> Cell:
+def _outcome_in_brief(row: Row, *, in_full: bool) -> Cell:
     """One word, as there is no room for more, with the whole as a footnote."""
     text = outcome_text(structs.replace(row, unsteady=None))
     states = {outcome.state for outcome in row.outcomes}
@@ -209,7 +213,7 @@ def _outcome_in_brief(row: Row) -> Cell:
         word, note = text, None
     if row.unsteady and word == "ok":
         word = "varies"
-    cell = outcome_cell(row, word)
+    cell = outcome_cell(row, word, in_full=in_full)
     return structs.replace(cell, why="; ".join(filter(None, (note, cell.why))) or None)
 
 

@@ -14,7 +14,7 @@ from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
 from harness.report.quiet_tables import quiet_tables
-from harness.report.terminal import result_table
+from harness.report.terminal import MOST_WAYS, result_table
 
 SHOWN = ("other_cpu_cores", "cpu_min_mhz")
 SWAPPED = Disturbance(cause="swap_in_bytes", figure=2.0**22, limit=2.0**20, spoils=True)
@@ -67,7 +67,7 @@ def test_a_noisy_attempt_is_left_out_where_a_quiet_one_came_after(rows_of):
     assert row.decode_trials == (100.0,)
     assert row.outcomes[0].state == "ok"
     assert (row.quiet.trials, row.quiet.disturbed, row.quiet.left_out) == (1, 0, 1)
-    assert row.quiet.note is None
+    assert row.quiet.note() is None
 
 
 def test_noisy_trials_are_left_out_where_another_trial_of_the_cell_was_quiet(rows_of):
@@ -91,13 +91,29 @@ def test_where_no_trial_was_quiet_the_figure_is_shown_and_marked(summary_of):
     (row,) = summary.models[0].rows
     assert row.decode_trials == (60.0,)
     assert row.outcomes[0].state == "disturbed"
-    assert row.quiet.note == "disturbed, and no trial was quiet: other CPU, swap in"
+    assert row.quiet.note() == "no trial was quiet: other CPU, swap in"
     shown = on_terminal(summary)
-    assert re.search(r"cpu fp32.* 60\.0 .*disturbed³", shown)
-    assert "³ disturbed, and no trial was quiet: other CPU, swap in" in shown
+    assert re.search(r"cpu fp32.* 60\.0 .*disturbed¹", shown)
+    assert "¹ no trial was quiet: other CPU, swap in" in shown
     assert summary.is_finished
     (caution,) = [one for one in summary.warnings if "not quiet" in one]
     assert "cpu fp32" in caution
+
+
+def test_many_ways_of_having_been_disturbed_are_one_note_on_a_terminal(summary_of):
+    causes = list(DEFINITIONS)[: MOST_WAYS + 1]
+
+    def noted(n):
+        run = Fabricated([f"cpu fp32i8 *{at} -> cpu fp32" for at in range(n)])
+        for strategy, cause in zip(run.strategies, causes, strict=False):
+            validity = seen(Disturbance(cause=cause, figure=4.0, limit=1.0, spoils=False))
+            run.add(
+                run.planned(run.cell(strategy), trials=1), decode_tok_per_s=60.0, validity=validity
+            )
+        return [line for line in on_terminal(summary_of(run)).splitlines() if "disturbed" in line]
+
+    assert len(noted(MOST_WAYS)) == MOST_WAYS
+    assert noted(MOST_WAYS + 1) == ["¹ disturbed (by what: report.html)"]
 
 
 def test_an_attempt_that_was_broken_off_does_not_hide_a_noisy_one(rows_of):
@@ -113,8 +129,8 @@ def test_a_trial_that_is_only_marked_counts(summary_of):
     (row,) = summary.models[0].rows
     assert row.decode_trials == (100.0, 104.0)
     assert (row.quiet.disturbed, row.quiet.trials) == (1, 2)
-    assert "ok²" in on_terminal(summary)
-    assert "² disturbed: other CPU" in on_terminal(summary)
+    assert "ok¹" in on_terminal(summary)
+    assert "¹ disturbed: other CPU" in on_terminal(summary)
     assert not [one for one in summary.warnings if "not quiet" in one]
 
 
@@ -196,7 +212,7 @@ def test_a_trial_that_was_too_short_is_not_judged(summary_of):
         trials = [(at, 0, "ok", 100.0, one) for at, one in enumerate(validities)]
         summary = summary_of(with_attempts(*trials, planned=len(trials)))
         (row,) = quiet_tables(summary.models)[0].rows
-        return row[-1].text, summary.models[0].rows[0].quiet.note
+        return row[-1].text, summary.models[0].rows[0].quiet.note()
 
     all_of_them = "not judged: too short"
     disturbed = "too short to judge whether it was disturbed"
@@ -230,7 +246,7 @@ def test_page_and_markdown_say_it_too(summary_of):
     html = render_html(page)
     for text in (markdown, html):
         assert "Was the machine quiet?" in text
-        assert "disturbed, and no trial was quiet: swap in" in text
+        assert "no trial was quiet: swap in" in text
         assert "swap in 4.0 MiB (limit 1.0 MiB)" in text
 
 

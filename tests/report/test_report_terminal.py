@@ -83,6 +83,42 @@ def test_what_failed_throughout_has_one_footnote_for_all(summary_of):
     assert sum("It computes another function" in line for line in lines) == 1
 
 
+def test_figures_in_other_rows_have_one_note_however_many_rows_have_them(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"], batches=[1, 4])
+    for strategy in run.strategies:
+        for batch in run.batches:
+            run.speed(strategy, 100, batch=batch)
+        run.answers(strategy)
+    lines = lines_of(summary_of(run))
+    assert [line for line in lines if "one row at a time" in line] == [
+        "¹ answered one row at a time: see the strategy’s row that has it"
+    ]
+    assert sum(line.endswith(" –¹  ok") for line in lines) == 2
+    run.plan = [one for one in run.plan if one["cell"]["strategy"] == "cpu fp32"]
+    run.records = [one for one in run.records if one.cell.strategy == "cpu fp32"]
+    assert "¹ answered one row at a time: see “cpu fp32, batch 1”" in lines_of(summary_of(run))
+
+
+def test_columns_of_dashes_are_left_out_and_said_to_be(summary_of):
+    run = Fabricated(["cpu fp32", "cpu bf16"])
+    run.answers("cpu fp32")
+    run.planned(run.cell("cpu bf16", "answers"))
+    lines = lines_of(summary_of(run))
+    assert "tok/s" not in lines[1] + lines[2]
+    assert line_of("cpu bf16", lines).split()[2:] == ["–¹", "–¹", "not", "run"]
+    said = " ".join(lines).partition("Left out, as no row has a figure there: ")[2]
+    why = "the workload 'speed' has not been run in this run's folder"
+    assert said == f"“Decode tok/s” and “Prefill tok/s” ({why})."
+
+
+def test_a_table_of_nothing_but_dashes_keeps_its_columns(summary_of):
+    run = Fabricated(["cpu fp32"])
+    run.planned(run.cell("cpu fp32"))
+    lines = lines_of(summary_of(run))
+    assert line_of("cpu fp32", lines).split().count("–¹") == 3
+    assert sum(line.startswith("¹ not run: ") for line in lines) == 1
+
+
 def test_what_failed_in_several_ways_names_them(run, summary_of):
     run.strategies.append("cpu fp64")
     for workload, kind in (("speed", "timeout"), ("answers", "crashed")):
