@@ -82,8 +82,8 @@ def command(
     """Name the best measured strategy of each model in RUN…, the one behind it, and their costs.
 
     RUN is results/<machine>/<run>, as 'run' prints it at the end. Runs of one machine are taken
-    together: of what was measured in two of them, the newer counts. Each machine has a ranking of
-    its own. What was not measured passes no limit on it.
+    together: of what was measured in two of them, the newer counts, but a speed that was disturbed
+    in every trial gives way to one that was not. Each machine has a ranking of its own. What was not measured passes no limit on it.
 
     RAM is the worker's peak in any trial of speed or answers, and of depth where every strategy was
     measured at depth, with Python and its libraries.

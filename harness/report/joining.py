@@ -12,7 +12,7 @@ from itertools import groupby
 from harness.config.engines import TORCH
 from harness.records.record import Record
 from harness.report.format import count
-from harness.report.options import faults_of
+from harness.report.options import cautions_of, faults_of
 from harness.report.recommend import Option
 from harness.report.values import ModelSummary, Row
 
@@ -69,15 +69,17 @@ def names_of(keys: Sequence[Key], batch: int) -> dict[Key, str]:
 def joined(found: Sequence[Found]) -> Option:
     """One strategy in several runs, the newest first: each figure of the newest that has it.
 
-    Speed and memory are of one model in one run, so that they belong together. Of several samplings
-    or prompts there, the first speaks; memory is the most under any of them.
+    A speed that was disturbed counts where there is no other. Speed and memory are of one model in
+    one run, so that they belong together. Of several samplings or prompts there, the first speaks;
+    memory is the most under any of them.
     """
-    options = [one.option for one in found]
-    speaks = speaking(found)
-    base = speaks.option
-    scored = next((one for one in options if one.agreement is not None), base)
-    judged = next((one for one in options if one.right is not None), base)
-    used = tuple(dict.fromkeys((base, scored, judged)))
+    newest, speaks = found[0].option, speaking(found)
+    scores = next((one for one in found if one.option.agreement is not None), speaks)
+    judges = next((one for one in found if one.option.right is not None), speaks)
+    base, scored, judged = speaks.option, scores.option, judges.option
+    cautions = [*base.cautions]
+    for one in (scores, judges):  # whose speeds are not those that are shown
+        cautions += cautions_of(one.row, speed=one is speaks)
     beside = [one.option for one in found if one.part is speaks.part]  # other samplings or prompts
     return replace(
         base,
@@ -93,18 +95,23 @@ def joined(found: Sequence[Found]) -> Option:
         unfinished=judged.unfinished,
         questions=judged.questions,
         presented=judged.presented,
-        is_reference=options[0].is_reference,
-        reference=options[0].reference,
+        is_reference=newest.is_reference,
+        reference=newest.reference,
         unfit=_unfit(found),
         why_missing=_why_missing(base, scored, judged),
-        cautions=tuple(dict.fromkeys(text for one in used for text in one.cautions)),
-        runs=tuple(dict.fromkeys(name for one in used for name in one.runs)),
+        cautions=tuple(dict.fromkeys(cautions)),
+        runs=tuple(dict.fromkeys((*base.runs, *scored.runs, *judged.runs))),
     )
 
 
 def speaking(found: Sequence[Found]) -> Found:
-    """The row whose speed and memory are the strategy's."""
-    return next((one for one in found if one.option.decode_tok_per_s is not None), found[0])
+    """The row whose speed and memory are the strategy's: the newest that was not disturbed.
+
+    Else the newest that has a speed, else the newest.
+    """
+    timed = [one for one in found if one.option.decode_tok_per_s is not None]
+    quiet = (one for one in timed if not one.option.is_disturbed)
+    return next(quiet, (timed or found)[0])
 
 
 def _largest(own: int | None, others: Sequence[int | None]) -> int | None:

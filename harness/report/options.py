@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from harness.config.matrix import SPEED
 from harness.report.format import count, listing
 from harness.report.memory import device_key
 from harness.report.missing import why
@@ -73,11 +74,14 @@ def option_of(
         presented=row.presented or row.variant or None,
         decode_trials=row.decode_trials,
         prefill_trials=row.prefill_trials,
+        is_disturbed=any(
+            one.workload == SPEED and one.state == "disturbed" for one in row.outcomes
+        ),
         is_reference=row.is_reference,
         reference=row.reference,
         unfit=next((fault for fault in faults_of(row).values() if fault), None),
         why_missing=tuple((field, reasons[field] or "not recorded") for field in lacking),
-        cautions=tuple(_cautions(row)),
+        cautions=tuple(cautions_of(row)),
         runs=() if run is None else (run,),
     )
 
@@ -117,8 +121,11 @@ def _not_finite(row: Row) -> int:
     return sum(part.not_finite for part in parts if part is not None)
 
 
-def _cautions(row: Row) -> Iterator[str]:
+def cautions_of(row: Row, *, speed: bool = True) -> Iterator[str]:
+    """What a user should know who runs it; without `speed` nothing of those trials."""
     for outcome in row.outcomes:
+        if outcome.workload == SPEED and not speed:
+            continue
         if _failed_at_times(outcome):
             yield (
                 f"{outcome.trials - outcome.ok} of {count(outcome.trials, 'trial')} of "

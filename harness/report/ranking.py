@@ -176,17 +176,20 @@ def _found(parts: Sequence[Part], batch: int, *, depth: bool = True) -> list[lis
 
 def _measured_twice(options: Sequence[Option], found: Sequence[Sequence[Found]]) -> Iterator[str]:
     """Which strategies several runs have, those of the same runs in one sentence."""
-    names: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    names: dict[tuple[int, tuple[str, ...], bool], list[str]] = {}
     for option, rows in zip(options, found, strict=True):
         runs = {one.part.run for one in rows if one.row.was_tried}
         if len(runs) > 1:
-            names.setdefault((len(runs), option.runs), []).append(f"“{option.name}”")
-    for (n, runs_of), of_them in names.items():
+            newest = next((o for o in rows if o.option.decode_tok_per_s is not None), rows[0])
+            key = (len(runs), option.runs, newest is speaking(rows))
+            names.setdefault(key, []).append(f"“{option.name}”")
+    for (n, runs_of, is_newest), of_them in names.items():
+        quiet = "" if is_newest else ", of speed and memory the newest that was not disturbed"
         every = 1 < len(of_them) == len(options)
         who = "Every strategy" if every else listing(of_them)
         was = "was" if every or len(of_them) == 1 else "were"
         yield (
-            f"{who} {was} measured in {count(n, 'run')}; of each figure the newest counts: "
+            f"{who} {was} measured in {count(n, 'run')}; of each figure the newest counts{quiet}: "
             f"{listing(runs_of)}."
         )
 

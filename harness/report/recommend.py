@@ -44,6 +44,7 @@ class Option:
     # The speeds behind the two above, one per trial.
     decode_trials: tuple[float, ...] = ()
     prefill_trials: tuple[float, ...] = ()
+    is_disturbed: bool = False  # the speeds: the machine was not quiet in any of these trials
     is_reference: bool = False  # others of its study are compared with it
     reference: str | None = None  # the name of the option that it is compared with
     # Why it is no choice whatever the limits are: it failed, or gives another answer every time.

@@ -47,7 +47,9 @@ def figures(option: Option, prefer: Preference = "decode") -> list[str]:
     found = []
     speed = option.prefill_tok_per_s if prefer == "prefill" else option.decode_tok_per_s
     if speed is not None:
-        found.append(f"{number(speed)} tok/s" + (" of prefill" if prefer == "prefill" else ""))
+        what = " of prefill" if prefer == "prefill" else ""
+        disturbed = " (disturbed in every trial)" if option.is_disturbed else ""
+        found.append(f"{number(speed)} tok/s{what}{disturbed}")
     if option.ram_bytes is not None:
         found.append(size(option.ram_bytes) + ("" if option.vram_bytes == 0 else " of RAM"))
     if option.vram_bytes:

@@ -518,3 +518,49 @@ def test_prefill_on_other_prompts_is_not_compared_in_silence(tmp_path):
             "“cpu bf16” on prompts of 32 and 128 tokens: not the same work."
         ),
     )
+
+
+def disturbed(run):
+    """The same run, no speed trial of which was quiet."""
+    run.records = [
+        msgspec.structs.replace(
+            one, outcome=msgspec.structs.replace(one.outcome, kind="noisy", reason="load")
+        )
+        if one.cell.workload == "speed"
+        else one
+        for one in run.records
+    ]
+    return run
+
+
+def test_a_speed_that_was_disturbed_gives_way_to_an_older_one_that_was_not(tmp_path):
+    old, new = timed("cpu fp32", "cpu bf16"), disturbed(timed("cpu fp32", year=2025))
+    new.answers("cpu fp32")
+    [ranking] = ranked(tmp_path / "a", old=old, new=with_facts(new, 2025))
+    best = ranking.found.best
+    assert (best.runs, best.is_disturbed, best.right) == (("old", "new"), False, (3, 3))
+    assert best.decode_tok_per_s == pytest.approx(100, rel=0.1)
+    assert ranking.notes == (
+        (
+            "“cpu fp32” was measured in 2 runs; of each figure the newest counts, of speed and "
+            "memory the newest that was not disturbed: old and new."
+        ),
+    )
+    assert not list(unmeasured(ranking))[1:]
+    assert "disturbed" not in ranking_sentence(ranking)
+
+
+def test_of_two_speeds_that_were_disturbed_the_newer_counts_and_the_sentence_says_so(tmp_path):
+    old, new = (disturbed(timed("cpu fp32", year=year)) for year in (2024, 2025))
+    [ranking] = ranked(tmp_path, old=old, new=new)
+    assert ranking.found.best.runs == ("new",)
+    assert ranking.notes == (
+        "“cpu fp32” was measured in 2 runs; of each figure the newest counts: new.",
+    )
+    assert " tok/s (disturbed in every trial), " in ranking_sentence(ranking)
+    # One that was quiet at times was not disturbed in every trial.
+    at_times = timed("cpu fp32", year=2026)
+    at_times.records[0] = disturbed(timed("cpu fp32", year=2026)).records[0]
+    [ranking] = ranked(tmp_path / "b", old=old, new=at_times)
+    assert ranking.found.best.runs == ("new",)
+    assert "disturbed" not in ranking_sentence(ranking)
