@@ -54,11 +54,16 @@ def _write_rows(
     rows = {one.key: one.n_rows for one in job.passages}
     with replacing(out, rows_bytes(rows, n_vocab)) as file:
         writer = RowsWriter(file, rows, n_vocab, {"weights_sha256": job.weights_sha256})
-        index = 0
-        try:
-            for index, chunk in chain([first], chunks):
-                writer.write(chunk)
-        except ReferenceUnusable:
-            send(NoNumbers(passage=job.passages[index].key))
-            raise
+        for index, chunk in chain([first], chunks):
+            _write(writer, chunk, job.passages[index].key, send)
         writer.finish()
+
+
+def _write(
+    writer: RowsWriter, rows: Logits, passage: str, send: Callable[[NoNumbers], None]
+) -> None:
+    try:
+        writer.write(rows)
+    except ReferenceUnusable:
+        send(NoNumbers(passage=passage))
+        raise
