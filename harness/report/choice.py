@@ -7,6 +7,7 @@ others cannot be told apart from the winner: a lead that the noise could explain
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from msgspec import structs
@@ -29,16 +30,11 @@ def choose(model: ModelSummary) -> tuple[Choice, ...]:
         option.name: speaking(each).row.label for option, each in zip(options, found, strict=True)
     }
     fit = [one for one in options if one.unfit is None]
-    # KL of a text that is the same for all is not compared with that of a strategy's own answers.
-    on_text = {
-        option.name
-        for option, each in zip(options, found, strict=True)
-        if any(one.row.quality is not None and one.row.quality.text for one in each)
-    }
+    alike = _scored_alike(fit)
     chosen = (
         _preferred(options, "decode", "fastest"),
         _preferred(options, "memory", "smallest"),
-        _nearest([one for one in fit if not on_text or one.name in on_text]),
+        _nearest([one for one in fit if one.scored in alike]),
     )
     return (
         *(
@@ -59,6 +55,16 @@ def _preferred(options: Sequence[Option], prefer: Preference, wish: Wish) -> Cho
     others = [one for one in (found.runner_up, *found.others) if one is not None]
     tied = [one.name for one in others if not is_behind(one, found.best, prefer)]
     return Choice(wish=wish, label=found.best.name, tied=tuple(tied))
+
+
+def _scored_alike(options: Sequence[Option]) -> set[tuple[str | None, str | None]]:
+    """On which tokens, and asked how: those of the text, which is the same for all.
+
+    Else what most have been asked, of equally many the first.
+    """
+    kinds = Counter(one.scored for one in options if one.kl_mean is not None)
+    on_text = {kind for kind in kinds if kind[1] is None}
+    return on_text or {kind for kind, _ in kinds.most_common(1)}
 
 
 def _nearest(options: Sequence[Option]) -> Choice | None:

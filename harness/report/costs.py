@@ -71,7 +71,7 @@ def _memories(option: Option, other: Option) -> Iterator[str]:
 
 
 def _qualities(option: Option, other: Option) -> Iterator[str]:
-    if option.scored_on == other.scored_on:
+    if option.scored == other.scored:
         yield from _agreements(option, other)
         yield from _divergences(option, other)
     if option.right is None or other.right is None or option.asked != other.asked:

@@ -87,6 +87,7 @@ def joined(found: Sequence[Found]) -> Option:
         vram_bytes=_largest(base.vram_bytes, [one.vram_bytes for one in beside]),
         agreement=scored.agreement,
         scored_on=scored.scored_on,
+        scored_under=scored.scored_under,
         agreement_low=scored.agreement_low,
         agreement_high=scored.agreement_high,
         kl_mean=scored.kl_mean,

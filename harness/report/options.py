@@ -42,6 +42,8 @@ def option_of(
     memory = row.memory if depth else row.memory_without_depth or row.memory
     quality = None if row.quality is None else row.quality.headline
     kl = None if quality is None else quality.kl_mean
+    presented = row.presented or row.variant or None
+    on_answers = row.quality is not None and row.quality.text is None
     vram, why_vram = _vram(row, memory)
     unscored = why_unscored(row) if quality is None else "there are no tokens"
     figures = {
@@ -66,12 +68,13 @@ def option_of(
     return Option(
         name=name or row.label,
         **figures,  # type: ignore[arg-type]  # each of the type of its field
-        scored_on=None if row.quality is None else _scored_on(row.quality, text),
+        scored_on=None if row.quality is None else _scored_on(row.quality, row.variant, text),
+        scored_under=(presented or "") if on_answers else None,
         agreement_low=None if quality is None else quality.agreement_low,
         agreement_high=None if quality is None else quality.agreement_high,
         kl_most=None if kl is None else kl.most,
         unfinished=0 if row.score is None else row.score.unfinished,
-        presented=row.presented or row.variant or None,
+        presented=presented,
         decode_trials=row.decode_trials,
         prefill_trials=row.prefill_trials,
         is_disturbed=any(
@@ -145,10 +148,12 @@ def _failed_at_times(outcome: CellOutcome) -> bool:
     return outcome.state == "partial" and any(p.kind not in quiet for p in outcome.problems)
 
 
-def _scored_on(quality: RowQuality, text: str | None) -> str | None:
+def _scored_on(quality: RowQuality, variant: str, text: str | None) -> str | None:
     if quality.text is not None:
         return f"{count(quality.text.tokens, 'token')} of {text or 'the fixed text'}"
-    return "its own answers" if quality.answers is not None else None
+    if quality.answers is None:
+        return None
+    return "its own answers" + (f" under “{variant}”" if variant else "")
 
 
 def _vram(row: Row, memory: MemoryUse) -> tuple[int | None, str | None]:

@@ -253,12 +253,17 @@ def _not_as_deep(found: Sequence[Sequence[Found]]) -> Iterator[str]:
 
 def _scored_otherwise(options: Sequence[Option]) -> Iterator[str]:
     """Agreement on two kinds of tokens is not one figure."""
-    by_tokens: dict[str, list[str]] = {}
+    by_tokens: dict[tuple[str | None, str | None], list[str]] = {}
     for one in options:
         if one.scored_on is not None:
-            by_tokens.setdefault(one.scored_on, []).append(f"“{one.name}”")
+            by_tokens.setdefault(one.scored, []).append(f"“{one.name}”")
     if len(by_tokens) > 1:
-        parts = [f"of {listing(names)} on {tokens}" for tokens, names in by_tokens.items()]
+        told: set[str | None] = set()
+        parts = []
+        for (tokens, _), names in by_tokens.items():
+            otherwise = ", asked otherwise" if tokens in told else ""
+            parts.append(f"of {listing(names)} on {tokens}{otherwise}")
+            told.add(tokens)
         yield f"The agreement is {listing(parts)}, which cannot be compared."
 
 

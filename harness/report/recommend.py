@@ -33,6 +33,8 @@ class Option:
     vram_bytes: int | None = None  # of the fullest accelerator; 0 where it uses none
     agreement: float | None = None  # share of tokens, 0 to 1
     scored_on: str | None = None  # of which tokens the agreement and the KL are
+    # Of its own answers, the hash of how they were asked, or ""; None: of a text.
+    scored_under: str | None = None
     agreement_low: float | None = None  # its interval
     agreement_high: float | None = None
     kl_mean: float | None = None  # nats per token; of the small form, the least that it can be
@@ -57,6 +59,11 @@ class Option:
     def is_measured(self) -> bool:
         """Whether it has a speed or a peak."""
         return any((self.decode_tok_per_s, self.prefill_tok_per_s, self.ram_bytes))
+
+    @property
+    def scored(self) -> tuple[str | None, str | None]:
+        """What must be equal for two options' agreement and KL to be compared."""
+        return self.scored_on, self.scored_under
 
     @property
     def asked(self) -> tuple[str | None, str | None]:

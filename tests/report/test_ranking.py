@@ -564,3 +564,55 @@ def test_of_two_speeds_that_were_disturbed_the_newer_counts_and_the_sentence_say
     [ranking] = ranked(tmp_path / "b", old=old, new=at_times)
     assert ranking.found.best.runs == ("new",)
     assert "disturbed" not in ranking_sentence(ranking)
+
+
+def on_answers(run, sampling, kl, *strategies):
+    """Quality of own answers under one sampling."""
+    plain = run.cell
+    run.cell = lambda *names, **more: dataclasses.replace(
+        plain(*names, **more), sampling=sampling, variant=sampling
+    )
+    for strategy in strategies:
+        run.answers(strategy)
+        run.quality(strategy, kl, text=None)
+    run.cell = plain
+
+
+def test_quality_of_answers_under_another_sampling_is_not_compared(summary_of):
+    run = timed("cpu fp32", "cpu bf16", "cpu fp32i8")
+    on_answers(run, "greedy", 1e-5, "cpu fp32")
+    on_answers(run, "warm", 1e-3, "cpu bf16")
+    on_answers(run, "warm", 1e-4, "cpu fp32i8")
+    [model] = summary_of(run).models
+    ranking = rank_model(model, Wishes(), run="r")
+    assert (
+        "The agreement is of “cpu fp32” on its own answers under “greedy” and of “cpu bf16” and "
+        "“cpu fp32i8” on its own answers under “warm”, which cannot be compared."
+    ) in ranking.notes
+    assert ["KL" in line for line in costs(ranking)] == [False]
+    # Nearest is said of those that can be compared: the most, else the first.
+    [nearest] = [one for one in model.choices if one.wish == "nearest"]
+    assert nearest.label == "cpu fp32i8, warm"
+
+
+def test_quality_of_answers_that_two_runs_asked_otherwise_is_not_compared(tmp_path):
+    def asked(strategy, key, year):
+        run = timed(strategy)
+        run.answers(strategy)
+        run.quality(strategy, text=None)
+        run.records = [
+            msgspec.structs.replace(one, key=msgspec.structs.replace(one.key, presentation=key))
+            for one in run.records
+        ]
+        return with_facts(run, year)
+
+    old = asked("cpu fp32", "p", 2024)
+    [ranking] = ranked(tmp_path / "same", old=old, new=asked("cpu bf16", "p", 2025))
+    assert ranking.notes == ()
+    assert ["KL" in line for line in costs(ranking)] == [True]
+    [ranking] = ranked(tmp_path / "other", old=old, new=asked("cpu bf16", "q", 2025))
+    assert ranking.notes[0] == (
+        "The agreement is of “cpu bf16” on its own answers and of “cpu fp32” on its own answers, "
+        "asked otherwise, which cannot be compared."
+    )
+    assert ["KL" in line for line in costs(ranking)] == [False]
