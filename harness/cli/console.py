@@ -9,7 +9,10 @@ import textwrap
 
 from rich.console import Console
 
+from harness.invocation import command_line
+
 _NO_BREAK = "\u00a0"
+_A_COMMAND = r"{} .*?(?=[,;.]? \(|[,;.:] |[.;)]?$)"  # up to where the sentence goes on
 PIPE_WIDTH = 80  # where there is no terminal to ask, as in a log or a pipe
 
 
@@ -27,13 +30,18 @@ def console(*, stderr: bool = False) -> Console:
     return _Console(stderr=stderr, width=width, highlight=False, emoji=False, soft_wrap=False)
 
 
+def _bind(found: re.Match[str]) -> str:
+    return found[0].replace(" ", _NO_BREAK)
+
+
 def say(out: Console, text: str, *, indent: str = "") -> None:
     """A line, whole in a log; on a terminal as many as its words need, all but the first indented.
 
-    Paths stay in one piece, to be copied, and numbers with their units.
+    Paths and commands stay in one piece, to be copied, and numbers with their units.
     """
     if out.is_terminal:
         bound = re.sub(r"(?<=\d) (?=[^\W\d]|%)", _NO_BREAK, text)
+        bound = re.sub(_A_COMMAND.format(re.escape(command_line())), _bind, bound)
         text = textwrap.fill(
             bound,
             out.width,

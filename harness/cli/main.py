@@ -6,6 +6,7 @@ Commands live in files of their own, imported when named, so that `--help` answe
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -112,7 +113,9 @@ def _run(arguments: list[str] | None) -> int:
         _complain("interrupted")
         return EXIT_INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        _say_lines(shown.getvalue().rstrip("\n"))
         return EXIT_BAD_INPUT
     except BadInput as error:
         _complain(str(error))
@@ -141,4 +144,13 @@ def _flush_or_forget() -> None:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"error: {as_typed(message)}", err=True)
+    _say_lines(f"error: {as_typed(message)}")
+
+
+def _say_lines(text: str) -> None:
+    """On stderr; a terminal breaks no word and no command of it."""
+    from harness.cli.console import console, say  # what needs `rich`, only when it is needed
+
+    out = console(stderr=True)
+    for line in text.split("\n"):
+        say(out, line)

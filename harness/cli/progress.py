@@ -46,6 +46,6 @@ def _lines(title: str, out: Console) -> OnBytes:
         nonlocal last
         if time.monotonic() - last >= _QUIET_S and done < total:
             last = time.monotonic()
-            out.print(f"{title}: {done / max(1, total):.0%}", markup=False, soft_wrap=True)
+            out.print(f"{title}: {100 * done / max(1, total):.0f} %", markup=False, soft_wrap=True)
 
     return say

@@ -127,5 +127,6 @@ def score_questions(folder: Path) -> dict[str, Any]:
 
 def _line(now: Progress) -> str:
     left = now.elapsed_s / now.step * (now.steps - now.step)
-    right = "" if now.held_out_right is None else f", held-out sums {now.held_out_right:.0%}"
+    share = now.held_out_right
+    right = "" if share is None else f", held-out sums {100 * share:.0f} %"
     return f"step {now.step}/{now.steps}, loss {now.loss:.4f}{right}, {left / 60:.0f} min left"

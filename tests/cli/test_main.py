@@ -1,5 +1,6 @@
 """The frame of the command line: streams that close, encodings that cannot, exit codes."""
 
+import io
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from harness.cli.progress import byte_progress
 from harness.runtime.checkpoint import read_header
 from harness.runtime.shape import RANDOM_SHAPES, ModelShape
 
@@ -70,6 +72,55 @@ def test_exit_codes(arguments, code):
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr
+
+
+class Terminal(io.StringIO):
+    """A stream that a terminal of 70 columns stands behind, where COLUMNS says so."""
+
+    def isatty(self):
+        return True
+
+
+def said_on(stream, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("COLUMNS", "70")
+    with pytest.raises(SystemExit):
+        main(list(arguments))
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ask", "Hi", "--strategy", "cpu_fp23"),
+        ("run", "builtin:quickstart", "--set", "workloads.speed.trails=5"),
+        ("ask", "Hi", "--model", "random:169m"),  # an error of click's
+    ],
+)
+def test_an_error_is_broken_between_words_on_a_terminal_alone(arguments, monkeypatch):
+    *_, whole = said_on(io.StringIO(), monkeypatch, *arguments)
+    lines = said_on(Terminal(), monkeypatch, *arguments)
+    assert max(map(len, lines)) <= 70 < len(whole)
+    assert " ".join(lines).endswith(whole)
+
+
+def test_a_command_in_an_error_stays_in_one_piece(monkeypatch):
+    monkeypatch.setenv("RWKV_HARNESS_COMMAND", "nix run . --")
+    complain = import_module("harness.cli.main")._complain
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    complain("it is not here. Get it: python -m harness pull --set a=1 it.")
+    assert sys.stderr.getvalue().splitlines() == [
+        "error: it is not here. Get it:",
+        "nix run . -- pull --set a=1 it.",
+    ]
+
+
+def test_a_wait_in_a_log_is_told_in_percent(monkeypatch, capsys):
+    monkeypatch.setattr("harness.cli.progress._QUIET_S", 0)
+    with byte_progress("Hashing it") as on_bytes:
+        on_bytes(38, 100)
+    assert capsys.readouterr().err == "Hashing it: 38 %\n"
 
 
 @pytest.mark.parametrize(
