@@ -58,7 +58,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
 @click.option(
     "--min-agreement",
     type=Share(),
-    help="At least so many tokens as under the exact reference: 99%, 0.99.",
+    help="At least so many tokens as under the exact model: 99%, 0.99.",
 )
 @click.option(
     "--prefer",
@@ -83,7 +83,8 @@ def command(
 
     RUN is results/<machine>/<run>, as 'run' prints it at the end. Runs of one machine are taken
     together: of what was measured in two of them, the newer counts, but a speed that was disturbed
-    in every trial gives way to one that was not. Each machine has a ranking of its own. What was not measured passes no limit on it.
+    in every trial gives way to one that was not. Each machine has a ranking of its own. What was
+    not measured passes no limit on it.
 
     RAM is the worker's peak in any trial of speed or answers, and of depth where every strategy was
     measured at depth, with Python and its libraries.

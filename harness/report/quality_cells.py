@@ -22,14 +22,14 @@ SMALL_FORM = "only the small form of the reference was there"
 
 AGREEMENT = (
     "share of tokens at which the strategy holds the same next token for the likeliest as the "
-    "exact float32 reference does"
+    "exact float32 model does"
 )
 MEAN_KL = (
-    "Kullback-Leibler divergence of the strategy from the exact float32 reference, mean over the "
+    "Kullback-Leibler divergence of the strategy from the exact float32 model, mean over the "
     "tokens, in nats per token: 0 is no difference, and below 1e−9 there is rounding alone"
 )
 RIGHT = "answers that match the pattern of a right one, of the questions that have one"
-SAME = "answers that the exact float32 reference would have given, token for token"
+SAME = "answers that the exact float32 model would have given, token for token"
 
 
 class QualityColumn(NamedTuple):

@@ -55,7 +55,7 @@ def figures(option: Option, prefer: Preference = "decode") -> list[str]:
     if option.vram_bytes:
         found.append(f"{size(option.vram_bytes)} of VRAM")
     if option.agreement is not None:
-        found.append(f"{share(option.agreement)} of tokens as under the exact reference")
+        found.append(f"{share(option.agreement)} of tokens as under the exact model")
     if option.right is not None:
         right, of = option.right
         found.append(f"{right} of {count(of, 'answer')} right")

@@ -114,14 +114,20 @@ def _short_table(model: ModelSummary) -> Table:
 def _what_quality_is(model: ModelSummary) -> Iterator[str]:
     """What stands in a table of the report for whoever points at it, in as few words as may be."""
     yield (
-        "Agrees: holds the same next token for the likeliest as the exact float32 reference. "
+        "Agrees: holds the same next token for the likeliest as the exact float32 model. "
         f"KL: mean divergence from it per token. Both {scored_on(model)}."
         + (
             " Right: answers that match the pattern of a right one."
             if any(row.score is not None for row in model.rows)
             else ""
         )
+        # Which need not be exact: others' speed is compared with it, and nobody's quality.
+        + (" (ref): its speed is what others’ is compared with." if _has_reference(model) else "")
     )
+
+
+def _has_reference(model: ModelSummary) -> bool:
+    return any(row.is_reference for row in model.rows)
 
 
 def _rich(table: Table) -> RichTable:

@@ -74,11 +74,11 @@ def ranking(options=ALL, **wishes):
 def test_the_sentence_says_what_to_run_and_what_is_behind():
     assert ranking_sentence(ranking()) == (
         "run “cuda fp16”: 40.0 tok/s, 2.50 GiB of RAM, 6.00 GiB of VRAM, 99.50 % of tokens as "
-        "under the exact reference, 19 of 24 answers right; behind it “cuda fp16i8” "
+        "under the exact model, 19 of 24 answers right; behind it “cuda fp16i8” "
         "(0.750 × the speed)."
     )
     assert ranking_sentence(ranking(vram_bytes=0)) == (
-        "run “cpu fp32”: 3.00 tok/s, 12.0 GiB, 100 % of tokens as under the exact reference, "
+        "run “cpu fp32”: 3.00 tok/s, 12.0 GiB, 100 % of tokens as under the exact model, "
         "20 of 24 answers right; no other qualifies."
     )
     assert ranking_sentence(ranking(prefer="prefill")).startswith(
@@ -404,3 +404,10 @@ def test_memory_within_a_percent_is_the_same():
         second = replace(SECOND, ram_bytes=int(BEST.ram_bytes * more))
         [text] = costs(ranking([BEST, second]))
         assert f", {said}, " in text
+
+
+def test_the_reference_is_never_the_exact_model():
+    other = replace(REFERENCE, name="cpu fp32i8", agreement=0.99)
+    said = ranking([other], min_agreement=0.9)
+    assert "99.00 % of tokens as under the exact model" in ranking_sentence(said)
+    assert table(said).rows[0][0].text == "cpu fp32i8 (best, reference)"

@@ -143,3 +143,15 @@ def test_devices_large_numbers_and_bounds_fit_into_80_columns_too(run, summary_o
     said = "\n".join(lines)
     for whole in ("100,000", "29.3 GiB", "cuda:0", "6.84 GiB", "≥ 1.0e−5", "varies"):
         assert whole in said
+
+
+def test_what_speeds_are_compared_with_is_not_called_what_quality_is_compared_with(summary_of):
+    run = Fabricated(["cpu fp32i8", "cpu bf16"])
+    for strategy in run.strategies:
+        run.speed(strategy, 100)
+        run.quality(strategy)
+    text = " ".join(lines_of(summary_of(run)))
+    assert "cpu fp32i8 (ref) " in text
+    assert "(ref): its speed is what others’ is compared with." in text
+    assert "the exact float32 model" in text
+    assert "reference" not in text
