@@ -31,7 +31,7 @@ from harness.measure.job import (
 )
 from harness.measure.lambada_file import lambada_job
 from harness.measure.passages import answer_passage, gate_passage, text_passages
-from harness.measure.references import FULL, Found, Model, References, source_sha256
+from harness.measure.references import FULL, Found, Model, References, source_sha256, why_unknown
 from harness.measure.without_folders import without_folders
 from harness.plan.cell import Cell
 from harness.records.quality import NO_ANSWERS, Gate, Quality
@@ -189,7 +189,7 @@ class QualityInputs:
             return "the model's shape is not known"
         sha256 = source_sha256(wanted.weights)
         if sha256 is None:
-            return "the content of the weights is not known"
+            return why_unknown(wanted.weights)
         tokenizer = self._tokenizer(wanted.cell.model)
         return _Known(
             model=wanted.cell.model,

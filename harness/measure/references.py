@@ -36,7 +36,7 @@ from harness.measure.without_folders import folders_here, without_folders
 from harness.quality.rows_file import RowsFile
 from harness.records.quality import QualityReference
 from harness.runtime.checkpoint import read_header
-from harness.runtime.converted import Converted
+from harness.runtime.converted import NO_SOURCE, Converted
 
 FULL = "exact float32, layer by layer"
 SMALL = f"{FULL}: the 64 likeliest tokens and sums"
@@ -111,7 +111,7 @@ class References:
             return Found(missing=self._off)
         sha256 = source_sha256(model.weights)
         if sha256 is None:
-            return Found(missing="the content of the weights is not known")
+            return Found(missing=why_unknown(model.weights))
         passages = list({one.key: one for one in passages}.values())  # two answers may be one
         both = list({one.key: one for one in (*passages, *beside)}.values())
         places, why, took = self._kept(sha256, both, model), None, None
@@ -314,6 +314,11 @@ def source_sha256(weights: Weights) -> str | None:
     """The hash of the original weights, also where there is only what was converted of them."""
     converted = _converted(weights)
     return weights.sha256() if converted is None else converted.source_sha256
+
+
+def why_unknown(weights: Weights) -> str:
+    """Why there is no such hash."""
+    return NO_SOURCE if is_converted(weights) else "the content of the weights is not known"
 
 
 def is_converted(weights: Weights) -> bool:

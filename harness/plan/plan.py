@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from harness.config.engines import ENGINES, FAKE, RWKV, TORCH
 from harness.config.load import LoadedStudy
-from harness.config.matrix import WITH_TOKENIZER
+from harness.config.matrix import QUALITY, WITH_TOKENIZER
 from harness.config.order_settings import OrderKind, Until
 from harness.config.problem import listed
 from harness.errors import BadInput
@@ -23,6 +23,7 @@ from harness.plan.memory import foresee, hopeless, tight
 from harness.plan.missing import LAMBADA, MissingFile, kinds_needed
 from harness.plan.original import stored_bytes, why_original
 from harness.plan.same import measured_once
+from harness.runtime.converted import NO_SOURCE
 from harness.runtime.forecast import weight_bytes
 from harness.runtime.stored import stored_plan
 from harness.runtime.strategy import LayerPlan, Stage, device_key, parse, resolve, warnings
@@ -219,6 +220,9 @@ def _weights_reasons(cell: Cell, seen: Surroundings) -> Iterator[str]:
         why = seen.converted[cell.model].why_unfit(cell.strategy)
         if why is not None:
             yield by_name(why, seen.converted[cell.model].path)
+        converted = seen.converted[cell.model].converted
+        if cell.workload == QUALITY and converted is not None and converted.source_sha256 is None:
+            yield NO_SOURCE
 
 
 def _rwkv_reasons(cell: Cell) -> Iterator[str]:

@@ -36,6 +36,10 @@ Layout = Literal["harness", "official"]
 METADATA_KEY = "rwkv_harness_converted"
 METADATA_VERSION = "1"
 OFFICIAL_VERSION = "0.7"
+NO_SOURCE = (
+    "the official converted format does not say which weights it was made from, so they have no "
+    "exact reference here: use the original, or convert that to a .safetensors"
+)
 _LONGEST_STRATEGY = 10_000  # characters; a stage for each slot of any real model has fewer
 _FORMATS = ("fp32", "fp16", "bf16")
 

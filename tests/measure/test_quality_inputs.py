@@ -34,6 +34,7 @@ from harness.plan.matrix import cells
 from harness.quickstart import files
 from harness.records.quality import NO_ANSWERS, Gate, Quality
 from harness.records.record import Answer, Outcome
+from harness.runtime import convert_model
 from harness.runtime.model import load_model
 from harness.sources import Found, Locked
 from tests.measure.test_references import DONE, NONE, ended
@@ -363,6 +364,16 @@ def test_weights_whose_shape_is_not_known_are_explained(bench):
     prepared = bench.prepare(gated=True)
     assert prepared.missing == dict.fromkeys(("text", "answers"), "the model's shape is not known")
     assert prepared.gate.missing == "the model's shape is not known"
+
+
+def test_weights_that_do_not_say_what_they_were_made_from_are_explained(bench, tmp_path):
+    path = tmp_path / "own.pth"
+    convert_model(bench.loaded.files["m"].weights, path, "cpu fp32", form="pth")
+    weights = Weights(path=path, seed=0, sha256=lambda: SHA256)
+    wanted = replace(bench.wanted(), weights=weights)
+    prepared = bench.inputs.prepare(wanted, is_gated=True, answers=[], beside=[])
+    (why,) = {prepared.gate.missing, *prepared.missing.values()}
+    assert "does not say which weights it was made from" in why
 
 
 # -- what a record says ------------------------------------------------------------------------

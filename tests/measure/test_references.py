@@ -707,3 +707,10 @@ def test_converted_weights_alone_take_the_small_form(worker, references, convert
     asked = model(weights=converted, sha256="cd" * 32)
     assert run.of(asked, some(0)).reference.form == "small"
     assert "these are converted ones" in run.of(asked, some(20)).missing
+
+
+def test_weights_that_do_not_say_what_they_were_made_from_have_none(references, tmp_path):
+    convert_model(files.WEIGHTS, tmp_path / "own.pth", "cpu fp32", form="pth")
+    found = references(refuse).of(model(weights=tmp_path / "own.pth"), some(0))
+    assert found.places == {}
+    assert "official converted format does not say which weights" in found.missing

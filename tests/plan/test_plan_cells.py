@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from harness.errors import BadInput
 from harness.plan.document import plan_document
@@ -170,6 +171,19 @@ def test_missing_tokenizer_stops_answers_only(load, machine_with, study_folder):
     assert reasons(planned, model="tiny", workload="answers")["cpu fp32"] == (
         f"tokenizer missing: {study_folder / 'tokenizer.json'}"
     )
+
+
+def test_a_tokenizer_of_another_model_stops_answers_and_quality(load, machine_with, study_folder):
+    words = {str(n): n for n in range(65)}  # one more than the model knows
+    Tokenizer(models.WordLevel(words, unk_token="0")).save(str(study_folder / "tokenizer.json"))
+    loaded = load(("speed: {trials: 3}", "speed: {trials: 3}\n  quality: {}"))
+
+    planned = plan_with(loaded, machine_with())
+
+    assert reasons(planned, model="tiny", workload="speed")["cpu fp32"] is None
+    for workload in ("answers", "quality"):
+        why = reasons(planned, model="tiny", workload=workload)["cpu fp32"]
+        assert "has 65 tokens and the model 64: they do not belong together" in why
 
 
 @pytest.mark.parametrize("content", ["<!DOCTYPE html>", "{}", None])
@@ -434,6 +448,32 @@ def test_a_converted_file_runs_the_strategies_it_was_made_for(load, machine_with
     assert why[mixed] is None
     assert "slots 0-1 hold fp32i8, not fp32" in why["cpu fp32"]
     assert "harness convert --in" in why["cpu fp32"]
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_that_do_not_say_what_they_were_made_from_have_no_quality(
+    suffix, load, machine_with, study_folder
+):
+    convert_model(
+        study_folder / "tiny.safetensors",
+        study_folder / f"own.{suffix}",
+        "cpu fp32",
+        form=suffix,
+        source_sha256="ab" * 32,
+    )
+    loaded = load(
+        ("weights: tiny.safetensors", f"weights: own.{suffix}"),
+        ("speed: {trials: 3}", "speed: {trials: 3}\n  quality: {}"),
+    )
+    planned = plan(loaded, machine_with())
+    for workload in ("speed", "answers"):
+        assert reasons(planned, model="tiny", workload=workload)["cpu fp32"] is None
+    why = reasons(planned, model="tiny", workload="quality")["cpu fp32"]
+    if suffix == "safetensors":
+        assert why is None
+    else:
+        assert "does not say which weights it was made from" in why
+        assert "use the original, or convert that to a .safetensors" in why
 
 
 def test_a_cell_says_to_how_many_bytes_its_weights_are_converted(load, machine_with, study_folder):
