@@ -17,6 +17,7 @@ from harness.config.engines import ENGINES, FAKE
 from harness.config.load import LoadedStudy
 from harness.config.matrix import WITH_TOKENIZER
 from harness.errors import CheckpointError, TokenizerError
+from harness.language.base import Tokenizer
 from harness.plan.matrix import cells
 from harness.plan.missing import MissingFile, missing_files, why_absent
 from harness.plan.original import Original, original_of, random_original
@@ -76,7 +77,7 @@ def look(loaded: LoadedStudy) -> Surroundings:
         unreadable=unreadable,
         missing=missing_files(loaded),
         packages=frozenset(package for package in needed if find_spec(package) is not None),
-        no_tokenizer=_no_tokenizer(loaded),
+        no_tokenizer=_no_tokenizer(loaded, shapes),
         converted=converted,
         file_dtypes=file_dtypes,
         originals=originals,
@@ -98,30 +99,42 @@ def _half_on_cpu() -> bool:
         return True
 
 
-def _no_tokenizer(loaded: LoadedStudy) -> dict[str, str]:
-    """Why there is no tokenizer, or why one that is there cannot be read, by model."""
+def _no_tokenizer(loaded: LoadedStudy, shapes: Mapping[str, ModelShape]) -> dict[str, str]:
+    """Why there is no tokenizer, or why one that is there is none for its model, by model."""
     from harness.language.tokenizer import load_tokenizer
 
     answering = dict.fromkeys(
         cell.model for cell in cells(loaded.study) if cell.workload in WITH_TOKENIZER
     )
-    checked: dict[Path, str | None] = {}
+    checked: dict[Path, Tokenizer | str] = {}
     for path in (loaded.files[model].tokenizer for model in answering):
         if path is None or path in checked or why_absent(path) is not None:
             continue
-        checked[path] = None
         try:
-            load_tokenizer(path)
+            checked[path] = load_tokenizer(path)
         except TokenizerError as error:
             checked[path] = str(error)
     found: dict[str, str] = {}
     for model in answering:
         of_model = loaded.files[model]
         path = of_model.tokenizer
-        why = of_model.no_tokenizer if path is None else checked.get(path)
+        there = of_model.no_tokenizer if path is None else checked.get(path)
+        why = (
+            there if there is None or isinstance(there, str) else _misfit(there, shapes.get(model))
+        )
         if why is not None:
             found[model] = why
     return found
+
+
+def _misfit(tokenizer: Tokenizer, shape: ModelShape | None) -> str | None:
+    """Why a tokenizer cannot be the model's, where the model's vocabulary is known."""
+    try:
+        if shape is not None:
+            tokenizer.check_fits(shape.n_vocab)
+    except TokenizerError as error:
+        return str(error)
+    return None
 
 
 def _scripted(loaded: LoadedStudy) -> set[str]:
