@@ -95,7 +95,7 @@ def _speed(model: ModelSummary, what: str, values: Sequence[Estimate | None]) ->
             reasons.append((at, _reason(row)))
         else:
             _speed_bar(axes, row, value, at)
-    name_rows(axes, [row for row, _ in pairs])
+    name_rows(axes, [row for row, _ in pairs], of_speed=True)
     axes.set_xlim(0, top * 1.03)
     counting_axis(axes.xaxis)
     bars = bars_text(known, axes.get_xlim()[1])
@@ -153,9 +153,9 @@ def beside(axes: Axes, text: str, x: float, y: float, **look: Any) -> None:
     axes.annotate(text, (x, y), (4, 0), textcoords="offset points", va="center", **look)
 
 
-def name_rows(axes: Axes, rows: Sequence[Row]) -> None:
+def name_rows(axes: Axes, rows: Sequence[Row], *, of_speed: bool = False) -> None:
     """Write the strategies' names on the left, the first on top; bars are at 0, 1 and so on."""
-    axes.set_yticks(range(len(rows)), [row_name(row) for row in rows])
+    axes.set_yticks(range(len(rows)), [row_name(row, of_speed=of_speed) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first strategy on top
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")

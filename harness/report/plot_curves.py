@@ -48,7 +48,7 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     ]
     if not points:
         return None
-    names = [row_name(row) for _, _, row in points]
+    names = [row_name(row, of_speed=True) for _, _, row in points]
     texts, key = texts_or_numbers(names, names)
     figure, axes = new_axes(3.9 + LINE_IN * len(key))
     for total, speed, row in points:
@@ -61,7 +61,9 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     top = top_of([speed for _, speed, _ in points])
     value_axis(axes, min(speeds), top, "decode, tokens per second")
     where = ", host and devices together" if device_names(model.rows) else ""
-    axes.set_xlabel("\n".join([f"peak memory{where}, {unit}", *key]))
+    bars = bars_text([speed for _, speed, _ in points], axes.get_ylim()[1])
+    what = f"; bars of the speed: {bars}" if bars else ""
+    axes.set_xlabel("\n".join([f"peak memory{where}, {unit}{what}", *key]))
     how = trials_text([row for _, _, row in points])
     title = put_title(figure, "Speed against memory", model.name, how)
     say_better(axes)
@@ -91,7 +93,7 @@ def latency(model: ModelSummary) -> Drawing | None:
         every = max(1, len(curve) // MARKED)
         positions = range(1, len(curve) + 1)
         axes.plot(positions, curve, markevery=every, markersize=4, linewidth=1.3, **look)
-        ends.append((len(curve), curve[-1], row_name(row), look["color"]))
+        ends.append((len(curve), curve[-1], row_name(row, of_speed=True), look["color"]))
     axes.set_xlim(1, max(len(curve) for curve in curves))
     value_axis(axes, min(map(min, curves)), max(map(max, curves)), "milliseconds")
     axes.set_xlabel("position of the generated token")

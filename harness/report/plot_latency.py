@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from harness.report.format import elided, number
 from harness.report.labels import label_ends
 from harness.report.latency_tables import slope_text, verdict_text
-from harness.report.plot_curves import error_sides, looks_of, top_of, value_axis
+from harness.report.plot_curves import bars_text, error_sides, looks_of, top_of, value_axis
 from harness.report.results import NAME_COLUMNS, estimates_text, row_name
 from harness.report.style import Drawing, counting_axis, new_axes, put_title
 from harness.report.values import ModelSummary, Row
@@ -31,7 +31,11 @@ class Line(NamedTuple):
 def lengths(model: ModelSummary) -> Drawing | None:
     """Prefill speed over the length of the prompt."""
     lines = [
-        Line(row, row_name(row), tuple((one.tokens, one.tok_per_s) for one in row.prefill_lengths))
+        Line(
+            row,
+            row_name(row, of_speed=True),
+            tuple((one.tokens, one.tok_per_s) for one in row.prefill_lengths),
+        )
         for row in model.rows
     ]
     what = "Prefill speed by prompt length"
@@ -69,7 +73,7 @@ def batch(model: ModelSummary) -> Drawing | None:
     lines = [
         Line(
             rows[0],
-            row_name(rows[0]).replace(f", batch {rows[0].batch}", ""),
+            row_name(rows[0], of_speed=True).replace(f", batch {rows[0].batch}", ""),
             tuple(
                 (row.batch, row.decode_tok_per_s)
                 for row in sorted(rows, key=lambda row: row.batch)
@@ -105,7 +109,8 @@ def _curves(
     axes.set_xlim(-0.015 * furthest, 1.02 * furthest)  # so that no marker is cut
     counting_axis(axes.xaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel(x_label)
+    bars = bars_text(values, axes.get_ylim()[1])
+    axes.set_xlabel(f"{x_label}; bars: {bars}" if bars else x_label)
     title = put_title(figure, what, model.name, estimates_text(values))
     label_ends(axes, ends)
     said = [

@@ -70,7 +70,7 @@ def quality(model: ModelSummary) -> Drawing | None:
     if not shown:
         return None
     left_out = [(row, why) for row in model.rows if (why := why_not_shown(row)) is not None]
-    names = [row_name(row) for row, _ in shown]
+    names = [row_name(row, of_speed=True) for row, _ in shown]
     sizes = [_memory(row) for row, _ in shown]
     texts, key = texts_or_numbers([f"{n}, {of}" for n, of in zip(names, sizes, strict=True)], names)
     below = [*key, *_named_below(left_out)]
@@ -101,7 +101,7 @@ def quality(model: ModelSummary) -> Drawing | None:
     return Drawing(
         figure_,
         title,
-        "Scatter plot of decode speed against the mean divergence from the exact reference "
+        "Scatter plot of decode speed against the mean divergence from the exact model "
         f"{scored_on(model)}, each strategy a disc as large as its peak memory: {'; '.join(said)}."
         + (f" Not shown: {'; '.join(not_shown)}." if not_shown else ""),
     )
@@ -226,7 +226,7 @@ def _divergence_axis(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_major_locator(FixedLocator(_ticks(least, most)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_ylabel("mean KL from the exact reference, nats per token")
+    axes.set_ylabel("mean KL from the exact model, nats per token")
 
 
 def _ticks(least: float, most: float) -> list[float]:

@@ -205,9 +205,17 @@ def device_names(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for row in rows for name in row.memory.device_peak_bytes))
 
 
-def row_name(row: Row) -> str:
-    """What a row is called in a plot, short enough to leave room for what is plotted."""
-    return elided(row.label, NAME_COLUMNS) + (" (reference)" if row.is_reference else "")
+def row_name(row: Row, *, of_speed: bool = False) -> str:
+    """What a row is called in a plot, short enough to leave room for what is plotted.
+
+    In a plot `of_speed` it says whether no trial of the speed was quiet.
+    """
+    remarks = ["reference"] if row.is_reference else []
+    if of_speed and any(
+        one.workload == "speed" and one.state == "disturbed" for one in row.outcomes
+    ):
+        remarks.append("disturbed")
+    return elided(row.label, NAME_COLUMNS) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def trials_text(rows: Sequence[Row]) -> str:

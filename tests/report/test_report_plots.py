@@ -145,6 +145,30 @@ def test_error_bars_that_dwarf_the_speeds_are_cut_by_the_axis(model_of):
     assert "some end beyond the axis" in axes.get_xlabel()
     _, axes = axes_of(plot_curves.tradeoff, model)
     assert axes.get_ylim()[1] < 150
+    assert axes.get_xlabel().endswith("bars of the speed: 95 % interval, some end beyond the axis")
+
+
+def test_a_curve_says_what_its_bars_are(model_of):
+    _, axes = axes_of(plot_latency.lengths, model_of(fabricate.plausible()))
+    assert axes.get_xlabel() == "prompt, tokens; bars: 95 % interval"
+
+
+@pytest.mark.parametrize(
+    "draw", [plot_bars.decode, plot_bars.prefill, plot_curves.tradeoff, plot_curves.latency]
+)
+def test_a_speed_that_no_quiet_trial_gave_is_marked(draw, model_of):
+    run = fabricate.plausible()
+    noisy = run.cell("cpu bf16")
+    run.records = [
+        replace(one, outcome=replace(one.outcome, kind="noisy")) if one.cell.id == noisy.id else one
+        for one in run.records
+    ]
+    _, axes = axes_of(draw, model_of(run))
+    written = [text.get_text() for text in axes.findobj(Text)]
+    assert "cpu bf16 (disturbed)" in written
+    assert "cpu fp32 (reference)" in written
+    _, axes = axes_of(plot_bars.memory, model_of(run))
+    assert "cpu bf16" in [text.get_text() for text in axes.get_yticklabels()]
 
 
 def test_an_interval_that_reaches_below_zero_is_drawn_all_the_same(model_of):
