@@ -62,12 +62,14 @@ def latency_tables(model: ModelSummary) -> tuple[Table, ...]:
     steps = _table(
         f"Decode steps of {model.name}", rows, [_COUNT, *_STEPS, _MAXIMUM], _STEPS_REMARKS
     )
+    tables = [waits, steps] if any(row.token_times for row in rows) else [waits]
     lengths = sorted({one.tokens for row in rows for one in row.prefill_lengths})
     if len(lengths) < 2:  # one length is in the table of results
-        return (waits, steps)
+        return tuple(tables)
     prefills = [(f"{length:,} tokens", _prefill_of(length)) for length in lengths]
     caption = f"Prefill of {model.name} by prompt length, tok/s"
-    return (waits, steps, _table(caption, rows, prefills, _LENGTHS_REMARKS))
+    tables.append(_table(caption, rows, prefills, _LENGTHS_REMARKS))
+    return tuple(tables)
 
 
 def terminal_table(model: ModelSummary) -> Table | None:

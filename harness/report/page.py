@@ -51,6 +51,12 @@ class ModelPage(Struct, frozen=True, kw_only=True):
     planned: Table | None
     latency: tuple[Table, ...]  # what a user waits for, and the parts of an answer
 
+    @property
+    def tells_speed(self) -> bool:
+        """Whether speed has a heading: it has something, or nothing at all was measured."""
+        of_speed = any(plot.part == "speed" for plot in self.plots)
+        return of_speed or self.roofline is not None or not self.plots
+
 
 class Page(Struct, frozen=True, kw_only=True):
     """A whole report."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
 from harness.records.phases import PHASES
 from harness.report.format import size
@@ -145,7 +146,7 @@ def _foreseen(use: PhaseUse, device: str | None) -> int | None:
 
 
 def _tick(axes: Axes, x: float, y: float, height: float) -> None:
-    axes.plot([x, x], [y - height / 2, y + height / 2], color=INK, linewidth=1.6, label="predicted")
+    axes.plot([x, x], [y - height / 2, y + height / 2], color=INK, linewidth=1.6)
 
 
 def _legend(canvas: Canvas, axes: Sequence[Axes]) -> None:
@@ -153,6 +154,9 @@ def _legend(canvas: Canvas, axes: Sequence[Axes]) -> None:
     for one in axes:
         handles, labels = one.get_legend_handles_labels()
         found.update(dict(zip(labels, handles, strict=True)))
+    if any(one.lines for one in axes):  # upright, as it is drawn
+        look: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6}
+        found["predicted"] = Line2D([], [], linestyle="", color=INK, **look)
     canvas.legend(
         found.values(), found, loc="outside lower left", ncols=4, borderpad=0.2, handlelength=1.6
     )

@@ -130,6 +130,13 @@ def test_what_was_not_measured_is_missing_for_its_own_reason(model_of):
     assert answer_table(model_of(run)) is None
 
 
+def test_without_a_timed_step_there_is_no_table_of_steps(model_of):
+    run = Fabricated(["cpu fp32"])
+    run.add(run.planned(run.cell("cpu fp32", "answers")), answers=[answer("a", first=0.5)])
+    (waits,) = latency_tables(model_of(run))
+    assert texts(waits)["First token"] == "500 ms"
+
+
 def test_percentiles_are_of_the_trials_that_carry_them(model_of):
     run = Fabricated(["cpu fp32"])
     cell = run.planned(run.cell("cpu fp32"), trials=2)

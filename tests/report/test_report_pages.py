@@ -247,6 +247,15 @@ def test_a_run_without_numbers_says_why(trees):
     assert "Nothing was planned" in trees["empty"].text
 
 
+def test_without_speeds_there_is_no_heading_of_speed(summary_of):
+    run = fabricate.Fabricated(["cpu fp32"])
+    run.answers("cpu fp32")
+    page = render_html(make_page(summary_of(run)))
+    assert "Memory of tiny" in page
+    assert "Speed of tiny" not in page
+    assert "tiny_speed" not in page
+
+
 def test_markdown_rows_have_as_many_cells_as_their_heading(pages):
     for page in pages.values():
         width = None

@@ -200,6 +200,7 @@ def test_the_plot_has_a_panel_per_place_and_names_each_phase(model_of):
     assert widths[:2] == [400 * MIB, 112 * MIB]  # allocated, and kept in reserve
     labels = {text.get_text() for text in drawing.figure.legends[0].get_texts()}
     assert {"libraries", "load", "children", "kept in reserve", "predicted"} <= labels
+    assert drawing.figure.legends[0].get_lines()[0].get_marker() == "|"  # upright, as the tick
 
 
 def test_the_plots_title_counts_the_trials_in_which_a_phase_was_read(model_of):
