@@ -23,7 +23,7 @@ _LATENCY = {
     "answers": "answers",
     "depth": "depth",
 }
-_NOT_AS_DEEP = "measured at depth alone, which counts where every strategy was"
+NOT_AS_DEEP = "measured at depth alone, which counts where every strategy was"
 
 # Of figures that stand in another row of the strategy.
 _ONCE = {
@@ -72,7 +72,7 @@ def reasons(
             )
     if row.load_s is None:
         found["load_s"] = "not recorded" if measured else _why_nothing(row, workloads)
-    nothing = _NOT_AS_DEEP if measured else _why_nothing(row, workloads)
+    nothing = NOT_AS_DEEP if measured else _why_nothing(row, workloads)
     return found | _of_memory(row, peaks.counted, nothing)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from harness.config.matrix import SPEED
 from harness.report.format import count, listing
 from harness.report.memory import device_key
-from harness.report.missing import why
+from harness.report.missing import NOT_AS_DEEP, why
 from harness.report.quality import RowQuality
 from harness.report.quality_cells import why_no_mean, why_unscored
 from harness.report.recommend import Option
@@ -58,7 +58,7 @@ def option_of(
     reasons = {
         "decode_tok_per_s": row.missing.get("decode_tok_per_s"),
         "prefill_tok_per_s": row.missing.get("prefill_tok_per_s"),
-        "ram_bytes": row.missing.get("peak_rss_bytes"),
+        "ram_bytes": row.missing.get("peak_rss_bytes") or (None if depth else NOT_AS_DEEP),
         "vram_bytes": why_vram,
         "agreement": unscored,
         "kl_mean": unscored if quality is None else why_no_mean(quality),

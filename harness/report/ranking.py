@@ -122,7 +122,9 @@ def _rank(machine: str, parts: Sequence[Part], wishes: Wishes) -> Ranking:
         *(_changed(parts) if len(parts) > 1 else ()),
     ]
     if len(called) > 1:
-        notes.append(f"{listing(called)} are names of the same weights.")
+        runs = [part.run for part in parts]
+        both = "; of what a run has under several, the first counts" * (len(set(runs)) < len(runs))
+        notes.append(f"{listing(called)} are names of the same weights{both}.")
     return Ranking(
         model=called[0],
         machine=machine,

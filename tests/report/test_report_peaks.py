@@ -129,6 +129,11 @@ def test_runs_that_went_deep_and_runs_that_did_not_are_compared_without(tmp_path
     assert ranking.notes == (
         "Memory is that of speed and answers: not every strategy was measured at depth.",
     )
+    only = used({"cpu fp32": (None, None, 270)}, DEEP)
+    [ranking] = ranked(tmp_path / "only", first=only, second=second)
+    assert ranking.found.unknown[0][1] == (
+        "RAM not measured: measured at depth alone, which counts where every strategy was"
+    )
     # What is of a run that a newer one takes the place of is compared with nothing.
     newer = used({"cpu bf16": (261, 258, 268)}, DEEP)
     [ranking] = ranked(tmp_path / "b", first=first, second=second, third=newer)
@@ -205,6 +210,12 @@ def test_the_same_weights_under_two_names_keep_the_figures_of_each(tmp_path):
     [ranking] = ranked(tmp_path, run=run)
     [option] = ranking.options
     assert (option.decode_tok_per_s, option.ram_bytes) == (90.0, 258 * MIB)
+    assert ranking.notes == (
+        (
+            "raven and raven-again are names of the same weights; of what a run has under several, "
+            "the first counts."
+        ),
+    )
 
 
 def test_a_strategy_that_was_only_scored_says_which_workload_is_missing(summary_of):
