@@ -100,6 +100,7 @@ class Job(Struct, frozen=True, kw_only=True):
     strategy: str
     weights: str  # a path, or random:SIZE
     weights_seed: int
+    from_cache: bool = False  # the weights are converted ones that the cache keeps
     threads: int
     seed: int = 0  # of the tokens that are fed where no question is asked
     batch: int = 1  # of the speed workload: the study may have several

@@ -41,11 +41,16 @@ Reference = StoredRows | SmallForm  # of one passage
 
 
 def look_at_first_tokens(
-    session: Session, gate: ScoredPassage, send: Callable[[Gated], None]
+    session: Session,
+    gate: ScoredPassage,
+    send: Callable[[Gated], None],
+    *,
+    from_cache: bool = False,
 ) -> None:
     """Send what the first tokens show; raises `WrongAnswers` where that is another function.
 
-    And `NotANumber`. A reference that cannot be read is no fault of the strategy's.
+    And `NotANumber`. A reference that cannot be read is no fault of the strategy's. `from_cache` is
+    whether the weights are converted ones that the cache keeps.
     """
     try:
         reference = _reference(gate)
@@ -55,7 +60,7 @@ def look_at_first_tokens(
         return
     candidate = np.concatenate([rows for _, rows in _candidate(session, gate)])
     formats = [(slot.dtype, slot.weight_dtype) for slot in session.effective_plan()]
-    judged = judge_gate(rows, candidate, formats)
+    judged = judge_gate(rows, candidate, formats, from_cache=from_cache)
     send(Gated(gate=judged))
     if judged.why is not None:
         raise WrongAnswers(judged.why)

@@ -117,8 +117,9 @@ def measure(
         cooling = bench.cooler.wait(on_cooling, gpus=gpus)
         watcher = watch(noise, bench.probes, gpus=gpus)
         started, begin = datetime.now(timezone.utc), time.monotonic()
+        from_cache = reading.converted is not None
         ended = run_job(
-            structs.replace(job, weights=str(reading.weights)),
+            structs.replace(job, weights=str(reading.weights), from_cache=from_cache),
             deadline_s=bench.loaded.study.limits.trial_s,
             log=log,
             on_message=watcher.hearing(on_message),

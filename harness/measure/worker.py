@@ -51,6 +51,7 @@ from harness.measure.referring import compute_reference
 from harness.measure.scoring import look_at_first_tokens, measure_quality
 from harness.measure.speed import measure_speed
 from harness.measure.strays import die_with_parent
+from harness.quality.gate import IF_DAMAGED
 from harness.records.phases import PhaseMemory
 from harness.records.record import SlotRecord
 
@@ -83,7 +84,7 @@ def main() -> None:
         limit_address_space(job.address_space_bytes)
         _work(job, channel, memory)
     except BaseException as error:  # noqa: BLE001 - whatever it is, it becomes an outcome
-        channel.send(describe(error, memory.watch))
+        channel.send(describe(error, memory.watch, from_cache=job.from_cache))
         sys.exit(1)
 
 
@@ -93,9 +94,16 @@ class _Memory:
     watch: MemoryWatch | None = None
 
 
-def describe(error: BaseException, watch: MemoryWatch | None = None) -> Failed:
-    """The outcome that an exception stands for, and the memory that was measured until then."""
+def describe(
+    error: BaseException, watch: MemoryWatch | None = None, *, from_cache: bool = False
+) -> Failed:
+    """The outcome that an exception stands for, and the memory that was measured until then.
+
+    `from_cache` is whether the weights are converted ones that the cache keeps.
+    """
     reason = " ".join(str(error).split()) or type(error).__name__
+    if from_cache and isinstance(error, NotANumber):
+        reason += IF_DAMAGED
     detail = "".join(traceback.format_exception(error))
     return Failed(
         kind=_kind(error),
@@ -166,7 +174,7 @@ def _measure(
 ) -> Iterator[PhaseMemory]:
     """Do what the job says; yields the memory of each phase as it ends."""
     if job.gate is not None:
-        look_at_first_tokens(session, job.gate, channel.send)
+        look_at_first_tokens(session, job.gate, channel.send, from_cache=job.from_cache)
         watch.restart(session)
     if job.speed is not None:
         measure_speed(

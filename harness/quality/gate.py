@@ -76,6 +76,11 @@ ROUNDING: dict[Format, float] = {
 _WIDEST = max(ROUNDING.values())
 _FOLDED = 2.5e-4  # ln0 may have been folded in the file's 16 bits
 _MOST = 0.25  # beyond it nothing is rounding
+# Of a trial that read weights which the cache keeps: no engine looks whether they are whole.
+IF_DAMAGED = (
+    " It read converted weights: in case those are damaged, 'cache --clear' removes them, and a "
+    "run with --fresh converts them again."
+)
 _NO_ROWS = "only the small form of the reference is here, and that does not have every token"
 
 
@@ -87,11 +92,16 @@ def tolerated(formats: Sequence[Format]) -> float:
 
 
 def judge_gate(
-    reference: Rows | SmallForm, candidate: Rows, formats: Sequence[Format] = ()
+    reference: Rows | SmallForm,
+    candidate: Rows,
+    formats: Sequence[Format] = (),
+    *,
+    from_cache: bool = False,
 ) -> Gate:
     """Compare rows [n, V] of the strategy with the reference's; `why` is None where it passes.
 
-    `formats` has (dtype, weight_dtype) of each slot. Raises NotANumber where the strategy gave NaN
+    `formats` has (dtype, weight_dtype) of each slot; `from_cache` is whether the weights are
+    converted ones that the cache keeps. Raises NotANumber where the strategy gave NaN
     or infinity, BadInput for rows that do not belong together, and ReferenceUnusable for rows of
     the reference that are not finite.
     """
@@ -115,7 +125,7 @@ def judge_gate(
             f"It computes another function than the reference: of what that says of {n} tokens "
             f"{_percent(lost)} is lost, and rounding in these formats loses {_percent(limit)} at "
             "most. Nothing was measured; --set gate=false measures it all the same."
-        )
+        ) + (IF_DAMAGED if from_cache else "")
     return Gate(tokens=n, why=why, figures={"lost": lost, "tolerated": limit, "kl": kl})
 
 

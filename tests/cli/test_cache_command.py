@@ -81,6 +81,44 @@ def test_a_run_converts_once_and_gives_the_same_answers_without(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("kind", ["wrong_answers", "not_a_number"])
+def test_a_damaged_converted_file_is_named_as_a_cause_and_how_to_be_rid_of_it(
+    kind, tmp_path, cache, without_report, capfd
+):
+    workloads = {"quality": {"max_tokens": 8, "answers": False}}
+    study = {**STUDY, "workloads": workloads, "gate": kind == "wrong_answers"}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+
+    def run(*options):
+        results = tmp_path / "results"
+        code = call("run", tmp_path / "study.yaml", "--results", results, "--fresh", *options)
+        (newest,) = sorted((results).glob("*/converting-*"))[-1:]
+        (record,) = read_run(newest).records
+        return code, record
+
+    assert run()[1].outcome.kind == "ok"
+    (path,) = whole(cache)
+    content = bytearray(path.read_bytes())
+    length = int.from_bytes(content[:8], "little")
+    tensors = json.loads(content[8 : 8 + length])
+    begin, end = (8 + length + at for at in tensors["ln_out.weight"]["data_offsets"])
+    scale = np.frombuffer(content[begin:end], dtype="<f4")
+    damaged = -scale if kind == "wrong_answers" else scale * np.float32("nan")
+    content[begin:end] = damaged.astype("<f4").tobytes()
+    path.write_bytes(content)
+
+    code, record = run()
+    assert code == 4
+    assert record.outcome.kind == kind
+    assert "'cache --clear' removes them, and a run with --fresh" in record.outcome.reason
+    if kind == "wrong_answers":
+        assert record.gate.why == record.outcome.reason
+    assert "'cache --clear'" in " ".join(capfd.readouterr().err.split())
+    assert run("--no-cache")[1].outcome.kind == "ok"
+    assert call("cache", "--clear") == 0
+    assert run()[1].outcome.kind == "ok"
+
+
 def test_a_cache_that_cannot_be_written_stops_no_question(cache, capfd):
     cache.parent.write_text("in the way", encoding="utf-8")
     asked = ("ask", "What is 47 + 38?", "--strategy", "cpu fp32i8", "--max-tokens", 2, "--json")

@@ -8,7 +8,7 @@ import torch
 
 from harness.errors import BadInput, NotANumber, ReferenceUnusable
 from harness.language.tokenizer import load_tokenizer
-from harness.quality.gate import ROUNDING, judge_gate, tolerated
+from harness.quality.gate import IF_DAMAGED, ROUNDING, judge_gate, tolerated
 from harness.quality.small_form import condense
 from harness.quality.tokens import compare_rows
 from harness.quickstart import files
@@ -188,6 +188,10 @@ def test_what_is_said_of_a_broken_strategy(reference):
         "--set gate=false measures it all the same."
     )
     assert gate.figures["kl"] > 1
+    cached = judge_gate(reference[0], -reference[0], FP32, from_cache=True)
+    assert cached.why == gate.why + IF_DAMAGED
+    assert "'cache --clear'" in cached.why
+    assert judge_gate(reference[0], reference[0], FP32, from_cache=True).why is None
 
 
 def test_the_divergence_is_the_mean_of_the_tokens():
