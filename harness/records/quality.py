@@ -14,15 +14,20 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from harness.records.latency import Seconds
+
 # In `Quality.missing`, of a cell that had not answered when it was scored.
 NO_ANSWERS = "there are none of this cell"
 
 _MOST = 1e100  # nats; no sum of float32 numbers comes near
 _Count = Annotated[int, Meta(ge=0)]
 _Bit = Annotated[int, Meta(ge=0, le=1)]
+_Figure = Annotated[float, Meta(ge=0)]
 _Nats = Annotated[float, Meta(ge=0, le=_MOST)]
-_LogP = Annotated[float, Meta(ge=-_MOST, le=1e-3)]  # a small form may be as far off a sum of 1
-_Probability = Annotated[float, Meta(ge=0, le=1)]
+# Above 0 and 1 by rounding, and by a small form whose sum may be a thousandth off: what was found is
+# never refused.
+_LogP = Annotated[float, Meta(ge=-_MOST, le=0.01)]
+_Probability = Annotated[float, Meta(ge=0, le=1.01)]
 
 
 class QualityReference(Struct, frozen=True, kw_only=True):
@@ -31,9 +36,7 @@ class QualityReference(Struct, frozen=True, kw_only=True):
     form: Literal["full", "small"]  # "small": the top 64 and sums, so that KL has a bound
     weights_sha256: str | None
     method: str  # how it was computed, in words
-    s: Annotated[float, Meta(ge=0)] | None = (
-        None  # what making it took, where that was for this trial
-    )
+    s: Seconds | None = None  # what making it took, where that was for this trial
 
 
 class ScoredTokens(Struct, frozen=True, kw_only=True):
@@ -99,9 +102,7 @@ class Gate(Struct, frozen=True, kw_only=True):
 
     tokens: _Count
     why: str | None = None  # why it computes another function; None: it passed
-    figures: dict[str, Annotated[float, Meta(ge=0)]] = field(
-        default_factory=dict
-    )  # what that was judged from
+    figures: dict[str, _Figure] = field(default_factory=dict)  # what that was judged from
     missing: str | None = None  # why nothing was compared
 
 

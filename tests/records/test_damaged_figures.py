@@ -37,7 +37,7 @@ SCORED = ScoredTokens(
     kl_most=[0.1, None, None],
     agree=[1, 0, 0],
     log_p=[-1e-9, 0.0, None],
-    reference_log_p=[-3.0, 1e-6, -700.0],
+    reference_log_p=[-3.0, 1e-3, -700.0],  # as far off as a small form may be
     not_finite=50277,
     not_a_number=1,
 )
@@ -47,8 +47,8 @@ DIFFERENCE = Difference(
     reference_token=8,
     p=None,
     reference_p=0.0,
-    p_of_reference_token=1.0,
-    reference_p_of_reference_token=0.5,
+    p_of_reference_token=1.0000000000000002,
+    reference_p_of_reference_token=1.0010005,
     same_characters=0,
 )
 WHOLE = Record(
