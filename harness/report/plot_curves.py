@@ -6,6 +6,7 @@ Labels stand beside what they name; the reference strategy is black and round th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -14,7 +15,14 @@ from matplotlib.ticker import LogLocator
 from matplotlib.transforms import offset_copy
 
 from harness.report.format import number, size
-from harness.report.labels import LINE_IN, Point, label_ends, label_points, texts_or_numbers
+from harness.report.labels import (
+    LETTERS,
+    LINE_IN,
+    Point,
+    label_ends,
+    label_points,
+    texts_or_numbers,
+)
 from harness.report.results import device_names, row_name, trials_text
 from harness.report.style import (
     BLUE,
@@ -63,7 +71,7 @@ def tradeoff(model: ModelSummary) -> Drawing | None:
     where = ", host and devices together" if device_names(model.rows) else ""
     bars = bars_text([speed for _, speed, _ in points], axes.get_ylim()[1])
     what = f"; bars of the speed: {bars}" if bars else ""
-    axes.set_xlabel("\n".join([f"peak memory{where}, {unit}{what}", *key]))
+    axes.set_xlabel("\n".join([*wrap(f"peak memory{where}, {unit}{what}", LETTERS), *key]))
     how = trials_text([row for _, _, row in points])
     title = put_title(figure, "Speed against memory", model.name, how)
     say_better(axes)
@@ -149,7 +157,8 @@ def bars_text(values: Sequence[Estimate], end: float) -> str:
     highs = [value.high for value in values if value.high is not None]
     if not highs:
         return ""
-    return "95 % interval" + (", some end beyond the axis" if max(highs) > end else "")
+    lone = ", none of one trial" if len(highs) < len(values) else ""
+    return f"95 % interval{lone}{', some end beyond the axis' if max(highs) > end else ''}"
 
 
 def looks_of(model: ModelSummary) -> dict[str, dict[str, Any]]:

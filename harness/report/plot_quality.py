@@ -85,9 +85,8 @@ def quality(model: ModelSummary) -> Drawing | None:
         _draw(axes, row, place, area(row.memory.total_peak_bytes), text)
         for (row, place), text in zip(shown, texts, strict=True)
     ]
-    axes.set_xlabel(
-        "\n".join([f"decode, tokens per second{_bars(places, axes.get_xlim()[1])}", *below])
-    )
+    what = f"decode, tokens per second{_bars(places, axes.get_xlim()[1])}"
+    axes.set_xlabel("\n".join([*wrap(what, LETTERS), *below]))
     how = trials_text([row for row, _ in shown])
     title = put_title(figure_, "Speed against quality, memory as size", model.name, how)
     _size_legend(axes, [n for n in peaks if n], area)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from fabricate import Fabricated, scored_tokens
+from fabricate import MIB, Fabricated, scored_tokens
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.text import Text
 
+from harness.records.record import Memory
 from harness.report.labels import MOST_NAMED
 from harness.report.plot_curves import tradeoff
 from harness.report.plot_quality import quality, quality_table
@@ -137,6 +138,22 @@ def test_bars_that_the_axis_cuts_are_said_to_be_cut(summary_of):
     run.quality("cpu bf16", 1e-5)
     _, axes = drawn(summary_of(run))
     assert said in axes.get_xlabel()
+
+
+@pytest.mark.parametrize("draw", [quality, tradeoff])
+def test_what_the_bars_are_stays_within_the_picture_however_much_it_is(draw, summary_of):
+    run = beside_exact({"cpu fp32": 0, "a": 1e-5}, a={"small": True})
+    for strategy, speeds in (("noisy", (10.0, 90.0)), ("one", (10.0,))):
+        run.strategies.append(strategy)
+        cell = run.planned(run.cell(strategy), trials=2)
+        for trial, speed in enumerate(speeds):
+            memory = Memory(peak_rss_bytes=299 * MIB)
+            run.add(cell, trial=trial, decode_tok_per_s=speed, memory=memory)
+        run.quality(strategy, 1e-5)
+    drawing, axes = drawn(summary_of(run), draw)
+    assert "none of one trial, some end beyond the axis" in axes.get_xlabel().replace("\n", " ")
+    box, page = axes.xaxis.label.get_window_extent(), drawing.figure.bbox
+    assert (box.x0 > page.x0, box.x1 < page.x1, box.y0 > page.y0) == (True, True, True)
 
 
 def test_what_nothing_bounds_has_no_place(summary_of):
