@@ -24,8 +24,8 @@ _Count = Annotated[int, Meta(ge=0)]
 _Bit = Annotated[int, Meta(ge=0, le=1)]
 _Figure = Annotated[float, Meta(ge=0)]
 _Nats = Annotated[float, Meta(ge=0, le=_MOST)]
-# Above 0 and 1 by rounding, and by a small form whose sum may be a thousandth off: what was found is
-# never refused.
+# Above 0 and 1 by rounding, and by a small form whose sum may be a thousandth off: what was found
+# is never refused.
 _LogP = Annotated[float, Meta(ge=-_MOST, le=0.01)]
 _Probability = Annotated[float, Meta(ge=0, le=1.01)]
 
