@@ -77,9 +77,11 @@ def joined(found: Sequence[Found]) -> Option:
     scores = next((one for one in found if one.option.agreement is not None), speaks)
     judges = next((one for one in found if one.option.right is not None), speaks)
     base, scored, judged = speaks.option, scores.option, judges.option
-    cautions = [*base.cautions]
-    for one in (scores, judges):  # whose speeds are not those that are shown
-        cautions += cautions_of(one.row, speed=one is speaks)
+    cautions = [  # nothing of a speed, or of right answers, that is not the one that is shown
+        text
+        for one in (speaks, scores, judges)
+        for text in cautions_of(one.row, speed=one is speaks, right=one is judges)
+    ]
     beside = [one.option for one in found if one.part is speaks.part]  # other samplings or prompts
     return replace(
         base,

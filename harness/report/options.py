@@ -124,8 +124,8 @@ def _not_finite(row: Row) -> int:
     return sum(part.not_finite for part in parts if part is not None)
 
 
-def cautions_of(row: Row, *, speed: bool = True) -> Iterator[str]:
-    """What a user should know who runs it; without `speed` nothing of those trials."""
+def cautions_of(row: Row, *, speed: bool = True, right: bool = True) -> Iterator[str]:
+    """What a user should know who runs it; of `speed` and of `right` answers where asked for."""
     for outcome in row.outcomes:
         if outcome.workload == SPEED and not speed:
             continue
@@ -138,7 +138,7 @@ def cautions_of(row: Row, *, speed: bool = True) -> Iterator[str]:
             yield f"'{outcome.workload}' failed: {why(outcome)}"
         elif outcome.state == "disturbed":
             yield f"every trial of '{outcome.workload}' was disturbed: {why(outcome)}"
-    if row.score is not None and row.score.unfinished:
+    if right and row.score is not None and row.score.unfinished:
         of = count(row.score.of, "answer")
         yield f"cut at limits.question_s and not right by then: {row.score.unfinished} of {of}"
 

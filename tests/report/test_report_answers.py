@@ -10,9 +10,10 @@ from harness.records.record import Answer
 from harness.report.answers import departure, first_difference
 from harness.report.costs import costs
 from harness.report.html import render_html
+from harness.report.joining import Part, joined
 from harness.report.markdown import render_markdown
 from harness.report.page import make_page
-from harness.report.ranking import rank_model
+from harness.report.ranking import rank_model, strategies_in
 from harness.report.recommend import Wishes
 from harness.report.recommended import unmeasured
 from harness.report.results import category_table
@@ -231,6 +232,21 @@ def test_right_answers_that_the_clock_cut_are_told_of_and_not_compared(summary_o
     assert ("Careful", f"“cpu bf16”: {CUT}.") in list(unmeasured(ranking))
     [line] = costs(ranking)
     assert "answer" not in line
+
+
+def test_what_was_cut_in_another_run_is_told_of_those_answers_alone(summary_of):
+    parts = []
+    for name, stop, speeds in (("new", "max_tokens", False), ("old", "cut", True)):
+        run = Fabricated(["cpu fp32"])
+        if speeds:
+            run.speed("cpu fp32", 100)
+        cell = run.planned(run.cell("cpu fp32", "answers"))
+        run.add(cell, answers=[told([1], stop, right=False)])
+        parts.append(Part(run=name, model=summary_of(run).models[0]))
+    new, old = parts
+    for order, said in (((new, old), ()), ((old, new), (CUT,))):
+        [found] = strategies_in(order)
+        assert joined(found).cautions == said
 
 
 CUT = "cut at limits.question_s and not right by then: 1 of 1 answer"
