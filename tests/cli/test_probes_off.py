@@ -58,4 +58,4 @@ def test_every_workload_and_the_report_do_without_them(fake_study, tmp_path, mon
     run_in_process(monkeypatch)
     every = {"speed", "depth", "answers", "quality"}
     assert run(study, tmp_path / "results") == every
-    assert "–" in capsys.readouterr().out
+    assert "“Peak memory” (probes are switched off)" in capsys.readouterr().out
