@@ -1,5 +1,9 @@
 """How fast the machine is: two figures, by a clock of the test's own."""
 
+import os
+
+import pytest
+
 from harness.machine import speed_probe
 from harness.machine.speed_probe import probe_speed
 
@@ -43,3 +47,29 @@ def test_the_probe_copies_more_than_most_caches_hold_and_works_each_time(monkeyp
     speed = probe_speed()
     assert done == ["python", 2**25] * 8
     assert speed.copy_bytes_per_s > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system keeps no such list")
+def test_each_processor_is_tried_and_all_are_usable_again(monkeypatch):
+    usable, tried = os.sched_getaffinity(0), []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {5, 2, 9})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _pid, wanted: tried.append(wanted))
+    probe_speed()
+    assert tried == [{2}, {5}, {9}, {2}, {5}, {9}, {2}, {5}, {2, 5, 9}]
+    monkeypatch.undo()
+    probe_speed()
+    assert os.sched_getaffinity(0) == usable
+
+
+def test_a_system_that_lets_nobody_choose_a_processor_is_probed_all_the_same(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    assert probe_speed().python_s > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system keeps no such list")
+def test_a_processor_that_is_taken_away_is_passed_over(monkeypatch):
+    def refuse(_pid, _wanted):
+        raise OSError("Invalid argument")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    assert probe_speed().copy_bytes_per_s > 0
