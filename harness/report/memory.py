@@ -95,7 +95,7 @@ def forecast_text(foreseen: int | None, measured: int | None) -> str | None:
     """`277 MiB, 0.98 ×`, the ratio to what was measured; None without a forecast."""
     if foreseen is None:
         return None
-    return f"{size(foreseen)}, {foreseen / measured:.2f} ×" if measured else size(foreseen)
+    return f"{size(foreseen)}, {foreseen / measured:.2f}\u00a0×" if measured else size(foreseen)
 
 
 def device_key(name: str) -> str:

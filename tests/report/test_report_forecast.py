@@ -42,10 +42,10 @@ def test_the_ratio_is_to_the_models_part_of_the_peak(summary_of):
 
     shown = cells(numbers.memory(model))
     assert shown["of it the model"].text == "100 MiB"
-    assert shown["predicted"].text == "110 MiB, 1.10 ×"
-    assert shown["predicted, cuda"].text == "380 MiB, 0.95 ×"
+    assert shown["predicted"].text == "110 MiB, 1.10\u00a0×"
+    assert shown["predicted, cuda"].text == "380 MiB, 0.95\u00a0×"
     tag = cells(result_table(model))["Peak memory"].tag
-    assert tag == "model 100 MiB\npredicted 110 MiB, 1.10 ×"
+    assert tag == "model 100 MiB\npredicted 110 MiB, 1.10\u00a0×"
 
 
 def test_an_old_record_has_none_and_says_so(summary_of):

@@ -70,8 +70,8 @@ def test_each_phase_is_a_row_with_its_forecast_beside_it(model_of):
     first, second = cells(table), cells(table, 1)
     assert first["RSS with children"].text == "280 MiB"
     assert first["of it the model"].text == "80.0 MiB"
-    assert first["predicted"].text == "100 MiB, 1.25 ×"
-    assert second["predicted"].text == "90.0 MiB, 0.90 ×"
+    assert first["predicted"].text == "100 MiB, 1.25\u00a0×"
+    assert second["predicted"].text == "90.0 MiB, 0.90\u00a0×"
     assert first["RSS with children"].tag is None  # there was no child to tell apart
 
 
@@ -89,7 +89,7 @@ def test_the_largest_forecast_stands_beside_it(model_of):
         [PhaseMemory(phase="load", host=read(250), forecast=foreseen(mib))] for mib in (40, 60, 50)
     ]
     shown = cells(phase_tables.phases(model_of(run_with(*trials))))
-    assert shown["predicted"].text == "60.0 MiB, 1.20 ×"
+    assert shown["predicted"].text == "60.0 MiB, 1.20\u00a0×"
 
 
 def test_less_than_before_loading_is_no_growth(model_of):
@@ -128,7 +128,7 @@ def test_a_device_has_its_own_columns_and_reasons(model_of):
     table = phase_tables.phases(model_of(run_with([phase], strategy="cuda fp16")))
     shown = cells(table)
     assert shown["Allocated, cuda"].text == "400 MiB"
-    assert shown["predicted, cuda"].text == "380 MiB, 0.95 ×"
+    assert shown["predicted, cuda"].text == "380 MiB, 0.95\u00a0×"
     assert shown["Reserved, cuda"].text == "512 MiB"
     assert not any("Process" in title for title in shown)
     assert "Process: – (NVML names no process of this number)." in table.remarks
