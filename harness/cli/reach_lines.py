@@ -8,6 +8,7 @@ from harness.cli.durations import about
 from harness.cli.foreseeing import Foreseen
 from harness.cli.run_folder import to_do
 from harness.plan.plan import Plan
+from harness.report.format import count
 
 
 def run_line(planned: Plan, foreseen: Foreseen) -> str:
@@ -25,7 +26,7 @@ def reach_lines(planned: Plan, foreseen: Foreseen) -> Iterator[str]:
     if reach is None or not foreseen.left.turns:
         return
     given, n_cells = about(reach.seconds), len(planned.running)
-    rest = f"{_trials(reach.n_left)}, about {about(reach.left_s)}"
+    rest = f"{count(reach.n_left, 'trial')}, about {about(reach.left_s)}"
     most = "at most " if planned.until is not None else ""
     if reach.enough_s is not None:
         yield (
@@ -39,12 +40,8 @@ def reach_lines(planned: Plan, foreseen: Foreseen) -> Iterator[str]:
         if reach.once_s is None:
             visited = "every cell was visited before"
         yield (
-            f"{_trials(reach.n_begun)} {'fits' if reach.n_begun == 1 else 'fit'} into {given}; "
-            f"{visited}. Left for the next command: {most}{rest}."
+            f"{count(reach.n_begun, 'trial')} {'fits' if reach.n_begun == 1 else 'fit'} "
+            f"into {given}; {visited}. Left for the next command: {most}{rest}."
         )
     if reach.once_s is not None:
         yield f"To visit every cell once takes about {about(reach.once_s)}."
-
-
-def _trials(n: int) -> str:
-    return "1 trial" if n == 1 else f"{n} trials"

@@ -13,6 +13,7 @@ from harness.measure.budget import Budget
 from harness.measure.stopping import Latest, has_left, stop_after
 from harness.measure.strategy_records import (
     answers_of_model,
+    are_put_alike,
     first_answers,
     has_passed,
     is_done,
@@ -226,7 +227,7 @@ def _answers_are_to_come(planned: Plan, store: RecordStore, cell: Cell) -> bool:
         for one in planned.running
         if one.cell.workload == "answers"
         and strategy_of(one.cell) == strategy_of(cell)
-        and (one.cell.sampling, one.cell.prompt) == (cell.sampling, cell.prompt)
+        and are_put_alike(one.cell, cell)
         for trial in range(one.trials)
     )
 

@@ -63,7 +63,7 @@ def first_answers(store: RecordStore, cell: Cell) -> tuple[Answer, ...]:
     given = (
         one
         for one in _of(store, cell)
-        if one.outcome.kind == "ok" and one.answers and _is_put_alike(one, cell)
+        if one.outcome.kind == "ok" and one.answers and are_put_alike(one.cell, cell)
     )
     first = min(given, key=lambda one: one.trial, default=None)
     return () if first is None else tuple(first.answers)
@@ -73,15 +73,19 @@ def answers_of_model(store: RecordStore, cell: Cell) -> tuple[Answer, ...]:
     """Those of all strategies of the model, each once."""
     found: dict[tuple[str, tuple[int, ...], int | None], Answer] = {}
     for one in store.records:
-        if one.cell.model == cell.model and one.outcome.kind == "ok" and _is_put_alike(one, cell):
+        if (
+            one.cell.model == cell.model
+            and one.outcome.kind == "ok"
+            and are_put_alike(one.cell, cell)
+        ):
             for answer in one.answers:
                 found[answer.id, tuple(answer.token_ids), answer.stop_token] = answer
     return tuple(found.values())
 
 
-def _is_put_alike(record: Record, cell: Cell) -> bool:
-    """Whether the questions were put, and the tokens drawn, as the cell has it."""
-    return (record.cell.sampling, record.cell.prompt) == (cell.sampling, cell.prompt)
+def are_put_alike(one: Cell | CellRef, other: Cell) -> bool:
+    """Whether both put their questions, and draw their tokens, in the same way."""
+    return (one.sampling, one.prompt) == (other.sampling, other.prompt)
 
 
 def _of(store: RecordStore, cell: Cell) -> Iterator[Record]:
